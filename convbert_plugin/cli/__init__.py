@@ -1,0 +1,64 @@
+"""The ``convbert`` command: one module a subcommand, imported only when it is asked for."""
+
+import argparse
+import importlib
+import os
+import sys
+from typing import Optional, Sequence
+
+from convbert_plugin.errors import UserError
+
+# Name -> module with `add_arguments(parser)` and `run(arguments)`, and what it makes. A module
+# imports what is heavy inside `run`, so that --help answers at once.
+SUBCOMMANDS = {
+    "train-vocab": ("train_vocab", "a sentencepiece model and dict.txt from text"),
+    "encode": ("encode", "text to pieces, one line a line, for fairseq-preprocess"),
+    "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),
+}
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run one subcommand and return the exit status: 0 done, 1 failed, 130 interrupted.
+
+    A mistake of the user leaves as UserError (status 1), wrong arguments as SystemExit(2).
+    """
+    arguments = _parse(sys.argv[1:] if argv is None else list(argv))
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"convbert {arguments.subcommand}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit: that must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise UserError(f"{where}{error.strerror or error}") from None
+    return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="convbert", description="ConvBERT on fairseq.")
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, (module_name, summary) in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary)
+        if name == chosen:
+            module = importlib.import_module(f"convbert_plugin.cli.{module_name}")
+            subparser.description = module.__doc__
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser.parse_args(argv)
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+positive_int.__name__ = "whole number of at least 1"

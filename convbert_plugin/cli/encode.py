@@ -1,0 +1,234 @@
+"""Turn text into pieces, one line a line, as fairseq-preprocess takes them.
+
+An empty line stays empty: it ends a document. The tokenizer's files and dict.txt are written
+beside OUT: `fairseq-preprocess --only-source --srcdict FOLDER/dict.txt` carries them on.
+"""
+
+import argparse
+import collections
+import itertools
+import os
+import sys
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Iterator
+
+from convbert_plugin.cli import positive_int
+from convbert_plugin.cli.progress import blocks_with_progress
+from convbert_plugin.data.text_files import Block, replace_when_done
+from convbert_plugin.data.tokenizer import (
+    DICTIONARY_FILE,
+    TOKENIZER_FILES,
+    Tokenizer,
+    load_tokenizer,
+)
+from convbert_plugin.errors import UserError
+
+MOST_DEFAULT_WORKERS = 4
+# Blocks read ahead for each worker: enough that none waits, few enough that memory stays small.
+BLOCKS_AHEAD = 2
+TOO_MANY_UNKNOWN = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``convbert encode``."""
+    parser.add_argument("input", metavar="IN", help="text, UTF-8: plain, .gz or .xz")
+    parser.add_argument("output", metavar="OUT", help="the file of pieces")
+    parser.add_argument(
+        "--tokenizer",
+        required=True,
+        metavar="VOCAB_OR_FOLDER",
+        help="a WordPiece vocab.txt, a sentencepiece .model, or a folder that holds either",
+    )
+    parser.add_argument("--cased", action="store_true", help="keep the case (WordPiece)")
+    accents = parser.add_mutually_exclusive_group()
+    accents.add_argument(
+        "--strip-accents",
+        action="store_true",
+        default=None,
+        help="é becomes e (WordPiece; the default unless --cased)",
+    )
+    accents.add_argument(
+        "--keep-accents",
+        dest="strip_accents",
+        action="store_false",
+        help="é stays é (WordPiece; the default with --cased)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive_int,
+        default=min(MOST_DEFAULT_WORKERS, os.cpu_count() or 1),
+        help="processes (default: %(default)s)",
+    )
+
+
+@dataclass
+class Counts:
+    """What has been written. ``starts_open``, ``ends_open``: a document reaches over that end."""
+
+    lines: int = 0
+    documents: int = 0
+    tokens: int = 0
+    unknown: int = 0
+    dropped: int = 0
+    starts_open: bool = False
+    ends_open: bool = False
+
+    def add(self, following: "Counts", has_lines: bool) -> None:
+        """Add what follows; a document that goes on there counts once."""
+        self.documents += following.documents - (self.ends_open and following.starts_open)
+        for name in ("lines", "tokens", "unknown", "dropped"):
+            setattr(self, name, getattr(self, name) + getattr(following, name))
+        if has_lines:
+            self.ends_open = following.ends_open
+
+
+@dataclass
+class Encoded:
+    """The pieces of one block, one line a line, and their counts."""
+
+    text: str = ""
+    counts: Counts = field(default_factory=Counts)
+
+
+def encode_block(tokenizer: Tokenizer, block: Block) -> Encoded:
+    """Encode whole lines.
+
+    A line of text without any piece is dropped: left empty, it would end a document that goes on.
+    """
+    lines = block.lines()
+    pieces_of_text = iter(tokenizer.pieces_batch([line for line in lines if line.strip()]))
+    encoded = [next(pieces_of_text) if line.strip() else None for line in lines]
+    kept = [pieces or [] for pieces in encoded if pieces != []]
+    documents = sum(has_text for has_text, _ in itertools.groupby(kept, key=bool))
+    counts = Counts(
+        lines=sum(map(bool, kept)),
+        documents=documents,
+        tokens=sum(map(len, kept)),
+        unknown=sum(pieces.count(tokenizer.unknown) for pieces in kept),
+        dropped=len(encoded) - len(kept),
+        starts_open=bool(kept and kept[0]),
+        ends_open=bool(kept and kept[-1]),
+    )
+    return Encoded("".join(" ".join(pieces) + "\n" for pieces in kept), counts)
+
+
+def encode_blocks(
+    blocks: Iterator[Block], load: partial, tokenizer: Tokenizer, workers: int
+) -> Iterator[Encoded]:
+    """Encode in order, on several processes where there is more than one block.
+
+    ``load`` makes ``tokenizer`` anew in each worker. At most ``BLOCKS_AHEAD`` blocks a worker are
+    in flight.
+    """
+    first = list(itertools.islice(blocks, 2))
+    blocks = itertools.chain(first, blocks)
+    if workers == 1 or len(first) < 2:
+        yield from map(partial(encode_block, tokenizer), blocks)
+        return
+    # Forking a process that has threads may hang it; spawned workers import this file alone.
+    from multiprocessing import get_context
+
+    executor = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (load,))
+    try:
+        yield from _in_order(executor, blocks, workers * BLOCKS_AHEAD)
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process died, perhaps for want of memory: try --workers 1"
+        ) from None
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _in_order(executor, blocks: Iterator[Block], ahead: int) -> Iterator[Encoded]:
+    in_flight: collections.deque[Future[Encoded]] = collections.deque()
+    for block in blocks:
+        in_flight.append(executor.submit(_encode_in_worker, block))
+        if len(in_flight) >= ahead:
+            yield in_flight.popleft().result()
+    while in_flight:
+        yield in_flight.popleft().result()
+
+
+_worker_tokenizer: Tokenizer
+
+
+def _start_worker(load: partial) -> None:
+    import signal
+    import threading
+
+    global _worker_tokenizer
+    # The parent ends the workers, also when Ctrl-C reaches the whole group of processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # The workers are the parallelism.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _worker_tokenizer = load()
+
+
+def _end_with_parent() -> None:
+    from multiprocessing import connection, parent_process
+
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
+
+
+def _encode_in_worker(block: Block) -> Encoded:
+    return encode_block(_worker_tokenizer, block)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Encode one file; OUT appears only when all of it is written."""
+    started = time.monotonic()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    output = Path(arguments.output)
+    _check_output(output, arguments)
+    load = partial(
+        load_tokenizer,
+        arguments.tokenizer,
+        cased=arguments.cased,
+        strip_accents=arguments.strip_accents,
+    )
+    tokenizer = load()
+    tokenizer.check_folder(output.parent)
+    total = Counts()
+    with (
+        replace_when_done(output) as file,
+        blocks_with_progress([arguments.input], "encode") as blocks,
+    ):
+        for encoded in encode_blocks(blocks, load, tokenizer, arguments.workers):
+            file.write(encoded.text.encode())
+            total.add(encoded.counts, bool(encoded.text))
+        if not total.tokens:
+            raise UserError(f"{arguments.input}: holds no text: nothing to encode")
+        tokenizer.save(output.parent)
+    _report(total, tokenizer.unknown, time.monotonic() - started)
+
+
+def _check_output(output: Path, arguments: argparse.Namespace) -> None:
+    if output.is_dir():
+        raise UserError(f"{output}: a folder: give the name of the file to write")
+    for source in (arguments.input, arguments.tokenizer):
+        if output.exists() and os.path.exists(source) and output.samefile(source):
+            raise UserError(f"{output}: would be overwritten while it is read: choose another OUT")
+    if output.name in (*TOKENIZER_FILES, DICTIONARY_FILE):
+        raise UserError(f"{output}: the name of a file of the tokenizer: choose another OUT")
+
+
+def _report(total: Counts, unknown: str, seconds: float) -> None:
+    share = total.unknown / total.tokens
+    dropped = f", {total.dropped:,} lines dropped that hold no piece" if total.dropped else ""
+    print(
+        f"{total.lines:,} lines, {total.documents:,} documents, {total.tokens:,} tokens, "
+        f"{share:.2%} {unknown}, {seconds:.1f} s{dropped}"
+    )
+    if share > TOO_MANY_UNKNOWN:
+        print(
+            f"warning: {share:.1%} of the tokens are {unknown}: does the vocabulary fit the "
+            "language and the case of the text?",
+            file=sys.stderr,
+        )

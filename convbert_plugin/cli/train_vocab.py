@@ -1,0 +1,199 @@
+"""Train a sentencepiece vocabulary on text, for `convbert encode --tokenizer OUT`.
+
+OUT gets sentencepiece.bpe.model and dict.txt. A piece has the same id in both: <s> 0, <pad> 1,
+</s> 2, <unk> 3, <mask> 4, then the pieces; N in all.
+"""
+
+import argparse
+import io
+import re
+import threading
+from pathlib import Path
+from typing import Iterator, Optional
+
+from convbert_plugin.cli import positive_int
+from convbert_plugin.cli.progress import blocks_with_progress
+from convbert_plugin.data.text_files import ODD_WHITESPACE, Block
+from convbert_plugin.data.tokenizer import (
+    DICTIONARY_FILE,
+    FAIRSEQ_SPECIALS,
+    SENTENCEPIECE_FILE,
+    TOKENIZER_FILES,
+    SentencePieceTokenizer,
+)
+from convbert_plugin.errors import UserError
+
+SAMPLE_LINES = 1_000_000
+# Sentencepiece keeps the sampled sentences in memory, and lays a lattice over each of them.
+SENTENCE_CHARACTERS = 4096
+SPECIAL_IDS = {"bos_id": 0, "pad_id": 1, "eos_id": 2, "unk_id": 3}
+
+# What sentencepiece says -> what to do about it.
+KNOWN_ERRORS = {
+    r"Vocabulary size too high .*<= (\d+)": (
+        "--vocab-size {size} is too large for this text: it allows at most {0}"
+    ),
+    r"smaller than required_chars. \d+ vs (\d+)": (
+        "--vocab-size {size} is too small for the characters of this text: give at least {0}, or a "
+        "smaller --character-coverage"
+    ),
+}
+
+
+def coverage(text: str) -> float:
+    """An argparse type: what sentencepiece takes as its coverage."""
+    share = float(text)
+    if not 0.98 <= share <= 1.0:
+        raise ValueError
+    return share
+
+
+coverage.__name__ = "number from 0.98 to 1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``convbert train-vocab``."""
+    parser.add_argument("texts", metavar="TEXT", nargs="+", help="text, UTF-8: plain, .gz or .xz")
+    parser.add_argument("output", metavar="OUT", help="the folder to write")
+    parser.add_argument(
+        "--vocab-size",
+        type=positive_int,
+        required=True,
+        metavar="N",
+        help="symbols in all, the five special ones included",
+    )
+    parser.add_argument(
+        "--model-type",
+        choices=("unigram", "bpe"),
+        default="unigram",
+        help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--character-coverage",
+        type=coverage,
+        default=0.9995,
+        metavar="SHARE",
+        help="of the text's characters that get a piece; 1.0 for small alphabets (%(default)s)",
+    )
+    parser.add_argument(
+        "--sample-lines",
+        type=positive_int,
+        default=SAMPLE_LINES,
+        metavar="LINES",
+        help="train on at most so many lines, drawn at random from all (%(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train on all texts; OUT is written only at the end."""
+    output = Path(arguments.output)
+    _check_output(output)
+    with blocks_with_progress(arguments.texts, "read") as blocks:
+        sentences = Sentences(blocks)
+        model = _in_thread(lambda: _train(sentences, arguments))
+    tokenizer = SentencePieceTokenizer(model, output / SENTENCEPIECE_FILE)
+    tokenizer.save(output)
+    print(f"{len(tokenizer.symbols):,} symbols in {output / DICTIONARY_FILE}")
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: a file, where OUT has to be a folder")
+    for name in (*TOKENIZER_FILES, DICTIONARY_FILE):
+        if (output / name).exists():
+            raise UserError(
+                f"{output / name}: there already, and data may depend on it: choose another "
+                "folder, or remove it"
+            )
+
+
+class Sentences:
+    """The non-empty lines of all blocks, long ones in parts, for sentencepiece to draw from.
+
+    What goes wrong is kept in ``error``: sentencepiece would turn it into text.
+    """
+
+    def __init__(self, blocks: Iterator[Block]):
+        self.error: Optional[BaseException] = None
+        self._sentences = self._read(blocks)
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            yield from self._sentences
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def _read(self, blocks: Iterator[Block]) -> Iterator[str]:
+        for block in blocks:
+            for line in block.lines():
+                yield from _sentences(ODD_WHITESPACE.sub(" ", line).strip())
+
+
+def _sentences(line: str) -> Iterator[str]:
+    """Cut a long line at spaces where it has any."""
+    while len(line) > SENTENCE_CHARACTERS:
+        cut = line.rfind(" ", 1, SENTENCE_CHARACTERS)
+        cut = SENTENCE_CHARACTERS if cut < 0 else cut
+        yield line[:cut]
+        line = line[cut:].lstrip()
+    if line:
+        yield line
+
+
+def _train(sentences: Sentences, arguments: argparse.Namespace) -> bytes:
+    from sentencepiece import SentencePieceTrainer
+
+    first = next(iter(sentences), None)
+    if first is None:
+        raise UserError(f"{', '.join(arguments.texts)}: no text to train on")
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=_chain(first, sentences),
+            model_writer=model,
+            model_type=arguments.model_type,
+            vocab_size=arguments.vocab_size,
+            character_coverage=arguments.character_coverage,
+            input_sentence_size=arguments.sample_lines,
+            shuffle_input_sentence=True,
+            max_sentence_length=SENTENCE_CHARACTERS * 4,
+            # A control symbol is never a piece of text, whatever the text says.
+            control_symbols=FAIRSEQ_SPECIALS["mask"],
+            minloglevel=2,
+            **SPECIAL_IDS,
+        )
+    except RuntimeError as error:
+        raise sentences.error or _explained(str(error), arguments) from None
+    return model.getvalue()
+
+
+def _chain(first: str, rest: Sentences) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _explained(message: str, arguments: argparse.Namespace) -> UserError:
+    for pattern, advice in KNOWN_ERRORS.items():
+        if found := re.search(pattern, message):
+            return UserError(advice.format(*found.groups(), size=arguments.vocab_size))
+    return UserError(f"sentencepiece failed: {' '.join(message.split())}")
+
+
+def _in_thread(work):
+    """The result of ``work``, while Ctrl-C still reaches the main thread."""
+    results, errors = [], []
+
+    def target() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(timeout=0.2)
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,51 @@
+"""Logs as sums: what is shown is derived from them when it is shown.
+
+Nothing here waits for the device. Derived values are tensors on the device of the sums, and
+become Python floats where they are printed or kept.
+"""
+
+import torch
+from fairseq.logging import metrics
+
+DECIMALS = 4
+
+
+class Counts(torch.Tensor):
+    """A tensor of counts that says its size where fairseq-validate prints a logging output."""
+
+    def tolist(self):
+        return f"[{self.numel()} counts]"
+
+
+def log_sums(logging_outputs) -> dict:
+    """Add the outputs up, log the sums under hidden names, and return them."""
+    sums = {}
+    for key in logging_outputs[0] if logging_outputs else ():
+        total = sum(output[key] for output in logging_outputs)
+        if isinstance(total, Counts):
+            # A checkpoint holds the meters, and is loaded without foreign classes.
+            total = total.as_subclass(torch.Tensor)
+        metrics.log_scalar_sum(f"_{key}", total)
+        sums[key] = total
+    return sums
+
+
+def log_ratio(name: str, numerator: str, denominator: str, priority: int):
+    """Log one sum divided by another."""
+
+    def ratio(meters):
+        total = torch.as_tensor(meters[f"_{numerator}"].sum, dtype=torch.float64)
+        return total / torch.as_tensor(meters[f"_{denominator}"].sum).clamp(min=1)
+
+    _log_derived(name, ratio, priority)
+
+
+def log_score(name: str, function, key: str, priority: int):
+    """Log what a function makes of a sum."""
+    _log_derived(name, lambda meters: function(meters[f"_{key}"].sum), priority)
+
+
+def _log_derived(name, function, priority):
+    metrics.log_derived(
+        name, lambda meters: function(meters).round(decimals=DECIMALS), priority=priority
+    )

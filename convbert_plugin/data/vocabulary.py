@@ -1,0 +1,111 @@
+"""The dictionary: fairseq's, or a WordPiece vocabulary that keeps its own ids."""
+
+import os
+import shutil
+from pathlib import Path
+
+from fairseq.data import Dictionary
+
+from convbert_plugin.data.text_files import PathLike, replace_when_done
+from convbert_plugin.data.tokenizer import (
+    DICTIONARY_FILE,
+    FAIRSEQ_SPECIALS,
+    SENTENCEPIECE_FILES,
+    SETTINGS_FILE,
+    TOKENIZER_FILES,
+    VOCAB_FILE,
+    WORDPIECE_FILES,
+    WORDPIECE_SPECIALS,
+    check_same_symbols,
+    fingerprint,
+    read_symbols,
+)
+from convbert_plugin.errors import UserError
+
+
+class Vocabulary(Dictionary):
+    """A fairseq ``Dictionary`` that knows its mask and carries its tokenizer's files along.
+
+    ``bos`` and ``eos`` are [CLS] and [SEP] of a WordPiece vocabulary, <s> and </s> of another.
+    """
+
+    def __init__(self, *, mask: str = FAIRSEQ_SPECIALS["mask"], **arguments):
+        super().__init__(**arguments)
+        self.mask_word = mask
+        self.is_wordpiece = False
+        self.tokenizer_files: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, f: PathLike, add_special_symbols: bool = True) -> "Vocabulary":
+        """Load a ``dict.txt`` (rows "piece count") or a bare ``vocab.txt`` (rows "piece").
+
+        Rows of WordPiece are ids, specials included; rows of any other dictionary follow
+        <s> <pad> </s> <unk>, and <mask> comes last where no row has it. Errors: as
+        ``read_symbols``; tokenizer files beside a ``dict.txt`` that do not fit it.
+        """
+        path = Path(f).absolute()
+        symbols, counts, is_wordpiece = read_symbols(f)
+        vocabulary = cls._wordpiece() if is_wordpiece else cls()
+        for symbol, count in list(zip(symbols, counts, strict=True))[len(vocabulary) :]:
+            vocabulary.add_symbol(symbol, count)
+        for role in WORDPIECE_SPECIALS if is_wordpiece else ():
+            setattr(vocabulary, f"{role}_index", vocabulary.indices[WORDPIECE_SPECIALS[role]])
+        vocabulary.tokenizer_files = _tokenizer_files(path, is_wordpiece)
+        return vocabulary
+
+    @classmethod
+    def _wordpiece(cls) -> "Vocabulary":
+        vocabulary = cls(**WORDPIECE_SPECIALS, add_special_symbols=False)
+        # save() writes the symbols from here on: all of them, since their rows are their ids.
+        vocabulary.nspecial = 0
+        vocabulary.is_wordpiece = True
+        return vocabulary
+
+    def save(self, f) -> None:
+        """Write rows "piece count" that load to the same ids, to a path or an open file.
+
+        Beside a path, the tokenizer's files are written too. Raises UserError, before anything
+        is written, if another tokenizer's file stands there.
+        """
+        if not isinstance(f, (str, os.PathLike)):
+            return super().save(f)
+        folder = Path(f).absolute().parent
+        self._check_folder(folder)
+        super().save(str(Path(f).absolute()))
+        for name, source in self.tokenizer_files.items():
+            if not (folder / name).exists():
+                with open(source, "rb") as original, replace_when_done(folder / name) as copy:
+                    shutil.copyfileobj(original, copy)
+
+    def _check_folder(self, folder: Path) -> None:
+        for name in TOKENIZER_FILES:
+            held, own = folder / name, self.tokenizer_files.get(name)
+            if held.exists() and (own is None or held.read_bytes() != Path(own).read_bytes()):
+                raise UserError(
+                    f"{held}: belongs to another tokenizer than this dictionary: choose another "
+                    "folder, or remove the old data with its tokenizer"
+                )
+
+    def mask(self) -> int:
+        """The index of the mask symbol."""
+        return self.indices[self.mask_word]
+
+    def special_ids(self) -> set[int]:
+        """The ids that text never gets and a model never predicts: not the unknown piece's."""
+        return {self.pad(), self.bos(), self.eos(), self.mask()}
+
+    def fingerprint(self) -> str:
+        """A hex digest of the symbols in order: equal exactly when all ids are equal."""
+        return fingerprint(self.symbols)
+
+
+def _tokenizer_files(path: Path, is_wordpiece: bool) -> dict[str, str]:
+    """The files that travel with the dictionary at ``path``, by the names that they shall have."""
+    vocab, settings = path.with_name(VOCAB_FILE), path.with_name(SETTINGS_FILE)
+    if not path.name.startswith(Path(DICTIONARY_FILE).stem):
+        beside = {SETTINGS_FILE: settings} if path == vocab and settings.exists() else {}
+        return {name: str(file) for name, file in {VOCAB_FILE: path, **beside}.items()}
+    if vocab.exists():
+        check_same_symbols(path, vocab)
+    names = WORDPIECE_FILES if is_wordpiece else SENTENCEPIECE_FILES
+    return {name: str(path.with_name(name)) for name in names if path.with_name(name).exists()}

@@ -1,0 +1,9 @@
+"""The one class for mistakes of the user."""
+
+
+class UserError(SystemExit):
+    """A mistake of the user, told in one line that says what to do.
+
+    It is a ``SystemExit``, so that ``fairseq-train`` and the ``convbert`` command end with that
+    line on stderr and status 1, without a traceback.
+    """

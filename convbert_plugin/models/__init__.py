@@ -1,0 +1,1 @@
+"""From configs to modules: the architectures, the model and its hub interface."""

@@ -1,0 +1,45 @@
+"""The named sizes (reference: the paper's section 4.1, the released training_utils.py:83-105)."""
+
+BASE = {
+    "encoder_layers": 12,
+    "encoder_embed_dim": 768,
+    "encoder_ffn_embed_dim": 3072,
+    "encoder_attention_heads": 12,
+    "embedding_dim": 768,
+    "head_ratio": 2,
+    "conv_kernel_size": 9,
+    "conv_type": "span_dynamic",
+    "ffn_groups": 1,
+    "max_positions": 512,
+}
+SMALL = {
+    **BASE,
+    "encoder_embed_dim": 256,
+    "encoder_ffn_embed_dim": 1024,
+    "encoder_attention_heads": 4,
+    "embedding_dim": 128,
+}
+MEDIUM = {
+    **SMALL,
+    "encoder_embed_dim": 384,
+    "encoder_ffn_embed_dim": 1536,
+    "encoder_attention_heads": 8,
+    "ffn_groups": 2,
+}
+ELECTRA = {"head_ratio": 1, "conv_type": "none"}
+
+ARCHITECTURES = {
+    "convbert_small": SMALL,
+    "convbert_medium": MEDIUM,
+    "convbert_base": BASE,
+    "electra_small": {**SMALL, **ELECTRA},
+    "electra_base": {**BASE, **ELECTRA},
+}
+
+DEFAULT_GENERATOR_SIZE = 1 / 4
+RELEASED_GENERATOR_SIZES = {"convbert_base": 1 / 3, "electra_base": 1 / 3}
+
+
+def released_generator_size(architecture: str) -> float:
+    """The generator's width as a fraction of the discriminator's."""
+    return RELEASED_GENERATOR_SIZES.get(architecture, DEFAULT_GENERATOR_SIZE)

@@ -1,0 +1,216 @@
+"""The model: an encoder for fine-tuning, plus a generator while it pretrains."""
+
+import logging
+from typing import List, NamedTuple, Optional
+
+import torch
+from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
+from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
+from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
+from convbert_plugin.models.state import fit_state_dict
+from convbert_plugin.modules.embeddings import Embeddings
+from convbert_plugin.modules.generator import Generator
+from convbert_plugin.modules.heads import MaskedLMHead, ReplacedTokenHead
+from convbert_plugin.modules.layer import ConvBertStack
+from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
+from convbert_plugin.ops.segments import segments_from_separators
+
+logger = logging.getLogger(__name__)
+
+
+class PretrainingOutput(NamedTuple):
+    """What the losses of pretraining need.
+
+    Shapes: masked-LM log-probabilities [M, V] in fp32; under replaced-token detection also the
+    sampled tokens [M], the corrupted tokens [B, T] and the discriminator's logits [B, T].
+    """
+
+    masked_lm_log_probs: torch.Tensor
+    sampled: Optional[torch.Tensor] = None
+    corrupted: Optional[torch.Tensor] = None
+    replaced_logits: Optional[torch.Tensor] = None
+
+
+@register_model("convbert", dataclass=ConvBertConfig)
+class ConvBertModel(BaseFairseqModel):
+    """ConvBERT (Jiang et al. 2020), or ELECTRA where ``conv_type`` is ``none``.
+
+    Built alone it is the encoder that is fine-tuned; :meth:`add_generator` makes it the pair of
+    networks of replaced-token detection, :meth:`add_masked_lm_head` a BERT.
+    """
+
+    def __init__(self, cfg: ConvBertConfig, vocabulary):
+        super().__init__()
+        self.cfg = cfg
+        self.vocabulary = vocabulary
+        self.shape = stack_shape(cfg)
+        self.embeddings = Embeddings(
+            len(vocabulary), cfg.max_positions, cfg.embedding_dim, cfg.dropout
+        )
+        self.encoder = ConvBertStack(self.shape)
+        self.generator = None
+        self.replaced_token_head = None
+        self.masked_lm_head = None
+        self.tag_parameters()
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        return cls(cfg, task.source_dictionary)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder, checkpoint_file="checkpoint_best.pt"
+    ) -> "ConvBertHubInterface":
+        """Load a model with its tokenizer from a folder that holds a checkpoint and ``dict.txt``.
+
+        Raises:
+            ValueError: a file is missing or does not fit; the line says which and what to do.
+        """
+        return load_from_folder(folder, checkpoint_file)
+
+    def add_generator(self, size: Optional[float] = None):
+        """Add what replaced-token detection trains: a generator and the discriminator's head.
+
+        ``size`` is the generator's width as a fraction of the discriminator's; None takes the
+        released one.
+        """
+        size = released_generator_size(getattr(self.cfg, "_name", "")) if size is None else size
+        self.generator = Generator(self.shape.generator(size), len(self.vocabulary))
+        self.replaced_token_head = ReplacedTokenHead(self.shape.hidden)
+        self.tag_parameters()
+
+    def add_masked_lm_head(self):
+        """Add what masked-language modelling trains: a tied softmax over the vocabulary."""
+        self.masked_lm_head = MaskedLMHead(
+            self.shape.hidden, self.shape.embedding_dim, len(self.vocabulary)
+        )
+        self.tag_parameters()
+
+    def tag_parameters(self):
+        """Tell the optimizer each parameter's depth and whether it decays.
+
+        Depth 0 are the embeddings and their projection, i + 1 layer i, and the last one all
+        heads; biases and LayerNorms do not decay.
+        """
+        head_depth = self.shape.layers + 1
+        for name, parameter in self.named_parameters():
+            parameter.optim_overrides = {
+                "convbert_adamw": {
+                    "depth": _depth(name, head_depth),
+                    "max_depth": head_depth,
+                    "decay": not (name.endswith("bias") or "layer_norm" in name),
+                }
+            }
+
+    def max_positions(self) -> int:
+        return self.cfg.max_positions
+
+    def forward(
+        self,
+        src_tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
+        masked_positions: Optional[torch.Tensor] = None,
+        masked_targets: Optional[torch.Tensor] = None,
+        uniforms: Optional[torch.Tensor] = None,
+    ):
+        """Features of the tokens, or all that pretraining needs where positions are masked.
+
+        Shapes: src_tokens and segments [B, T] -> features [B, T, C]. For pretraining also
+        masked_positions [M] into the flattened batch, masked_targets [M] (the original tokens)
+        and uniforms [M] in [0, 1) (the numbers that choose the replacements).
+        """
+        if masked_positions is None:
+            return self.hidden_states(src_tokens, segments)[-1]
+        segments = self._segments(src_tokens, segments)
+        if self.generator is None:
+            return self._masked_language_model(src_tokens, segments, masked_positions)
+        return self._replaced_token_detection(
+            src_tokens, segments, masked_positions, masked_targets, uniforms
+        )
+
+    def hidden_states(
+        self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None
+    ) -> List[torch.Tensor]:
+        """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
+        segments = self._segments(tokens, segments)
+        with self._autocast(tokens.device):
+            return self.encoder(self.embeddings(tokens, segments), self._padding(tokens))
+
+    def masked_lm_log_probs(self, tokens, segments, positions) -> torch.Tensor:
+        """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
+        segments = self._segments(tokens, segments)
+        if self.generator is None:
+            return self._masked_language_model(tokens, segments, positions).masked_lm_log_probs
+        return self._generate(tokens, segments, positions)
+
+    def replaced_logits(self, tokens, segments) -> torch.Tensor:
+        """Logits [B, T] that each token was replaced."""
+        hidden = self.hidden_states(tokens, segments)[-1]
+        with self._autocast(tokens.device):
+            return self.replaced_token_head(hidden).float()
+
+    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
+        fit_state_dict(self, state_dict)
+        return super().load_state_dict(state_dict, strict, model_cfg, args)
+
+    def _masked_language_model(self, tokens, segments, positions):
+        with self._autocast(tokens.device):
+            hidden = self.hidden_states(tokens, segments)[-1].flatten(0, 1)[positions]
+            logits = self.masked_lm_head(hidden, self.embeddings.tokens.weight)
+        return PretrainingOutput(_log_softmax(logits))
+
+    def _generate(self, tokens, segments, positions):
+        with self._autocast(tokens.device):
+            embedded = self.embeddings(tokens, segments)
+            logits = self.generator(
+                embedded, self._padding(tokens), positions, self.embeddings.tokens.weight
+            )
+        return _log_softmax(logits)
+
+    def _replaced_token_detection(self, tokens, segments, positions, targets, uniforms):
+        log_probs = self._generate(tokens, segments, positions)
+        with torch.no_grad():
+            sampled = sample_by_inverse(log_probs.exp(), uniforms)
+            original = replace_tokens(tokens, positions, targets)
+            corrupted = replace_tokens(original, positions, sampled)
+        return PretrainingOutput(
+            log_probs, sampled, corrupted, self.replaced_logits(corrupted, segments)
+        )
+
+    def _segments(self, tokens, segments):
+        if segments is not None:
+            return segments
+        return segments_from_separators(tokens, self.vocabulary.eos(), self.vocabulary.pad())
+
+    def _padding(self, tokens):
+        return tokens.eq(self.vocabulary.pad())
+
+    def _autocast(self, device):
+        dtype = AUTOCAST_DTYPES[str(self.cfg.autocast_dtype)]
+        return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
+
+
+def _log_softmax(logits):
+    return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
+def _depth(name: str, head_depth: int) -> int:
+    if name.startswith("embeddings.") or ".embedding_projection." in f".{name}":
+        return 0
+    parts = name.split(".")
+    return int(parts[parts.index("layers") + 1]) + 1 if "layers" in parts else head_depth
+
+
+def _register(name: str, sizes: dict):
+    def fill(args):
+        for field, value in sizes.items():
+            setattr(args, field, getattr(args, field, value))
+
+    register_model_architecture("convbert", name)(fill)
+
+
+for _name, _sizes in ARCHITECTURES.items():
+    _register(_name, _sizes)

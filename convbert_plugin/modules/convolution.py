@@ -1,0 +1,147 @@
+"""The convolution branch of the mixed attention: one class for each ``conv_type``.
+
+Every class maps (value, query, hidden) to the branch's output. The kernel is softmaxed over its
+taps and shared by the channels of a head, except in the plain convolution.
+"""
+
+import torch
+from fairseq.modules.dynamic_convolution import DynamicConv1dTBC
+from torch import nn
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.modules.initialization import truncated_normal_
+from convbert_plugin.ops.dynamic_convolution import dynamic_convolution
+
+
+class SpanKey(nn.Module):
+    """Depthwise separable convolution that sums up the span around a token (paper: K_s).
+
+    Shapes: [B, T, in_features] -> [B, T, out_features]. Source: the released modeling.py:931-938.
+    """
+
+    def __init__(self, in_features: int, out_features: int, kernel_size: int):
+        super().__init__()
+        self.depthwise = nn.Conv1d(
+            in_features,
+            in_features,
+            kernel_size,
+            padding=kernel_size // 2,
+            groups=in_features,
+            bias=False,
+        )
+        self.pointwise = nn.Linear(in_features, out_features)
+        truncated_normal_(self.depthwise.weight, std=1 / kernel_size)
+        truncated_normal_(self.pointwise.weight)
+        nn.init.zeros_(self.pointwise.bias)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        spans = self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
+        return self.pointwise(spans)
+
+
+class SpanDynamicConv(DynamicConv1dTBC):
+    """fairseq's dynamic convolution with a choice of backends for the same function.
+
+    Shapes: x and query [T, B, C] -> [T, B, C], as in the parent. Backends: ``torch``, the op of
+    this project, and ``fairseq``, the parent's own code.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, heads: int, backend: str = "torch"):
+        if backend not in CONV_BACKENDS:
+            raise UserError(f"--conv-backend {backend}: choose one of {', '.join(CONV_BACKENDS)}")
+        super().__init__(
+            channels,
+            kernel_size,
+            padding_l=kernel_size // 2,
+            num_heads=heads,
+            weight_softmax=True,
+            bias=True,
+        )
+        self.backend = backend
+
+    def reset_parameters(self):
+        truncated_normal_(self.weight_linear.weight)
+        nn.init.zeros_(self.weight_linear.bias)
+
+    def kernel(self, query: torch.Tensor) -> torch.Tensor:
+        """Kernels [..., H, K] that sum to one over their taps, for queries [..., C]."""
+        logits = self.weight_linear(query).unflatten(-1, (self.num_heads, self.kernel_size))
+        return logits.softmax(dim=-1, dtype=softmax_dtype(logits))
+
+    def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        return CONV_BACKENDS[self.backend](self, x, query)
+
+
+def softmax_dtype(logits: torch.Tensor) -> torch.dtype:
+    """Half-precision logits are normalized in fp32, all others as they are."""
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+def _torch_backend(conv: SpanDynamicConv, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    kernel = conv.kernel(query.transpose(0, 1))
+    return dynamic_convolution(x.transpose(0, 1), kernel).transpose(0, 1)
+
+
+def _fairseq_backend(conv: SpanDynamicConv, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    return DynamicConv1dTBC.forward(conv, x.contiguous(), query=query.contiguous())
+
+
+CONV_BACKENDS = {"torch": _torch_backend, "fairseq": _fairseq_backend}
+
+
+class SpanDynamicBranch(nn.Module):
+    """Kernels from the query and the span around it (paper section 3.2)."""
+
+    def __init__(self, hidden: int, channels: int, kernel_size: int, heads: int, backend: str):
+        super().__init__()
+        self.span_key = SpanKey(hidden, channels, kernel_size)
+        self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
+
+    def forward(self, value, query, hidden):
+        kernel_query = self.span_key(hidden) * query
+        return self.conv(value.transpose(0, 1), kernel_query.transpose(0, 1)).transpose(0, 1)
+
+
+class DynamicBranch(nn.Module):
+    """Kernels from the query alone (Wu et al. 2019), for comparison."""
+
+    def __init__(self, hidden: int, channels: int, kernel_size: int, heads: int, backend: str):
+        super().__init__()
+        self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
+
+    def forward(self, value, query, hidden):
+        return self.conv(value.transpose(0, 1), query.transpose(0, 1)).transpose(0, 1)
+
+
+class LightBranch(nn.Module):
+    """One learned kernel a head, the same at every position (Wu et al. 2019), for comparison."""
+
+    def __init__(self, hidden: int, channels: int, kernel_size: int, heads: int, backend: str):
+        super().__init__()
+        self.kernel_logits = nn.Parameter(truncated_normal_(torch.empty(heads, kernel_size)))
+
+    def forward(self, value, query, hidden):
+        kernel = self.kernel_logits.softmax(dim=-1, dtype=softmax_dtype(self.kernel_logits))
+        return dynamic_convolution(value, kernel.expand(*value.shape[:2], *kernel.shape))
+
+
+class PlainBranch(nn.Module):
+    """An ordinary convolution over all channels, for comparison."""
+
+    def __init__(self, hidden: int, channels: int, kernel_size: int, heads: int, backend: str):
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
+        truncated_normal_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, value, query, hidden):
+        return self.conv(value.transpose(1, 2)).transpose(1, 2)
+
+
+CONV_BRANCHES = {
+    "span_dynamic": SpanDynamicBranch,
+    "dynamic": DynamicBranch,
+    "light": LightBranch,
+    "conv": PlainBranch,
+    "none": None,
+}

@@ -1,0 +1,79 @@
+"""One layer of ConvBERT, and the stack of them."""
+
+from typing import List, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convbert_plugin.modules.grouped_linear import feed_forward_linear
+from convbert_plugin.modules.initialization import glorot_linear
+from convbert_plugin.modules.mixed_attention import MixedAttention
+from convbert_plugin.modules.shape import StackShape
+
+LAYER_NORM_EPS = 1e-12
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    return nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers, dense or grouped, with the exact GELU between them.
+
+    Shapes: [B, T, C] -> [B, T, C]. Source: the released modeling.py:1192-1222.
+    """
+
+    def __init__(self, shape: StackShape):
+        super().__init__()
+        self.inner = feed_forward_linear(shape.hidden, shape.ffn_hidden, shape.ffn_groups)
+        self.outer = feed_forward_linear(shape.ffn_hidden, shape.hidden, shape.ffn_groups)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.outer(F.gelu(self.inner(hidden)))
+
+
+class ConvBertLayer(nn.Module):
+    """Mixed attention and feed-forward, each with dropout, residual and LayerNorm after it.
+
+    Shapes: hidden [B, T, C], padding [B, T] or None -> [B, T, C].
+    """
+
+    def __init__(self, shape: StackShape):
+        super().__init__()
+        self.attention = MixedAttention(shape)
+        self.attention_layer_norm = layer_norm(shape.hidden)
+        self.feed_forward = FeedForward(shape)
+        self.feed_forward_layer_norm = layer_norm(shape.hidden)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, hidden: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
+        attended = self.dropout(self.attention(hidden, padding))
+        hidden = self.attention_layer_norm(hidden + attended)
+        transformed = self.dropout(self.feed_forward(hidden))
+        return self.feed_forward_layer_norm(hidden + transformed)
+
+
+class ConvBertStack(nn.Module):
+    """The layers above the embeddings, with their own projection of the embeddings.
+
+    Shapes: embedded [B, T, E], padding [B, T] or None -> hidden states of every level,
+    (layers + 1) x [B, T, C], the projected embeddings first.
+    """
+
+    def __init__(self, shape: StackShape):
+        super().__init__()
+        self.embedding_projection = (
+            nn.Identity()
+            if shape.embedding_dim == shape.hidden
+            else glorot_linear(shape.embedding_dim, shape.hidden)
+        )
+        self.layers = nn.ModuleList(ConvBertLayer(shape) for _ in range(shape.layers))
+
+    def forward(
+        self, embedded: torch.Tensor, padding: Optional[torch.Tensor]
+    ) -> List[torch.Tensor]:
+        states = [self.embedding_projection(embedded)]
+        for layer in self.layers:
+            states.append(layer(states[-1], padding))
+        return states

@@ -1,0 +1,76 @@
+"""Mixed attention: self-attention heads beside convolution heads (paper section 3.2)."""
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.modules.convolution import CONV_BRANCHES
+from convbert_plugin.modules.initialization import linear
+from convbert_plugin.modules.shape import StackShape
+
+
+class MixedAttention(nn.Module):
+    """Attention heads and convolution heads over one bottleneck, joined by one output layer.
+
+    Shapes: hidden [B, T, C], padding [B, T] (true where a pad stands) or None -> [B, T, C]. The
+    attention heads come first in the input of the output layer, which is twice the bottleneck
+    wide. Source: the released modeling.py:892-1061.
+
+    Unless pads are visible, they enter the span key and the convolution as zeros, so that the
+    amount of padding never changes the output of a real token; as released they do enter.
+    """
+
+    def __init__(self, shape: StackShape):
+        super().__init__()
+        if shape.conv_type not in CONV_BRANCHES:
+            known = ", ".join(CONV_BRANCHES)
+            raise UserError(f"--conv-type {shape.conv_type}: choose one of {known}")
+        heads = shape.mixed_heads
+        self.head_size = heads.size
+        self.attention_dropout = shape.attention_dropout
+        self.pads_visible = shape.pads_visible
+        self.query = linear(shape.hidden, heads.width)
+        self.key = linear(shape.hidden, heads.width)
+        self.value = linear(shape.hidden, heads.width)
+        build_branch = CONV_BRANCHES[shape.conv_type]
+        self.conv_branch = None
+        if build_branch is not None:
+            # The paper's Figure 4 shares the value with attention; the released weights do not.
+            self.conv_value = linear(shape.hidden, heads.width)
+            self.conv_branch = build_branch(
+                shape.hidden, heads.width, shape.conv_kernel_size, heads.count, shape.conv_backend
+            )
+        branches = 1 if self.conv_branch is None else 2
+        self.output = linear(branches * heads.width, shape.hidden)
+
+    def forward(self, hidden: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
+        query = self.query(hidden)
+        context = self._attend(query, self.key(hidden), self.value(hidden), padding)
+        if self.conv_branch is not None:
+            context = torch.cat([context, self._convolve(query, hidden, padding)], dim=-1)
+        return self.output(context)
+
+    def _attend(self, query, key, value, padding):
+        query, key, value = (
+            states.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+            for states in (query, key, value)
+        )
+        context = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if padding is None else ~padding[:, None, None, :],
+            dropout_p=self.attention_dropout if self.training else 0.0,
+        )
+        return context.transpose(1, 2).flatten(2)
+
+    def _convolve(self, query, hidden, padding):
+        value = self.conv_value(hidden)
+        if padding is not None and not self.pads_visible:
+            pads = padding.unsqueeze(-1)
+            hidden = hidden.masked_fill(pads, 0)
+            value = value.masked_fill(pads, 0)
+        return self.conv_branch(value, query, hidden)

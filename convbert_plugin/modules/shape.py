@@ -1,0 +1,96 @@
+"""The numbers that make a stack of layers, and the rules that bind them."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from convbert_plugin.errors import UserError
+
+
+class Heads(NamedTuple):
+    """Heads of the mixed attention: as many for attention as for convolution."""
+
+    count: int
+    size: int
+
+    @property
+    def width(self) -> int:
+        return self.count * self.size
+
+
+def released_heads(hidden: int, heads: int, ratio: int) -> Heads:
+    """Heads that remain after the head ratio (paper: gamma).
+
+    The size of a head is hidden / heads whatever the ratio; where the ratio leaves none, one
+    remains (the small generator). Source: the released modeling.py:896-901.
+    """
+    return Heads(count=max(1, heads // ratio), size=hidden // heads)
+
+
+@dataclass(frozen=True)
+class StackShape:
+    """Sizes and switches of one stack of layers, the discriminator's or the generator's.
+
+    Raises:
+        UserError: sizes that do not fit each other, by the name of the option to change.
+    """
+
+    embedding_dim: int
+    hidden: int
+    layers: int
+    heads: int
+    ffn_hidden: int
+    ffn_groups: int
+    head_ratio: int
+    conv_kernel_size: int
+    conv_type: str
+    conv_backend: str
+    dropout: float
+    attention_dropout: float
+    pads_visible: bool
+
+    def __post_init__(self):
+        for option, value in (
+            ("--encoder-embed-dim", self.hidden),
+            ("--encoder-layers", self.layers),
+            ("--encoder-attention-heads", self.heads),
+            ("--encoder-ffn-embed-dim", self.ffn_hidden),
+            ("--embedding-dim", self.embedding_dim),
+            ("--ffn-groups", self.ffn_groups),
+            ("--head-ratio", self.head_ratio),
+        ):
+            if value < 1:
+                raise UserError(f"{option} {value}: choose a number of at least 1")
+        if self.conv_kernel_size < 1 or self.conv_kernel_size % 2 == 0:
+            raise UserError(
+                f"--conv-kernel-size {self.conv_kernel_size}: a span reaches equally far to both "
+                "sides; choose an odd number, such as 9"
+            )
+        if self.hidden % self.heads:
+            raise UserError(
+                f"a hidden size of {self.hidden} does not divide into {self.heads} heads: change "
+                "--encoder-embed-dim or --encoder-attention-heads (of a generator: "
+                "--generator-size)"
+            )
+        for width in (self.hidden, self.ffn_hidden):
+            if width % self.ffn_groups:
+                raise UserError(
+                    f"a width of {width} does not divide into {self.ffn_groups} groups: change "
+                    "--ffn-groups, --encoder-embed-dim or --encoder-ffn-embed-dim (of a "
+                    "generator: --generator-size)"
+                )
+
+    @property
+    def mixed_heads(self) -> Heads:
+        return released_heads(self.hidden, self.heads, self.head_ratio)
+
+    def generator(self, fraction: float) -> "StackShape":
+        """The generator's shape: width and heads scaled, everything else as here.
+
+        Source: the released run_pretraining.py:241-252.
+        """
+        if not 0 < fraction <= 1:
+            raise UserError(f"--generator-size {fraction:g}: choose a fraction in (0, 1]")
+        hidden = round(self.hidden * fraction)
+        # A third typed as 0.333 still leaves four of twelve heads.
+        heads = max(1, int(self.heads * fraction + 0.01))
+        return replace(self, hidden=hidden, heads=heads, ffn_hidden=4 * hidden)

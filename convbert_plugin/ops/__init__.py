@@ -1,0 +1,1 @@
+"""Tensor functions: no modules, no configs; each beside its slow, obvious reference."""

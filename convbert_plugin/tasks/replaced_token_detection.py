@@ -1,0 +1,219 @@
+"""Pretraining on documents: replaced-token detection, or masked-language modelling."""
+
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+import torch
+from fairseq.data import data_utils
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+
+from convbert_plugin.data.masking import MASKING_RECIPES, masked_count
+from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
+from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.errors import UserError
+from convbert_plugin.tasks.precision import check_precision
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_EXAMPLE = 8
+# Lines whose token ids are compared with the vocabulary when data is opened.
+LINES_CHECKED = 1000
+
+
+@dataclass
+class ReplacedTokenDetectionTaskConfig(FairseqDataclass):
+    data: str = field(
+        default=MISSING,
+        metadata={"help": "binarized data; shards separated by ':' are taken epoch by epoch"},
+    )
+    objective: ChoiceEnum(list(MASKING_RECIPES)) = field(
+        default="replaced_token_detection", metadata={"help": "what is learned"}
+    )
+    tokens_per_sample: int = field(
+        default=128, metadata={"help": "longest example, [CLS] and [SEP] counted"}
+    )
+    mask_prob: float = field(default=0.15, metadata={"help": "share of tokens to guess"})
+    mask_with_replacement: bool = field(
+        default=False, metadata={"help": "draw masked positions with replacement, as released"}
+    )
+    generator_size: Optional[float] = field(
+        default=None,
+        metadata={"help": "width of the generator / width of the discriminator (as released)"},
+    )
+    full_blocks: bool = field(
+        default=False,
+        metadata={"help": "cut documents into full blocks of one segment, losing no token"},
+    )
+    # Persistent workers would keep the data set, and so the masks, of the first epoch.
+    reuse_dataloader: bool = False
+    seed: int = II("common.seed")
+    cpu: bool = II("common.cpu")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    tpu: bool = II("common.tpu")
+    save_dir: str = II("checkpoint.save_dir")
+
+
+@register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)
+class ReplacedTokenDetectionTask(FairseqTask):
+    """Builds masked batches from documents, and the networks that learn from them.
+
+    Raises:
+        UserError: data, vocabulary or options that do not go together.
+    """
+
+    def __init__(self, cfg: ReplacedTokenDetectionTaskConfig, vocabulary: Vocabulary):
+        super().__init__(cfg)
+        self.vocabulary = vocabulary
+        self.pad_to_max_length = False
+        self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
+
+    @classmethod
+    def setup_task(cls, cfg, from_checkpoint=False, **kwargs):
+        if not from_checkpoint:
+            check_precision(cfg)
+        _check_options(cfg)
+        return cls(cfg, cls.load_dictionary(_shards(cfg.data)[0] / "dict.txt"))
+
+    @classmethod
+    def load_dictionary(cls, filename):
+        return Vocabulary.load(str(filename))
+
+    @property
+    def source_dictionary(self):
+        return self.vocabulary
+
+    @property
+    def target_dictionary(self):
+        return self.vocabulary
+
+    @property
+    def masked_tokens_per_token(self) -> float:
+        """Masked tokens per token of a full example."""
+        length = self.cfg.tokens_per_sample
+        return masked_count(length, self.cfg.mask_prob, length) / length
+
+    def max_positions(self) -> int:
+        return self.cfg.tokens_per_sample
+
+    def build_model(self, cfg, from_checkpoint=False):
+        if self.cfg.tokens_per_sample > cfg.max_positions:
+            raise UserError(
+                f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "
+                f"{cfg.max_positions} positions: lower it, or raise --max-positions"
+            )
+        model = super().build_model(cfg, from_checkpoint)
+        if str(self.cfg.objective) == "masked_lm":
+            model.add_masked_lm_head()
+        else:
+            model.add_generator(self.cfg.generator_size)
+        # As released, pads that are visible fill every example to the same length.
+        self.pad_to_max_length = cfg.pads_visible
+        return model
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        shards = _shards(self.cfg.data)
+        folder = shards[(epoch - 1) % len(shards)]
+        self._check_vocabulary_of(folder)
+        path = folder / split
+        lines = data_utils.load_indexed_dataset(str(path), self.vocabulary, combine=combine)
+        if lines is None:
+            raise UserError(
+                f"{path}.bin is missing: make it with fairseq-preprocess, or name another split"
+            )
+        sizes = np.asarray(lines.sizes)
+        _check_lines(f"{path}.bin", lines, sizes, self.vocabulary)
+        cfg = self.cfg
+        dataset = PretrainingDataset(
+            lines,
+            sizes,
+            self.vocabulary,
+            PretrainingOptions(
+                max_length=cfg.tokens_per_sample,
+                mask_prob=cfg.mask_prob,
+                objective=str(cfg.objective),
+                mask_with_replacement=cfg.mask_with_replacement,
+                full_blocks=cfg.full_blocks,
+                pad_to_max_length=self.pad_to_max_length,
+                seed=cfg.seed,
+            ),
+        )
+        total = int(sizes.sum() - len(sizes))
+        used = int(dataset.sizes.sum())
+        logger.info(
+            f"{path}: {len(dataset):,} examples from {(sizes <= 1).sum() + 1:,} documents of "
+            f"{total:,} tokens; {min(1, used / total):.0%} of the tokens fit into the examples"
+        )
+        self.datasets[split] = dataset
+
+    def post_validate(self, model, stats, agg):
+        """Turn scores into Python floats: a checkpoint keeps the best one."""
+        for name, value in stats.items():
+            if torch.is_tensor(value):
+                stats[name] = value.item()
+
+    def get_checkpoint_dict(self):
+        """Called where a checkpoint is written: the vocabulary and tokenizer go with it."""
+        self.vocabulary.save(os.path.join(self.cfg.save_dir, "dict.txt"))
+        return {type(self).__name__: self.state_dict()}
+
+    def set_checkpoint_dict(self, state):
+        self.load_state_dict(state)
+
+    def load_state_dict(self, state):
+        if state.get("vocabulary", self.vocabulary.fingerprint()) != self.vocabulary.fingerprint():
+            raise UserError(
+                f"{self.cfg.data}: this data was made with another vocabulary than the checkpoint; "
+                "binarize it with the dict.txt beside the checkpoint"
+            )
+
+    def _check_vocabulary_of(self, folder):
+        own = self.load_dictionary(folder / "dict.txt")
+        if own.fingerprint() != self.vocabulary.fingerprint():
+            raise UserError(
+                f"{folder / 'dict.txt'}: another vocabulary than {_shards(self.cfg.data)[0]}'s; "
+                "binarize all shards with the same --srcdict"
+            )
+
+
+def _shards(data: str):
+    return [Path(shard) for shard in str(data).split(os.pathsep)]
+
+
+def _check_options(cfg):
+    if cfg.tokens_per_sample < SHORTEST_EXAMPLE:
+        raise UserError(
+            f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least {SHORTEST_EXAMPLE}"
+        )
+    if not 0 < cfg.mask_prob < 1:
+        raise UserError(f"--mask-prob {cfg.mask_prob}: choose a share between 0 and 1")
+    for shard in _shards(cfg.data):
+        if not (shard / "dict.txt").is_file():
+            raise UserError(
+                f"{shard / 'dict.txt'} is missing: name a folder made by fairseq-preprocess"
+            )
+
+
+def _check_lines(path, lines, sizes, vocabulary):
+    if not (sizes > 1).any():
+        raise UserError(f"{path}: no text in it; binarize a corpus that has some")
+    nonempty = np.flatnonzero(sizes > 1)
+    for index in nonempty[np.linspace(0, len(nonempty) - 1, LINES_CHECKED).astype(int)]:
+        line = lines[int(index)]
+        if line.max() >= len(vocabulary):
+            raise UserError(
+                f"{path}: token {int(line.max())} is not among the {len(vocabulary):,} of "
+                "dict.txt; this data was made with another vocabulary: binarize it again"
+            )
+        if line[-1] != vocabulary.eos():
+            raise UserError(
+                f"{path}: line {index + 1} does not end in {vocabulary[vocabulary.eos()]}; this "
+                "data was made with another vocabulary: binarize it again with this dict.txt"
+            )
