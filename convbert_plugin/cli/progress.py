@@ -35,6 +35,7 @@ def blocks_with_progress(paths: list[PathLike], description: str) -> Iterator[It
         for path in paths:
             yield from read_blocks(path, partial(show, before))
             before += os.path.getsize(path)
+        bar.close()
 
     with bar:
         yield blocks()

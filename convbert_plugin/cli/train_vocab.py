@@ -6,7 +6,9 @@ OUT gets sentencepiece.bpe.model and dict.txt. A piece has the same id in both: 
 
 import argparse
 import io
+import itertools
 import re
+import sys
 import threading
 from pathlib import Path
 from typing import Iterator, Optional
@@ -23,7 +25,8 @@ from convbert_plugin.data.tokenizer import (
 )
 from convbert_plugin.errors import UserError
 
-SAMPLE_LINES = 1_000_000
+# Of paragraphs, so many take sentencepiece about 2 GB.
+SAMPLE_LINES = 200_000
 # Sentencepiece keeps the sampled sentences in memory, and lays a lattice over each of them.
 SENTENCE_CHARACTERS = 4096
 SPECIAL_IDS = {"bos_id": 0, "pad_id": 1, "eos_id": 2, "unk_id": 3}
@@ -33,6 +36,7 @@ KNOWN_ERRORS = {
     r"Vocabulary size too high .*<= (\d+)": (
         "--vocab-size {size} is too large for this text: it allows at most {0}"
     ),
+    r"insert_id": "--vocab-size {size} has no room for the five special symbols: give 1000 or more",
     r"smaller than required_chars. \d+ vs (\d+)": (
         "--vocab-size {size} is too small for the characters of this text: give at least {0}, or a "
         "smaller --character-coverage"
@@ -117,9 +121,14 @@ class Sentences:
         self.error: Optional[BaseException] = None
         self._sentences = self._read(blocks)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> "Sentences":
+        return self
+
+    def __next__(self) -> str:
         try:
-            yield from self._sentences
+            return next(self._sentences)
+        except StopIteration:
+            raise
         except BaseException as error:
             self.error = error
             raise
@@ -127,30 +136,32 @@ class Sentences:
     def _read(self, blocks: Iterator[Block]) -> Iterator[str]:
         for block in blocks:
             for line in block.lines():
-                yield from _sentences(ODD_WHITESPACE.sub(" ", line).strip())
+                yield from _sentences(ODD_WHITESPACE.sub(" ", line))
+        print("train: this may take minutes", file=sys.stderr)
 
 
 def _sentences(line: str) -> Iterator[str]:
     """Cut a long line at spaces where it has any."""
-    while len(line) > SENTENCE_CHARACTERS:
-        cut = line.rfind(" ", 1, SENTENCE_CHARACTERS)
-        cut = SENTENCE_CHARACTERS if cut < 0 else cut
-        yield line[:cut]
-        line = line[cut:].lstrip()
-    if line:
-        yield line
+    start = 0
+    while start < len(line):
+        end = start + SENTENCE_CHARACTERS
+        space = line.rfind(" ", start + 1, end) if end < len(line) else -1
+        end = end if space < 0 else space
+        if sentence := line[start:end].strip():
+            yield sentence
+        start = end
 
 
 def _train(sentences: Sentences, arguments: argparse.Namespace) -> bytes:
     from sentencepiece import SentencePieceTrainer
 
-    first = next(iter(sentences), None)
+    first = next(sentences, None)
     if first is None:
         raise UserError(f"{', '.join(arguments.texts)}: no text to train on")
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
-            sentence_iterator=_chain(first, sentences),
+            sentence_iterator=itertools.chain([first], sentences),
             model_writer=model,
             model_type=arguments.model_type,
             vocab_size=arguments.vocab_size,
@@ -166,11 +177,6 @@ def _train(sentences: Sentences, arguments: argparse.Namespace) -> bytes:
     except RuntimeError as error:
         raise sentences.error or _explained(str(error), arguments) from None
     return model.getvalue()
-
-
-def _chain(first: str, rest: Sentences) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _explained(message: str, arguments: argparse.Namespace) -> UserError:

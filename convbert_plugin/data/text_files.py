@@ -15,7 +15,7 @@ PathLike = Union[str, os.PathLike]
 
 BLOCK_BYTES = 1 << 20
 # A line is tokenized as a whole, so memory is bounded only if lines are.
-LONGEST_LINE_BYTES = 1 << 24
+LONGEST_LINE_BYTES = 1 << 23
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
 ODD_WHITESPACE = re.compile(r"[^\S ]")
@@ -70,7 +70,7 @@ def read_blocks(
 
     The kind is told by the first bytes, not by the name. A byte order mark is dropped.
     ``report_position`` gets the position in the file on disk, so compressed bytes.
-    Errors: a missing file, a corrupt or truncated archive, a line of more than 16 MiB.
+    Errors: a missing file, a corrupt or truncated archive, a line of more than 8 MiB.
     """
     check_is_file(path)
     with open(path, "rb") as raw:

@@ -43,8 +43,8 @@ FAIRSEQ_FIRST = ("<s>", "<pad>", "</s>", "<unk>")
 
 # ELECTRA's and ConvBERT's limit; transformers and tokenizers stop at 100.
 LONGEST_WORD = 200
-# Of words whose pieces are remembered: about 100 MB.
-CACHED_CHARACTERS = 1 << 21
+# Of the words whose pieces are remembered: about 100 MB of memory.
+CACHED_CHARACTERS = 1 << 22
 
 
 class Symbols(NamedTuple):

@@ -6,7 +6,6 @@ from typing import List, NamedTuple, Optional
 import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 
-from convbert_plugin.errors import UserError
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
 from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder

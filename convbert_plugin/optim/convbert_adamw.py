@@ -1,6 +1,6 @@
 """``--optimizer convbert_adamw``: Adam with decoupled weight decay and layer-wise rates.
 
-Source: model/optimization.py:34-182 of the released code.
+Source: model/optimization.py:17-180 of the released code.
 """
 
 from collections import defaultdict
@@ -79,7 +79,7 @@ def layer_rate_factor(
     heads                13  1              1
     ================  =====  =============  =============
 
-    Source: model/optimization.py:168-182 of the released code, which puts the heads at depth
+    Source: model/optimization.py:168-180 of the released code, which puts the heads at depth
     layers + 2: a place for a pooler that it does not have.
     """
     distance = max_depth - depth
@@ -210,7 +210,7 @@ class ConvBertAdamW(FairseqOptimizer):
 
     It is torch's AdamW (fused on CPU and CUDA) with a count of updates at which the corrections
     have vanished, and a rate for each layer (see ``layer_rate_factor``).
-    Source: model/optimization.py:68-121 of the released code.
+    Source: model/optimization.py:101-120 of the released code.
     """
 
     # fairseq's AMPOptimizer unscales the gradients of the torch optimizer and then hands this
@@ -267,7 +267,7 @@ class ConvBertAdamW(FairseqOptimizer):
 
         Returns the norm [] before that, without waiting for the device. ``max_norm`` 0 only
         measures. ``aggregate_norm_fn`` joins the norms of workers that hold shards.
-        Source: ``tf.clip_by_global_norm``, model/optimization.py:61 of the released code.
+        Source: ``tf.clip_by_global_norm``, model/optimization.py:49 of the released code.
         """
         norm = global_norm([p.grad.detach() for p in self.params if p.grad is not None])
         if aggregate_norm_fn is not None:

@@ -1,6 +1,6 @@
 """``--lr-scheduler convbert_linear``: warm-up and linear decay, multiplied or in sequence.
 
-Source: model/optimization.py:34-51 of the released code.
+Source: model/optimization.py:22-32 of the released code.
 """
 
 from dataclasses import dataclass, field
