@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 from convbert_plugin.errors import UserError
 
@@ -53,12 +53,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def positive_int(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def at_least(minimum: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from ``minimum`` on."""
 
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < minimum:
+            raise ValueError
+        return number
 
-positive_int.__name__ = "whole number of at least 1"
+    # argparse names the type when it refuses a value.
+    parse.__name__ = f"whole number of at least {minimum}"
+    return parse

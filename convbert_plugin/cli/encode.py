@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator
 
-from convbert_plugin.cli import positive_int
+from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.data.text_files import Block, replace_when_done
 from convbert_plugin.data.tokenizer import (
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=positive_int,
+        type=at_least(1),
         default=min(MOST_DEFAULT_WORKERS, os.cpu_count() or 1),
         help="processes (default: %(default)s)",
     )

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Iterator, Optional
 
-from convbert_plugin.cli import positive_int
+from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.data.text_files import ODD_WHITESPACE, Block
 from convbert_plugin.data.tokenizer import (
@@ -27,6 +27,8 @@ from convbert_plugin.errors import UserError
 
 # Of paragraphs, so many take sentencepiece about 2 GB.
 SAMPLE_LINES = 200_000
+# Sentencepiece takes no smaller sample.
+FEWEST_SAMPLE_LINES = 101
 # Sentencepiece keeps the sampled sentences in memory, and lays a lattice over each of them.
 SENTENCE_CHARACTERS = 4096
 SPECIAL_IDS = {"bos_id": 0, "pad_id": 1, "eos_id": 2, "unk_id": 3}
@@ -36,7 +38,6 @@ KNOWN_ERRORS = {
     r"Vocabulary size too high .*<= (\d+)": (
         "--vocab-size {size} is too large for this text: it allows at most {0}"
     ),
-    r"insert_id": "--vocab-size {size} has no room for the five special symbols: give 1000 or more",
     r"smaller than required_chars. \d+ vs (\d+)": (
         "--vocab-size {size} is too small for the characters of this text: give at least {0}, or a "
         "smaller --character-coverage"
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUT", help="the folder to write")
     parser.add_argument(
         "--vocab-size",
-        type=positive_int,
+        type=at_least(len(FAIRSEQ_SPECIALS) + 1),
         required=True,
         metavar="N",
         help="symbols in all, the five special ones included",
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sample-lines",
-        type=positive_int,
+        type=at_least(FEWEST_SAMPLE_LINES),
         default=SAMPLE_LINES,
         metavar="LINES",
         help="train on at most so many lines, drawn at random from all (%(default)s)",

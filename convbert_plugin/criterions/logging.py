@@ -4,6 +4,8 @@ Nothing here waits for the device. Derived values are tensors on the device of t
 become Python floats where they are printed or kept.
 """
 
+import math
+
 import torch
 from fairseq.logging import metrics
 
@@ -34,18 +36,22 @@ def log_ratio(name: str, numerator: str, denominator: str, priority: int):
     """Log one sum divided by another."""
 
     def ratio(meters):
-        total = torch.as_tensor(meters[f"_{numerator}"].sum, dtype=torch.float64)
+        total = meters[f"_{numerator}"].sum.double()
         return total / torch.as_tensor(meters[f"_{denominator}"].sum).clamp(min=1)
 
-    _log_derived(name, ratio, priority)
+    _log_derived(name, ratio, numerator, priority)
 
 
 def log_score(name: str, function, key: str, priority: int):
     """Log what a function makes of a sum."""
-    _log_derived(name, lambda meters: function(meters[f"_{key}"].sum), priority)
+    _log_derived(name, lambda meters: function(meters[f"_{key}"].sum), key, priority)
 
 
-def _log_derived(name, function, priority):
-    metrics.log_derived(
-        name, lambda meters: function(meters).round(decimals=DECIMALS), priority=priority
-    )
+def _log_derived(name, function, key, priority):
+    def value(meters):
+        # A meter that has seen nothing since it was made or reset holds the number 0.
+        if not torch.is_tensor(meters[f"_{key}"].sum):
+            return math.nan
+        return function(meters).round(decimals=DECIMALS)
+
+    metrics.log_derived(name, value, priority=priority)

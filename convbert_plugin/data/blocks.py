@@ -13,6 +13,7 @@ import numpy as np
 SHORT_BLOCK_PROBABILITY = 0.05
 SHORTEST_TARGET = 5
 DRAWS_AT_A_TIME = 1 << 16
+LINES_AT_A_TIME = 1 << 16
 
 
 class BlockIndex(NamedTuple):
@@ -38,20 +39,27 @@ def whole_line_blocks(sizes: np.ndarray, max_length: int, seed: int) -> BlockInd
     reach beyond the target belong to the block; the example cuts them. Source: the released
     build_pretraining_dataset.py:30-95.
     """
-    ends_before = _tokens_before(sizes)
-    cumulative = memoryview(ends_before)
     targets = _targets(max_length, np.random.default_rng(seed))
+    target = next(targets)
     first_lines, tokens, drawn = array("q"), array("i"), array("i")
-    line = 0
-    for document_end in _document_ends(sizes):
-        while line < document_end:
-            target = next(targets)
-            end = bisect_left(cumulative, cumulative[line] + target, line + 1, document_end)
-            first_lines.append(line)
-            tokens.append(cumulative[end] - cumulative[line])
-            drawn.append(target)
-            line = end
-        line = document_end + 1
+    begin = 0
+    while begin < len(sizes):
+        piece, is_last = _piece(sizes, begin, max_length)
+        before = memoryview(_tokens_before(piece))
+        line = 0
+        for document_end in _document_ends(piece).tolist():
+            while line < document_end:
+                end = bisect_left(before, before[line] + target, line + 1, document_end)
+                if end == len(piece) and not is_last:
+                    break
+                first_lines.append(begin + line)
+                tokens.append(before[end] - before[line])
+                drawn.append(target)
+                target = next(targets)
+                line = end
+            else:
+                line = document_end + 1
+        begin += min(line, len(piece))
     return BlockIndex(
         np.frombuffer(first_lines, dtype=np.int64),
         np.zeros(len(first_lines), dtype=np.int32),
@@ -62,33 +70,59 @@ def whole_line_blocks(sizes: np.ndarray, max_length: int, seed: int) -> BlockInd
 
 def full_blocks(sizes: np.ndarray, max_length: int) -> BlockIndex:
     """Cut each document into blocks of ``max_length - 2`` tokens, the last one shorter."""
-    ends_before = _tokens_before(sizes)
-    starts, counts = [], []
-    line = 0
-    width = max_length - 2
-    for document_end in _document_ends(sizes):
-        begin, end = int(ends_before[line]), int(ends_before[document_end])
-        if end > begin:
-            offsets = np.arange(begin, end, width, dtype=np.int64)
-            starts.append(offsets)
-            counts.append(np.minimum(end - offsets, width).astype(np.int32))
-        line = document_end + 1
-    starts = np.concatenate(starts) if starts else np.zeros(0, dtype=np.int64)
-    counts = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int32)
-    first_line = np.searchsorted(ends_before, starts, side="right") - 1
-    skipped = (starts - ends_before[first_line]).astype(np.int32)
-    return BlockIndex(first_line, skipped, counts, np.full_like(counts, max_length))
+    pieces = [_empty_index()]
+    begin = skipped = 0
+    while begin < len(sizes):
+        piece, is_last = _piece(sizes, begin, max_length)
+        first_line, starts, tokens = _full_blocks_of(piece, skipped, max_length - 2)
+        begin_next, skipped_next = begin + len(piece), 0
+        if piece[-1] > 1 and not is_last:
+            begin_next, skipped_next = begin + int(first_line[-1]), int(starts[-1])
+            first_line, starts, tokens = first_line[:-1], starts[:-1], tokens[:-1]
+        pieces.append(
+            BlockIndex(begin + first_line, starts, tokens, np.full_like(tokens, max_length))
+        )
+        begin, skipped = begin_next, skipped_next
+    return BlockIndex(*map(np.concatenate, zip(*pieces, strict=True)))
+
+
+def _full_blocks_of(sizes, skipped, width):
+    """First line, skipped tokens and tokens of each block, the first ``skipped`` tokens left out."""
+    before = _tokens_before(sizes)
+    ends = before[_document_ends(sizes)]
+    starts = np.concatenate([[skipped], ends[:-1]])
+    blocks = -((starts - ends) // width)
+    of_document = np.arange(blocks.sum()) - np.repeat(np.cumsum(blocks) - blocks, blocks)
+    starts = np.repeat(starts, blocks) + of_document * width
+    tokens = np.minimum(np.repeat(ends, blocks) - starts, width).astype(np.int32)
+    first_line = np.searchsorted(before, starts, side="right") - 1
+    return first_line, (starts - before[first_line]).astype(np.int32), tokens
+
+
+def _piece(sizes, begin, max_length):
+    """Lines from ``begin`` on, and whether they are the last.
+
+    A corpus is read in pieces, to keep memory low. A block that reaches the end of a piece may go
+    on beyond it: the next piece begins where that block begins. So a piece holds more lines than
+    any block.
+    """
+    end = begin + max(LINES_AT_A_TIME, 2 * max_length)
+    return sizes[begin:end], end >= len(sizes)
 
 
 def _tokens_before(sizes):
     before = np.zeros(len(sizes) + 1, dtype=np.int64)
-    np.cumsum(sizes - 1, out=before[1:])
+    np.cumsum(np.maximum(sizes - 1, 0), out=before[1:])
     return before
 
 
 def _document_ends(sizes):
-    ends = np.flatnonzero(sizes <= 1).tolist()
-    return [*ends, len(sizes)]
+    return np.append(np.flatnonzero(sizes <= 1), len(sizes))
+
+
+def _empty_index():
+    empty = np.zeros(0, dtype=np.int32)
+    return BlockIndex(empty.astype(np.int64), empty, empty, empty)
 
 
 def _targets(max_length: int, rng: np.random.Generator) -> Iterator[int]:

@@ -432,7 +432,9 @@ def _tokenizer_file(path: Path) -> Path:
 
 
 def _load_wordpiece(file: Path, flags: WordPieceSettings) -> WordPieceTokenizer:
-    symbols = read_symbols(file).symbols
+    symbols, _, is_wordpiece = read_symbols(file)
+    if not is_wordpiece or file.name == DICTIONARY_FILE:
+        raise UserError(f"{file}: a dictionary, not a tokenizer: give the folder or vocab.txt")
     dictionary, stored = file.with_name(DICTIONARY_FILE), file.with_name(SETTINGS_FILE)
     if file.name != VOCAB_FILE:
         return WordPieceTokenizer(symbols, flags)
@@ -451,16 +453,14 @@ def _stored_settings(path: Path, flags: WordPieceSettings) -> WordPieceSettings:
         chinese = stored.get("tokenize_chinese_chars", True)
     except (ValueError, AttributeError):
         raise UserError(f"{path}: not a JSON object: remove the file or write it again") from None
-    if not {lower, chinese} <= {True, False} or accents not in (None, True, False):
+    if not all(isinstance(value, bool) for value in (lower, chinese, accents or False)):
         raise UserError(
             f"{path}: do_lower_case, strip_accents and tokenize_chinese_chars have to be true or "
             "false (strip_accents also null)"
         )
     settings = WordPieceSettings(not lower, accents, chinese)
     if flags.cased and not settings.cased:
-        raise UserError(
-            f"{path}: says do_lower_case true, which contradicts --cased: drop the flag"
-        )
+        raise UserError(f"{path}: its do_lower_case contradicts --cased: drop the flag")
     if flags.strip_accents not in (None, settings.strips_accents):
         flag = "--strip-accents" if flags.strip_accents else "--keep-accents"
         raise UserError(

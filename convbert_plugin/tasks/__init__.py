@@ -1,3 +1,7 @@
-"""What --task builds. Registers the losses, the optimizer and the schedule that go with it."""
+"""What --task builds. Registers the tasks, and the losses, optimizer and schedule they go with."""
 
 from convbert_plugin import criterions, optim  # noqa: F401
+
+# fairseq imports what stands in this folder only where it imports the plugin itself (--user-dir),
+# not for a Python program that did so before.
+from convbert_plugin.tasks import replaced_token_detection  # noqa: F401

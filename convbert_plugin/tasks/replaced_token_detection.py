@@ -104,18 +104,18 @@ class ReplacedTokenDetectionTask(FairseqTask):
         return self.cfg.tokens_per_sample
 
     def build_model(self, cfg, from_checkpoint=False):
-        if self.cfg.tokens_per_sample > cfg.max_positions:
+        model = super().build_model(cfg, from_checkpoint)
+        if self.cfg.tokens_per_sample > model.max_positions():
             raise UserError(
                 f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "
-                f"{cfg.max_positions} positions: lower it, or raise --max-positions"
+                f"{model.max_positions()} positions: lower it, or raise --max-positions"
             )
-        model = super().build_model(cfg, from_checkpoint)
         if str(self.cfg.objective) == "masked_lm":
             model.add_masked_lm_head()
         else:
             model.add_generator(self.cfg.generator_size)
         # As released, pads that are visible fill every example to the same length.
-        self.pad_to_max_length = cfg.pads_visible
+        self.pad_to_max_length = model.cfg.pads_visible
         return model
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):

@@ -1,0 +1,285 @@
+import gzip
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convbert_plugin.cli import main
+from convbert_plugin.data import text_files
+from convbert_plugin.data.tokenizer import load_tokenizer
+from convbert_plugin.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+VOCAB = ["the", "[PAD]", "cat", "[UNK]", "sat", "##s", "[CLS]", ",", "[SEP]", ".", "[MASK]"]
+VOCAB += ["Cat", "dog", "a", "b"]
+TEXT = "The cats sat.\n\n  \nA dog , the cat\nA b\n"
+PIECES = "the cat ##s sat .\n\n\na dog , the cat\na b\n"
+
+
+@pytest.fixture
+def vocab(tmp_path) -> Path:
+    path = tmp_path / "vocab" / "any.txt"
+    path.parent.mkdir()
+    path.write_text("".join(f"{row}\n" for row in VOCAB))
+    return path
+
+
+@pytest.fixture
+def encode(vocab, tmp_path):
+    def run(content: bytes, *flags: str, name: str = "in.txt") -> str:
+        (tmp_path / name).write_bytes(content)
+        out = tmp_path / "out" / f"{name}.pieces"
+        assert (
+            main(["encode", "--tokenizer", str(vocab), *flags, str(tmp_path / name), str(out)]) == 0
+        )
+        return out.read_bytes().decode()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT.encode(),
+        TEXT.encode().rstrip(b"\n"),
+        TEXT.replace("\n", "\r\n").encode(),
+        b"\xef\xbb\xbf" + TEXT.encode(),
+        gzip.compress(TEXT.encode()),
+        gzip.compress(TEXT[:9].encode()) + gzip.compress(TEXT[9:].encode()),
+        lzma.compress(TEXT.encode()),
+    ],
+)
+def test_one_line_a_line(encode, content):
+    assert encode(content) == PIECES
+
+
+def test_only_line_feeds_end_a_line(encode):
+    text = "the\x85cat\u2028sat\x0bdog\x0cthe\rcat\x1csat\u2029dog\nthe\n"
+    pieces = encode(text.encode())
+    assert pieces.count("\n") == 2
+    assert pieces.splitlines()[1] == "the"
+    assert pieces.split("\n")[0].split() == pieces.split("\n")[0].split(" ")
+
+
+def test_a_line_without_pieces_ends_no_document(encode, capsys):
+    assert encode("the cat\n\u200b\nsat\n\nthe dog\n\u200b\u200d\n".encode()) == (
+        "the cat\nsat\n\nthe dog\n"
+    )
+    summary = capsys.readouterr().out
+    assert summary.startswith("3 lines, 2 documents, 5 tokens, 0.00% [UNK], ")
+    assert summary.endswith(" s, 2 lines dropped that hold no piece\n")
+
+
+def test_many_unknown_pieces_are_a_warning(encode, capsys):
+    encode(b"the bird sat\n")
+    output = capsys.readouterr()
+    assert "33.33% [UNK]" in output.out
+    assert output.err.splitlines()[-1].startswith("warning: 33.3% of the tokens are [UNK]: does")
+
+
+def test_case_and_accents(encode):
+    assert encode("Cat c\u0301at".encode(), name="lower") == "cat cat\n"
+    with pytest.raises(UserError, match="belongs to another tokenizer"):
+        encode(b"Cat", "--cased", name="cased")
+
+
+def test_the_tokenizer_travels(encode, vocab, tmp_path):
+    encode(b"Cat", "--cased")
+    folder = tmp_path / "out"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "dict.txt",
+        "in.txt.pieces",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ]
+    assert json.loads((folder / "tokenizer_config.json").read_text())["do_lower_case"] is False
+    assert load_tokenizer(folder).pieces("Cat cat") == ["Cat", "cat"]
+    again = tmp_path / "again.txt"
+    main(["encode", "--tokenizer", str(folder), str(tmp_path / "in.txt"), str(folder / "more")])
+    main(["encode", "--tokenizer", str(folder), str(tmp_path / "in.txt"), str(again)])
+    assert (folder / "more").read_text() == again.read_text() == "Cat\n"
+    assert (tmp_path / "vocab.txt").exists()
+
+
+def test_sentencepiece(tmp_path):
+    text, out = tmp_path / "text.txt", tmp_path / "tokenizer"
+    text.write_text("".join(f"the cat sat {n}\n\n" for n in range(99)))
+    main(["train-vocab", "--vocab-size", "30", str(text), str(out)])
+    main(["encode", "--tokenizer", str(out), str(text), str(out / "train.txt")])
+    tokenizer = load_tokenizer(out)
+    lines = (out / "train.txt").read_text().split("\n")
+    assert [tokenizer.detokenize(line.split()) for line in lines] == text.read_text().split("\n")
+    assert {piece for line in lines for piece in line.split()} <= set(tokenizer.symbols)
+
+
+def command(*arguments) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "convbert_plugin.cli", "encode", *map(str, arguments)],
+        cwd=REPOSITORY,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def write_large(path: Path, megabytes: int) -> None:
+    paragraph = "".join(f"the cat {n} sat , a dog .\n" + "\n" * (n % 7 == 0) for n in range(40_000))
+    with open(path, "w") as file:
+        for _ in range(megabytes):
+            file.write(paragraph[: 1 << 20])
+
+
+def test_several_workers_give_what_one_gives(vocab, tmp_path):
+    write_large(tmp_path / "in.txt", 5)
+    results = []
+    for workers in (1, 3):
+        out = tmp_path / str(workers) / "out.txt"
+        process = command("--tokenizer", vocab, "--workers", workers, tmp_path / "in.txt", out)
+        summary, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        results.append((out.read_bytes(), summary.rpartition("[UNK]")[0]))
+    assert results[0] == results[1]
+    lines = results[0][0].decode().split("\n")
+    documents = "\n".join(lines).strip("\n").replace("\n\n\n", "\n\n").count("\n\n") + 1
+    assert f"{sum(map(bool, lines)):,} lines, {documents:,} documents" in results[0][1]
+
+
+def test_a_worker_names_the_line(vocab, tmp_path):
+    write_large(tmp_path / "in.txt", 4)
+    lines = (tmp_path / "in.txt").read_bytes().count(b"\n")
+    with open(tmp_path / "in.txt", "ab") as file:
+        file.write(b"\nthe \xff\n")
+    out = tmp_path / "out" / "out.txt"
+    process = command("--tokenizer", vocab, "--workers", "2", tmp_path / "in.txt", out)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith(
+        f"{tmp_path / 'in.txt'}:{lines + 2}: not UTF-8 (byte 0xff at column 5): convert"
+    )
+    assert "Traceback" not in errors
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
+def test_an_ended_command_leaves_no_output_and_no_worker(vocab, tmp_path, ended_by):
+    write_large(tmp_path / "in.txt", 60)
+    out = tmp_path / "out" / "out.txt"
+    process = command("--tokenizer", vocab, "--workers", "2", tmp_path / "in.txt", out)
+    part = out.with_name(f".{out.name}.{process.pid}.part")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (part.exists() and part.stat().st_size):
+        time.sleep(0.05)
+    if ended_by == signal.SIGINT:
+        os.killpg(process.pid, ended_by)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert errors.splitlines()[-1] == "convbert encode: interrupted"
+        assert "Traceback" not in errors
+        assert not out.parent.exists()
+    else:
+        process.kill()
+        # The pipe ends when the last process that holds it does, so workers included.
+        process.communicate(timeout=30)
+    assert not out.exists()
+
+
+def test_memory_stays_bounded(vocab, tmp_path):
+    code = (
+        "import resource, sys\n"
+        "sys.orig_argv.append('convbert_plugin.cli')\n"
+        "from convbert_plugin.cli import main\n"
+        "main(sys.argv[1:])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    peaks = []
+    for megabytes in (2, 40):
+        write_large(tmp_path / "in.txt", megabytes)
+        arguments = [
+            "--tokenizer",
+            vocab,
+            "--workers",
+            "1",
+            tmp_path / "in.txt",
+            tmp_path / "out.txt",
+        ]
+        result = subprocess.run(
+            [sys.executable, "-c", code, "encode", *map(str, arguments)],
+            cwd=REPOSITORY,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
+        peaks.append(int(result.stdout.splitlines()[-1]) / 1024)
+    assert peaks[1] - peaks[0] < 20
+
+
+MISTAKES = {
+    "encoding": (b"the\ncaf\xe9\n", r"in.txt:2: not UTF-8 \(byte 0xe9 at column 4\): convert"),
+    "UTF-16": ("the cat\n".encode("utf-16"), r"in.txt:1: not UTF-8 \(byte 0xff at column 1\)"),
+    "empty": (b"", r"in.txt: holds no text"),
+    "blank": (b"\n \n\r\n\xe2\x80\x8b\n", r"in.txt: holds no text"),
+    "cut gzip": (
+        gzip.compress(os.urandom(999).hex().encode())[:-20],
+        r"in.txt: a corrupt or trunc",
+    ),
+    "cut xz": (lzma.compress(b"the cat\n" * 99)[:-5], r"in.txt: a corrupt or truncated archive"),
+    "broken gzip": (b"\x1f\x8b broken", r"in.txt: a corrupt or truncated archive"),
+    "broken xz": (b"\xfd7zXZ\x00 broken", r"in.txt: a corrupt or truncated archive"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_in_the_text_is_one_line_and_writes_nothing(encode, tmp_path, kind):
+    content, message = MISTAKES[kind]
+    with pytest.raises(UserError, match=message) as error:
+        encode(content)
+    assert "\n" not in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "vocab"]
+
+
+def test_an_endless_line_is_one_line(encode, monkeypatch):
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(text_files, "LONGEST_LINE_BYTES", 20)
+    with pytest.raises(UserError, match=r"in.txt:3: a line of more than"):
+        encode(b"the\ncat\n" + b"a" * 99)
+
+
+def test_blocks_of_any_size_give_the_same(encode, monkeypatch):
+    whole = encode(TEXT.encode() * 9)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 7)
+    assert encode(TEXT.encode() * 9, "--workers", "1", name="blocks.txt") == whole
+
+
+def test_what_stands_in_the_way_is_one_line(encode, vocab, tmp_path):
+    encode(TEXT.encode())
+    text, out = str(tmp_path / "in.txt"), str(tmp_path / "new.txt")
+    (tmp_path / "linked.txt").hardlink_to(text)
+    before = sorted(tmp_path.rglob("*"))
+    for tokenizer, source, target, message in (
+        (vocab, "nowhere.txt", out, "nowhere.txt: no such file"),
+        (vocab, tmp_path, out, "a folder, where a file is expected"),
+        ("nowhere", text, out, "nowhere: no such file"),
+        (vocab, text, tmp_path / "out", "out: a folder: give the name of the file"),
+        (vocab, text, text, "would be overwritten while it is read"),
+        (vocab, text, tmp_path / "linked.txt", "would be overwritten while it is read"),
+        (vocab, text, vocab, "would be overwritten while it is read"),
+        (vocab, text, tmp_path / "dict.txt", "dict.txt: the name of a file of the tokenizer"),
+        (vocab, text, tmp_path / "in.txt" / "x", "in.txt"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            main(["encode", "--tokenizer", str(tokenizer), str(source), str(target)])
+        assert "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_both_ways_with_accents_exclude_each_other(vocab):
+    with pytest.raises(SystemExit) as end:
+        main(["encode", "--tokenizer", str(vocab), "--strip-accents", "--keep-accents", "a", "b"])
+    assert end.value.code == 2

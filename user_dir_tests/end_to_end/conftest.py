@@ -1,0 +1,183 @@
+"""A tiny corpus, and fairseq's own entry points run in this process."""
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import fairseq_cli.train
+import fairseq_cli.validate
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.logging import metrics
+from fairseq_cli import preprocess
+
+import convbert_plugin
+from convbert_plugin.cli import main as convbert
+
+USER_DIR = str(Path(convbert_plugin.__file__).parent)
+
+# The special tokens stand neither first nor in fairseq's order, so that ids that are not those of
+# the rows show.
+ROWS_BEFORE = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "!", ".", "[CLS]", "[unused2]", "[SEP]"]
+NOUNS = ["cat", "dog", "bird", "fish", "horse", "mouse", "child", "teacher"]
+VERBS = ["see", "hear", "find", "follow", "greet", "call"]
+ADJECTIVES = ["small", "grey", "old", "quick", "tired"]
+ENDINGS = ["##s", "##ed", "##ing", "##er"]
+ROWS_AFTER = ["[MASK]", "the", "a", *NOUNS, *VERBS, *ADJECTIVES, *ENDINGS]
+VOCABULARY = [*ROWS_BEFORE, *ROWS_AFTER]
+
+TASK = ("--user-dir", USER_DIR, "--task", "replaced_token_detection")
+TINY = (
+    *("--arch", "convbert_small", "--encoder-layers", "2", "--encoder-embed-dim", "32"),
+    *("--encoder-ffn-embed-dim", "64", "--encoder-attention-heads", "4", "--embedding-dim", "20"),
+    *("--conv-kernel-size", "3", "--max-positions", "40"),
+)
+RECIPE = (
+    *("--criterion", "replaced_token_detection", "--optimizer", "convbert_adamw"),
+    *("--lr-scheduler", "convbert_linear", "--lr", "2e-3", "--clip-norm", "1.0", "--cpu"),
+    *("--tokens-per-sample", "24", "--batch-size", "8", "--num-workers", "0", "--seed", "3"),
+    *("--log-format", "json", "--log-interval", "1", "--no-epoch-checkpoints"),
+)
+
+
+class Corpus(NamedTuple):
+    """Text, its pieces (with dict.txt and tokenizer beside them) and the binarized data."""
+
+    text: Path
+    pieces: Path
+    data: Path
+
+
+class Run(NamedTuple):
+    """A finished training: its folder and its log lines by tag."""
+
+    folder: Path
+    logs: dict
+
+    def checkpoint(self, name="checkpoint_last.pt"):
+        return torch.load(self.folder / name, map_location="cpu", weights_only=True)
+
+
+def sentence(rng):
+    """A sentence whose words depend on each other."""
+    subject = rng.randrange(len(NOUNS))
+    verb = VERBS[subject % len(VERBS)] + rng.choice(["s", "ed"])
+    return f"the {ADJECTIVES[subject % 5]} {NOUNS[subject]} {verb} a {NOUNS[subject - 1]}."
+
+
+def documents(rng, count):
+    texts = ("\n".join(sentence(rng) for _ in range(rng.randint(3, 8))) for _ in range(count))
+    return "\n\n".join(texts) + "\n"
+
+
+def write_vocabulary(path, rows=VOCABULARY):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def run_preprocess(pieces, data, *arguments, dictionary="dict.txt"):
+    command = [
+        *("fairseq-preprocess", *TASK, "--only-source", "--srcdict", str(pieces / dictionary)),
+        *("--trainpref", str(pieces / "train.txt"), "--validpref", str(pieces / "valid.txt")),
+        *("--destdir", str(data), *arguments),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        preprocess.cli_main()
+    preprocess.logger.handlers.clear()
+
+
+def make_corpus(folder, rows=VOCABULARY):
+    text, pieces, data = folder / "text", folder / "pieces", folder / "data"
+    vocabulary = write_vocabulary(text / "vocab.txt", rows)
+    rng = random.Random(7)
+    for split, count in (("train", 60), ("valid", 12)):
+        (text / f"{split}.txt").write_text(documents(rng, count))
+        arguments = ("--tokenizer", vocabulary, text / f"{split}.txt", pieces / f"{split}.txt")
+        assert convbert(["encode", "--workers", "1", *map(str, arguments)]) == 0
+    run_preprocess(pieces, data)
+    return Corpus(text, pieces, data)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def other_order(tmp_path_factory):
+    """The same text with another vocabulary of the same size."""
+    rows = VOCABULARY.copy()
+    cat, dog = rows.index("cat"), rows.index("dog")
+    rows[cat], rows[dog] = rows[dog], rows[cat]
+    return make_corpus(tmp_path_factory.mktemp("other_order"), rows)
+
+
+@pytest.fixture(scope="session")
+def other_size(tmp_path_factory):
+    """The same text with a larger vocabulary."""
+    return make_corpus(tmp_path_factory.mktemp("other_size"), [*VOCABULARY, "tree", "stone"])
+
+
+def forget_earlier_runs():
+    # fairseq keeps the best scores of a process in these functions.
+    for function in (checkpoint_utils.save_checkpoint, fairseq_cli.train.should_stop_early):
+        function.__dict__.clear()
+    metrics.reset()
+
+
+@pytest.fixture
+def run_fairseq(monkeypatch, caplog):
+    """Run the ``main`` of a module of fairseq_cli; its log lines by tag."""
+
+    def run(module, *arguments):
+        forget_earlier_runs()
+        caplog.clear()
+        caplog.set_level("INFO")
+        # It would take the log away from pytest.
+        monkeypatch.setattr(fairseq_cli.validate, "reset_logging", lambda: None)
+        monkeypatch.setattr(sys, "argv", [f"fairseq-{module.__name__}", *map(str, arguments)])
+        module.cli_main()
+        return json_logs(caplog.records)
+
+    yield run
+    forget_earlier_runs()
+
+
+def json_logs(records):
+    logs = {}
+    for record in records:
+        if record.name in ("train_inner", "train", "valid"):
+            logs.setdefault(record.name, []).append(json.loads(record.message))
+    return logs
+
+
+@pytest.fixture
+def fairseq_train(run_fairseq):
+    """Train a tiny model; the arguments given override the usual ones."""
+
+    def run(data, folder, *arguments):
+        usual = (*TASK, *TINY, *RECIPE, "--save-dir", folder)
+        return Run(folder, run_fairseq(fairseq_cli.train, data, *usual, *arguments))
+
+    return run
+
+
+@pytest.fixture
+def fairseq_validate(run_fairseq):
+    def run(data, checkpoint, *arguments):
+        usual = (*TASK, "--path", checkpoint, "--batch-size", "8", "--cpu", "--num-workers", "0")
+        json = ("--log-format", "json", "--log-interval", "1")
+        return run_fairseq(fairseq_cli.validate, data, *usual, *json, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def pretrained(corpus, fairseq_train, tmp_path):
+    """A run of two updates, its checkpoint beside its dictionary and tokenizer."""
+    return fairseq_train(corpus.data, tmp_path / "pretrained", "--max-update", "2")
