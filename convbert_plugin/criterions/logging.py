@@ -13,7 +13,13 @@ DECIMALS = 4
 
 
 class Counts(torch.Tensor):
-    """A tensor of counts that says its size where fairseq-validate prints a logging output."""
+    """A tensor of counts that says its size where fairseq-validate prints a logging output.
+
+    What is computed from it are plain tensors. fairseq sums the logs of several workers in one
+    buffer with other numbers that it saves, and a checkpoint is loaded without foreign classes.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     def tolist(self):
         return f"[{self.numel()} counts]"
@@ -24,9 +30,6 @@ def log_sums(logging_outputs) -> dict:
     sums = {}
     for key in logging_outputs[0] if logging_outputs else ():
         total = sum(output[key] for output in logging_outputs)
-        if isinstance(total, Counts):
-            # A checkpoint holds the meters, and is loaded without foreign classes.
-            total = total.as_subclass(torch.Tensor)
         metrics.log_scalar_sum(f"_{key}", total)
         sums[key] = total
     return sums

@@ -74,29 +74,27 @@ def full_blocks(sizes: np.ndarray, max_length: int) -> BlockIndex:
     begin = skipped = 0
     while begin < len(sizes):
         piece, is_last = _piece(sizes, begin, max_length)
-        first_line, starts, tokens = _full_blocks_of(piece, skipped, max_length - 2)
-        begin_next, skipped_next = begin + len(piece), 0
+        lines, skips, tokens = _full_blocks_of(piece, skipped, max_length - 2)
+        next_begin, next_skipped = begin + len(piece), 0
         if piece[-1] > 1 and not is_last:
-            begin_next, skipped_next = begin + int(first_line[-1]), int(starts[-1])
-            first_line, starts, tokens = first_line[:-1], starts[:-1], tokens[:-1]
-        pieces.append(
-            BlockIndex(begin + first_line, starts, tokens, np.full_like(tokens, max_length))
-        )
-        begin, skipped = begin_next, skipped_next
+            next_begin, next_skipped = begin + int(lines[-1]), int(skips[-1])
+            lines, skips, tokens = lines[:-1], skips[:-1], tokens[:-1]
+        pieces.append(BlockIndex(begin + lines, skips, tokens, np.full_like(tokens, max_length)))
+        begin, skipped = next_begin, next_skipped
     return BlockIndex(*map(np.concatenate, zip(*pieces, strict=True)))
 
 
 def _full_blocks_of(sizes, skipped, width):
-    """First line, skipped tokens and tokens of each block, the first ``skipped`` tokens left out."""
+    """First line, skipped tokens and tokens of each block, from token ``skipped`` on."""
     before = _tokens_before(sizes)
     ends = before[_document_ends(sizes)]
     starts = np.concatenate([[skipped], ends[:-1]])
-    blocks = -((starts - ends) // width)
+    blocks = -(-(ends - starts) // width)
     of_document = np.arange(blocks.sum()) - np.repeat(np.cumsum(blocks) - blocks, blocks)
     starts = np.repeat(starts, blocks) + of_document * width
     tokens = np.minimum(np.repeat(ends, blocks) - starts, width).astype(np.int32)
-    first_line = np.searchsorted(before, starts, side="right") - 1
-    return first_line, (starts - before[first_line]).astype(np.int32), tokens
+    lines = np.searchsorted(before, starts, side="right") - 1
+    return lines, (starts - before[lines]).astype(np.int32), tokens
 
 
 def _piece(sizes, begin, max_length):

@@ -131,7 +131,8 @@ class PretrainingDataset(FairseqDataset):
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        return True
+        """Batches are put together anew, from the epoch's seed: so a resumed run makes the same."""
+        return False
 
     def _segments(self, index, rng) -> Tuple[np.ndarray, np.ndarray]:
         lines = self._block_lines(index)

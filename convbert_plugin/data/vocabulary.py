@@ -6,19 +6,21 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
+from convbert_plugin.data.symbols import (
+    FAIRSEQ_SPECIALS,
+    WORDPIECE_SPECIALS,
+    check_same_symbols,
+    fingerprint,
+    read_symbols,
+)
 from convbert_plugin.data.text_files import PathLike, replace_when_done
 from convbert_plugin.data.tokenizer import (
     DICTIONARY_FILE,
-    FAIRSEQ_SPECIALS,
     SENTENCEPIECE_FILES,
     SETTINGS_FILE,
     TOKENIZER_FILES,
     VOCAB_FILE,
     WORDPIECE_FILES,
-    WORDPIECE_SPECIALS,
-    check_same_symbols,
-    fingerprint,
-    read_symbols,
 )
 from convbert_plugin.errors import UserError
 

@@ -149,7 +149,8 @@ class ConvBertModel(BaseFairseqModel):
         """Logits [B, T] that each token was replaced."""
         hidden = self.hidden_states(tokens, segments)[-1]
         with self._autocast(tokens.device):
-            return self.replaced_token_head(hidden).float()
+            logits = self.replaced_token_head(hidden)
+        return logits.to(_at_least_fp32(logits.dtype))
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         fit_state_dict(self, state_dict)
@@ -193,7 +194,11 @@ class ConvBertModel(BaseFairseqModel):
 
 
 def _log_softmax(logits):
-    return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    return logits.log_softmax(dim=-1, dtype=_at_least_fp32(logits.dtype))
+
+
+def _at_least_fp32(dtype):
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _depth(name: str, head_depth: int) -> int:

@@ -1,6 +1,7 @@
 """A trained model with its tokenizer, for use from Python."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import List, NamedTuple, Optional
 
 import torch
@@ -37,6 +38,10 @@ def load_from_folder(folder, checkpoint_file: str) -> "ConvBertHubInterface":
     except UserError as error:
         # Who calls from Python gets an exception that `except Exception` catches.
         raise ValueError(str(error)) from None
+    except (UnpicklingError, EOFError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder / checkpoint_file}: damaged, or no checkpoint of this plugin: copy it again"
+        ) from error
     return ConvBertHubInterface(cfg, task, models[0], tokenizer)
 
 
@@ -87,6 +92,9 @@ class ConvBertHubInterface(nn.Module):
         """Features [B, T, C] of tokens [T] or [B, T], or those of every level as a list.
 
         Segments that are not given follow from the separators.
+
+        Raises:
+            ValueError: more tokens than the model has positions, here and in what follows.
         """
         tokens, segments = self._batch(tokens), self._batch(segments)
         states = self.model.hidden_states(tokens, segments)
@@ -140,4 +148,9 @@ class ConvBertHubInterface(nn.Module):
     def _batch(self, ids):
         if ids is None:
             return None
+        if ids.size(-1) > self.model.max_positions():
+            raise ValueError(
+                f"a sequence of {ids.size(-1)} tokens is longer than the model's "
+                f"{self.model.max_positions()} positions: shorten it"
+            )
         return (ids.unsqueeze(0) if ids.dim() == 1 else ids).to(self.device)

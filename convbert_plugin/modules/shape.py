@@ -91,6 +91,11 @@ class StackShape:
         if not 0 < fraction <= 1:
             raise UserError(f"--generator-size {fraction:g}: choose a fraction in (0, 1]")
         hidden = round(self.hidden * fraction)
+        if hidden < 1:
+            raise UserError(
+                f"--generator-size {fraction:g}: leaves nothing of a hidden size of {self.hidden}; "
+                "choose a larger fraction"
+            )
         # A third typed as 0.333 still leaves four of twelve heads.
         heads = max(1, int(self.heads * fraction + 0.01))
         return replace(self, hidden=hidden, heads=heads, ffn_hidden=4 * hidden)

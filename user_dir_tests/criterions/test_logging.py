@@ -82,7 +82,9 @@ def reduced(workers, monkeypatch):
 
     monkeypatch.setattr(distributed_utils, "all_reduce", all_reduce)
     for worker in workers:
-        outputs, _ = Trainer._fast_stat_sync_sum(trainer, worker, 1.0)
+        outputs, (others,) = Trainer._fast_stat_sync_sum(trainer, worker, 1.0)
+    # fairseq saves what it sums beside them, such as the time of training.
+    assert type(others) is torch.Tensor
     return outputs
 
 
@@ -164,7 +166,7 @@ def test_a_log_line_does_not_spell_the_histogram_out(bench):
     bench = bench()
     (batch,) = bench.batches([9, 30, 4])
     log = bench.criterion(bench.model, batch)[2]
-    assert len(format_stat(log[HISTOGRAM])) < 30
+    assert format_stat(log[HISTOGRAM]) == "[4096 counts]"
     assert log[HISTOGRAM].sum() == 9 + 30 + 4 + 2 * 3
 
 

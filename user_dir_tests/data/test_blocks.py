@@ -17,6 +17,7 @@ CORPORA = {
     "one token": [1],
     "one huge line": [5000],
     "blank lines only": [0, 0, 0],
+    "many blank lines": [0] * 300 + [3] + [0] * 300,
     "leading and trailing blank lines": [0, 0, 3, 9, 0, 40, 0, 0],
     "empty documents": [7, 0, 0, 0, 7, 8, 0, 0, 9],
     "no final blank line": [5, 0, 4, 3],

@@ -115,7 +115,7 @@ def test_masked_lm_masks_80_of_100_and_replaces_10():
 
 
 def test_decisions_do_not_depend_on_the_place():
-    originals, maskings = mask_examples("replaced_token_detection")
+    _, maskings = mask_examples("replaced_token_detection")
     kept = [masking.tokens[masking.positions] != MASK for masking in maskings]
     counts = np.bincount(
         np.concatenate([m.positions[k] for m, k in zip(maskings, kept, strict=True)]),
@@ -126,7 +126,7 @@ def test_decisions_do_not_depend_on_the_place():
 
 def test_with_replacement_as_released():
     """19 draws from 125: 125 x (1 - (124 / 125) ** 19) = 17.7 distinct ones."""
-    originals, maskings = mask_examples("replaced_token_detection", with_replacement=True)
+    _, maskings = mask_examples("replaced_token_detection", with_replacement=True)
     assert {len(masking.positions) for masking in maskings} == {COUNT}
     distinct = np.array([len(set(masking.positions.tolist())) for masking in maskings])
     expected = 125 * (1 - (124 / 125) ** 19)
@@ -136,7 +136,7 @@ def test_with_replacement_as_released():
 
 
 def test_a_position_drawn_twice_is_masked_if_either_draw_says_so():
-    originals, maskings = mask_examples("replaced_token_detection", with_replacement=True)
+    _, maskings = mask_examples("replaced_token_detection", with_replacement=True)
     masked = {1: [], 2: []}
     for masking in maskings:
         positions, draws = np.unique(masking.positions, return_counts=True)

@@ -196,7 +196,7 @@ def test_masks_of_examples(vocabulary):
         uniforms = example["uniforms"]
         assert uniforms.dtype == torch.float32
         assert len(uniforms) == count
-        assert (0 <= uniforms).all()
+        assert (uniforms >= 0).all()
         assert (uniforms < 1).all()
 
 

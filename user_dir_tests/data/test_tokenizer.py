@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from convbert_plugin.data.tokenizer import load_tokenizer, read_symbols
+from convbert_plugin.data.symbols import read_symbols
+from convbert_plugin.data.tokenizer import load_tokenizer
 from convbert_plugin.errors import UserError
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

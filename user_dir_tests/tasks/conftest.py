@@ -1,5 +1,8 @@
 """Tiny binarized corpora, and the task as fairseq-train sets it up for them."""
 
+import copy
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -30,16 +33,17 @@ def _write_lines(path, lines, end=SEP):
     builder.finalize(f"{path}.idx")
 
 
-def _random_lines(seed, count=400, words=(len(SPECIALS), WORDS)):
+def _random_lines(seed, count=400, words=(5, WORDS)):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 30, size=count)
     lengths[rng.random(count) < 0.05] = 0
     return [rng.integers(*words, size=length).tolist() for length in [*lengths, 20]]
 
 
-def _config_of(data, *arguments):
+@functools.cache
+def _built_config(data, *arguments):
     arguments = [
-        str(data),
+        data,
         *("--task", "replaced_token_detection", "--criterion", "replaced_token_detection"),
         *("--arch", "convbert_small", "--optimizer", "convbert_adamw", "--cpu", "--lr", "1e-4"),
         *("--tokens-per-sample", "32"),
@@ -47,6 +51,10 @@ def _config_of(data, *arguments):
     ]
     parser = options.get_training_parser()
     return convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, arguments))
+
+
+def _config_of(data, *arguments):
+    return copy.deepcopy(_built_config(str(data), *arguments))
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def train_iterator(task, epoch, num_workers=0):
         max_sentences=8,
         max_positions=task.max_positions(),
         ignore_invalid_inputs=True,
-        required_batch_size_multiple=8,
+        required_batch_size_multiple=1,
         seed=1,
         num_workers=num_workers,
         epoch=epoch,
@@ -54,8 +54,18 @@ def validate(task):
     return list(iterator.next_epoch_itr(shuffle=False, set_dataset_epoch=False))
 
 
-def assert_same(batches, others):
-    torch.testing.assert_close(batches, others, rtol=0, atol=0)
+def assert_same(found, expected):
+    """Nested lists and dicts of tensors, equal to the bit."""
+    assert type(found) is type(expected)
+    if torch.is_tensor(found):
+        assert found.dtype == expected.dtype
+        assert found.equal(expected)
+    elif isinstance(found, (list, dict)):
+        assert len(found) == len(expected)
+        for key in found if isinstance(found, dict) else range(len(found)):
+            assert_same(found[key], expected[key])
+    else:
+        assert found == expected
 
 
 def masked_positions(batches):
@@ -70,6 +80,8 @@ def masked_positions(batches):
     return found
 
 
+# torch's advice where a machine has fewer cores.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_masks_change_with_the_epoch_whatever_the_workers(setup_task, corpus, num_workers):
     """Persistent workers would keep the masks of the first epoch."""
@@ -81,7 +93,7 @@ def test_masks_change_with_the_epoch_whatever_the_workers(setup_task, corpus, nu
     assert first.keys() == second.keys()
     assert len(first) == len(task.dataset("train")) > 150
     alike = sum(first[index] == second[index] for index in first)
-    assert alike / len(first) < 0.1
+    assert alike / len(first) < 0.05
 
     inline = setup_task(corpus)
     expected, _ = epochs_of(inline, train_iterator(inline, 1), last=2)
@@ -94,9 +106,8 @@ def test_the_built_config_reuses_no_data_loader(setup_task, config_of, corpus):
     assert setup_task(corpus).cfg.reuse_dataloader is False
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize(
-    ("epoch", "stop_after"), [(1, 3), (2, 1), (3, 10)], ids=["first", "second", "third"]
+    ("epoch", "stop_after", "num_workers"), [(1, 3, 0), (2, 1, 0), (2, 4, 1), (3, 10, 0)]
 )
 def test_a_resumed_epoch_goes_on_as_it_would_have(
     setup_task, corpus, epoch, stop_after, num_workers
@@ -118,7 +129,7 @@ def test_a_resumed_epoch_goes_on_as_it_would_have(
 
 def test_a_run_resumed_between_epochs_goes_on_as_it_would_have(setup_task, corpus):
     task = setup_task(corpus)
-    uninterrupted, state = epochs_of(task, train_iterator(task, 1), last=2)
+    _, state = epochs_of(task, train_iterator(task, 1), last=2)
     expected, _ = epochs_of(task, train_iterator(task, 3), last=3)
 
     task = setup_task(corpus)
@@ -132,9 +143,7 @@ def test_a_run_resumed_between_epochs_goes_on_as_it_would_have(setup_task, corpu
 def test_batches_are_put_together_anew_in_every_epoch(setup_task, corpus):
     task = setup_task(corpus)
     epochs, _ = epochs_of(task, train_iterator(task, 1), last=2)
-    first, second = (
-        {frozenset(batch["id"].tolist()) for batch in batches} for batches in epochs
-    )
+    first, second = ({frozenset(batch["id"].tolist()) for batch in batches} for batches in epochs)
     assert len(first & second) < len(first) / 2
 
 

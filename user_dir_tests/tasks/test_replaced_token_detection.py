@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 import torch
-from fairseq import checkpoint_utils
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.tasks.precision import check_precision
+from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTask
 
 pytestmark = pytest.mark.pretraining
 
@@ -59,9 +59,9 @@ def test_corpus_of_blank_lines(setup_task, write_lines, folder):
     assert_one_line(error, folder / "train.bin", "no text")
 
 
-def test_ids_beyond_the_vocabulary(setup_task, write_vocabulary, write_lines, folder):
-    write_vocabulary(folder.with_name("smaller"), words=150)
-    smaller = folder.with_name("smaller")
+def test_ids_beyond_the_vocabulary(setup_task, write_vocabulary, write_lines, tmp_path):
+    smaller = tmp_path / "smaller"
+    write_vocabulary(smaller, words=150)
     write_lines(smaller / "train", [[9] * 20] * 50 + [[9, 150, 7]])
     with pytest.raises(UserError) as error:
         setup_task(smaller).load_dataset("train")
@@ -120,8 +120,6 @@ def test_precision_flags_pass_on_a_gpu(config_of, corpus, flag, monkeypatch):
 
 def test_a_checkpoint_of_any_precision_is_read(config_of, corpus):
     """What was trained on a GPU is opened on a CPU."""
-    from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTask
-
     config = config_of(corpus, "--fp16").task
     assert ReplacedTokenDetectionTask.setup_task(config, from_checkpoint=True)
 
@@ -210,14 +208,3 @@ def test_examples_are_those_of_the_file(setup_task, write_lines, folder):
         [2, *[13] * 3, 3],
     ]
     assert np.asarray(dataset.sizes).tolist() == [19, 22, 22, 5]
-
-
-def test_fairseq_loads_the_task_of_a_checkpoint(config_of, setup_task, corpus, tmp_path):
-    """checkpoint_utils asks tasks.setup_task for it, and gives it the state."""
-    config = config_of(corpus)
-    task = setup_task(corpus)
-    path = tmp_path / "task.pt"
-    state = {"cfg": config, "task_state": task.state_dict(), "args": None}
-    torch.save(checkpoint_utils.OmegaConf.to_container(config.task), path)
-    assert torch.load(path, weights_only=True)["data"] == str(corpus)
-    assert state["task_state"] == {"vocabulary": task.source_dictionary.fingerprint()}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Pretrains a ConvBERT on your own text by the released recipe, from text files to held-out scores:
+#
+#   bash examples/pretraining/pretrain.sh TRAIN VALID TOKENIZER OUT [option of fairseq-train ...]
+#
+# TRAIN and VALID: text, plain, .gz or .xz; one sentence or paragraph a line, an empty line between
+# documents. TOKENIZER: a WordPiece vocab.txt, or a folder made by convbert train-vocab. Options
+# are added to those of the recipe and win over them: --max-update 1200 --batch-size 32, say. What
+# is done is not done again: called once more, training goes on from its last checkpoint.
+set -euo pipefail
+if [ $# -lt 4 ]; then
+    echo "usage: bash $0 TRAIN VALID TOKENIZER OUT [option of fairseq-train ...]" >&2
+    exit 2
+fi
+train=$(realpath "$1") valid=$(realpath "$2") tokenizer=$(realpath "$3") out=$(realpath -m "$4")
+shift 4
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source examples/environment.sh
+
+[ -f "$out/encoded/train" ] || convbert encode --tokenizer "$tokenizer" "$train" "$out/encoded/train"
+[ -f "$out/encoded/valid" ] || convbert encode --tokenizer "$tokenizer" "$valid" "$out/encoded/valid"
+
+if [ ! -f "$out/data/valid.idx" ]; then
+    fairseq-preprocess --user-dir convbert_plugin --task replaced_token_detection --only-source \
+        --srcdict "$out/encoded/dict.txt" --workers 2 \
+        --trainpref "$out/encoded/train" --validpref "$out/encoded/valid" --destdir "$out/data"
+fi
+
+recipe=(
+    --task replaced_token_detection --criterion replaced_token_detection
+    --arch convbert_small --tokens-per-sample 128 --batch-size 128
+    --optimizer convbert_adamw --weight-decay 0.01 --clip-norm 1.0
+    --lr-scheduler convbert_linear --lr 3e-4 --warmup-updates 10000 --max-update 1000000
+    --save-interval-updates 10000 --keep-interval-updates 5 --no-epoch-checkpoints
+    --log-format json --log-interval 100
+)
+fairseq-train "$out/data" --user-dir convbert_plugin "${recipe[@]}" \
+    --save-dir "$out/run" --tensorboard-logdir "$out/tensorboard" "$@"
+
+echo "held-out documents:"
+fairseq-validate "$out/data" --user-dir convbert_plugin --task replaced_token_detection \
+    --path "$out/run/checkpoint_last.pt" --valid-subset valid --batch-size 64 --log-format json
+printf 'cross-entropy of token frequencies there: '
+python examples/unigram_cross_entropy.py "$out/data"

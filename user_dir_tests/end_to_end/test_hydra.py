@@ -1,0 +1,109 @@
+"""The YAML of config/, and fairseq-hydra-train."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fairseq import options
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.dataclass.initialize import hydra_init
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY
+from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
+from fairseq.tasks import TASK_DATACLASS_REGISTRY
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import convbert_plugin
+from convbert_plugin.models.architectures import ARCHITECTURES
+from convbert_plugin.models.config import ConvBertConfig
+
+pytestmark = pytest.mark.pretraining
+
+USER_DIR = Path(convbert_plugin.__file__).parent
+CONFIG = USER_DIR / "config"
+# Size -> learning rate and examples a batch, of the released configure_pretraining.py:21-123.
+RELEASED = {"small": (3e-4, 128), "medium": (5e-4, 128), "base": (2e-4, 256)}
+
+
+def test_there_is_one_yaml_for_each_architecture():
+    assert {path.stem for path in (CONFIG / "model").iterdir()} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_yaml_and_architecture_function_are_equal(arch):
+    yaml = OmegaConf.load(CONFIG / "model" / f"{arch}.yaml")
+    assert yaml == {"_name": arch, **ARCHITECTURES[arch]}
+    from_yaml = OmegaConf.merge(OmegaConf.structured(ConvBertConfig), yaml)
+    assert from_yaml == model_of_command_line("--arch", arch)
+
+
+def test_the_command_line_goes_before_the_architecture():
+    model = model_of_command_line("--arch", "convbert_medium", "--encoder-embed-dim", "64")
+    assert model.encoder_embed_dim == 64
+    assert model.ffn_groups == ARCHITECTURES["convbert_medium"]["ffn_groups"]
+
+
+def model_of_command_line(*arguments):
+    parser = options.get_training_parser()
+    command = ["data", "--task", "replaced_token_detection", *arguments]
+    model = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, command)).model
+    return OmegaConf.merge(OmegaConf.structured(ConvBertConfig), model)
+
+
+@pytest.mark.parametrize("size", RELEASED)
+def test_the_pretraining_configs_are_the_released_recipes(size):
+    name = f"pretrain_convbert_{size}"
+    hydra_init(name)
+    with initialize_config_dir(version_base="1.1", config_dir=str(CONFIG)):
+        cfg = compose(name, overrides=["task.data=somewhere"])
+    assert cfg.model == {"_name": f"convbert_{size}", **ARCHITECTURES[f"convbert_{size}"]}
+    assert (cfg.optimization.lr, cfg.dataset.batch_size) == ([RELEASED[size][0]], RELEASED[size][1])
+    assert (cfg.optimization.max_update, cfg.lr_scheduler.warmup_updates) == (1_000_000, 10_000)
+    assert (cfg.optimization.clip_norm, cfg.criterion.discriminator_weight) == (1.0, 50)
+    assert (cfg.optimizer.adam_eps, cfg.optimizer.weight_decay) == (1e-6, 0.01)
+    assert cfg.optimizer.adam_betas == [0.9, 0.999]
+    assert (cfg.task.tokens_per_sample, cfg.task.mask_prob) == (128, 0.15)
+    assert_no_key_is_misspelt(cfg)
+
+
+def assert_no_key_is_misspelt(cfg):
+    registries = {
+        "task": TASK_DATACLASS_REGISTRY,
+        "criterion": CRITERION_DATACLASS_REGISTRY,
+        "optimizer": OPTIMIZER_DATACLASS_REGISTRY,
+        "lr_scheduler": LR_SCHEDULER_DATACLASS_REGISTRY,
+    }
+    for component, registry in registries.items():
+        schema = registry[cfg[component]._name]
+        OmegaConf.merge(
+            OmegaConf.structured(schema), OmegaConf.masked_copy(cfg, component)[component]
+        )
+
+
+def test_hydra_trains_as_the_command_line_does(corpus, fairseq_train, tmp_path):
+    overrides = [
+        f"common.user_dir={USER_DIR}",
+        f"task.data={corpus.data}",
+        *("common.cpu=true", "common.seed=3", "task.tokens_per_sample=24"),
+        *("dataset.batch_size=8", "dataset.num_workers=0"),
+        "dataset.required_batch_size_multiple=1",
+        *("model.encoder_layers=2", "model.encoder_embed_dim=32", "model.encoder_ffn_embed_dim=64"),
+        *("model.embedding_dim=20", "model.conv_kernel_size=3", "model.max_positions=40"),
+        *("optimization.lr=[2e-3]", "optimization.max_update=4", "lr_scheduler.warmup_updates=2"),
+        f"checkpoint.save_dir={tmp_path / 'hydra'}",
+    ]
+    names = ("--config-dir", CONFIG, "--config-name", "pretrain_convbert_small")
+    command = [sys.executable, "-m", "fairseq_cli.hydra_train", *names, *overrides]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    model = torch.load(tmp_path / "hydra" / "checkpoint_last.pt", weights_only=True)["model"]
+
+    arguments = ("--max-update", "4", "--warmup-updates", "2")
+    expected = fairseq_train(corpus.data, tmp_path / "train", *arguments).checkpoint()["model"]
+    assert model.keys() == expected.keys()
+    for name, tensor in model.items():
+        assert torch.equal(tensor, expected[name]), name
+    # Relative paths are meant from where the command is run: hydra makes no folder of its own.
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["hydra", "train"]

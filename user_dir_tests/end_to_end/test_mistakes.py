@@ -1,0 +1,279 @@
+"""Mistakes of the user: one line that says what to do, status 1, nothing half written."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
+
+import convbert_plugin
+from convbert_plugin.cli import main as convbert
+from convbert_plugin.errors import UserError
+
+pytestmark = pytest.mark.pretraining
+
+CHECKOUT = Path(convbert_plugin.__file__).parents[1]
+
+
+@pytest.fixture
+def fails(tmp_path):
+    """Run something that has to end in one line; return the line.
+
+    Beside the folder that fairseq itself makes for checkpoints, nothing may be written.
+    """
+
+    def run(action, *arguments):
+        before = files_below(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            action(*arguments)
+        assert files_below(tmp_path) == before
+        return one_line(ended.value)
+
+    return run
+
+
+def files_below(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def one_line(error):
+    # SystemExit with a text: Python prints it to stderr and ends with status 1.
+    line = error.code
+    assert isinstance(line, str)
+    assert line.strip()
+    assert "\n" not in line
+    return line
+
+
+@pytest.fixture
+def train_fails(corpus, fairseq_train, fails, tmp_path):
+    def run(*arguments, data=corpus.data):
+        return fails(fairseq_train, data, tmp_path / "run", "--max-update", "1", *arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--conv-kernel-size", "4"), ("--conv-kernel-size 4", "odd number")),
+        (("--encoder-embed-dim", "30"), ("30", "4 heads", "--encoder-attention-heads")),
+        (("--ffn-groups", "3"), ("3 groups", "--ffn-groups")),
+        (("--generator-size", "0.3"), ("does not divide", "--generator-size")),
+        (("--generator-size", "0"), ("--generator-size 0", "fraction")),
+        (("--encoder-layers", "0"), ("--encoder-layers 0", "at least 1")),
+        (("--tokens-per-sample", "41"), ("41", "40 positions", "--max-positions")),
+        (("--tokens-per-sample", "3"), ("--tokens-per-sample 3", "at least")),
+        (("--mask-prob", "1.5"), ("--mask-prob 1.5", "between 0 and 1")),
+        (("--bf16",), ("--bf16", "--autocast-dtype bfloat16")),
+        (("--fp16",), ("--fp16 needs a GPU", "--autocast-dtype bfloat16")),
+        (("--amp",), ("--amp needs a GPU", "--autocast-dtype bfloat16")),
+        (("--valid-subset", "test"), ("test.bin is missing", "another split")),
+        (("--train-subset", "test"), ("test.bin is missing", "another split")),
+    ],
+    ids=lambda value: " ".join(value) if value[0].startswith("--") else None,
+)
+def test_options_that_do_not_fit(train_fails, arguments, words):
+    line = train_fails(*arguments)
+    assert all(word in line for word in words), line
+
+
+def test_data_that_is_not_there(train_fails, corpus, tmp_path):
+    line = train_fails(data=tmp_path / "nowhere")
+    assert f"{tmp_path / 'nowhere' / 'dict.txt'} is missing" in line
+    assert "fairseq-preprocess" in line
+    line = train_fails(data=f"{corpus.data}:{tmp_path / 'nowhere'}")
+    assert str(tmp_path / "nowhere") in line
+
+
+def test_text_in_the_place_of_data(train_fails, corpus):
+    """The folder of pieces holds a dict.txt too."""
+    assert "fairseq-preprocess" in train_fails(data=corpus.pieces)
+
+
+def data_with_rows(corpus, folder, rows):
+    """The data beside another dict.txt."""
+    shutil.copytree(corpus.data, folder)
+    (folder / "vocab.txt").unlink()
+    (folder / "dict.txt").write_text("".join(f"{row} 1\n" for row in rows))
+    return folder
+
+
+def rows_of(corpus):
+    return (corpus.text / "vocab.txt").read_text().split()
+
+
+def test_a_dictionary_without_a_mask(train_fails, corpus, tmp_path):
+    rows = [row for row in rows_of(corpus) if row != "[MASK]"]
+    line = train_fails(data=data_with_rows(corpus, tmp_path / "data", rows))
+    assert "dict.txt" in line
+    assert "[MASK]" in line
+
+
+def test_ids_beyond_the_dictionary(train_fails, corpus, tmp_path):
+    data = data_with_rows(corpus, tmp_path / "data", rows_of(corpus)[:-6])
+    line = train_fails(data=data)
+    assert "another vocabulary" in line
+    assert "binarize" in line
+
+
+def test_separators_that_are_not_the_dictionarys(train_fails, corpus, tmp_path):
+    rows = rows_of(corpus)
+    separator, other = rows.index("[SEP]"), rows.index("the")
+    rows[separator], rows[other] = rows[other], rows[separator]
+    line = train_fails(data=data_with_rows(corpus, tmp_path / "data", rows))
+    assert "another vocabulary" in line
+    assert "binarize" in line
+
+
+def test_a_tokenizer_beside_the_data_that_is_not_its_own(train_fails, corpus, other_order, tmp_path):
+    data = shutil.copytree(corpus.data, tmp_path / "data")
+    shutil.copy(other_order.data / "vocab.txt", data)
+    line = train_fails(data=data)
+    assert str(data / "dict.txt") in line
+    assert str(data / "vocab.txt") in line
+
+
+def test_shards_of_two_vocabularies(train_fails, corpus, other_order):
+    line = train_fails("--max-epoch", "2", "--max-update", "40", data=f"{corpus.data}:{other_order.data}")
+    assert str(other_order.data / "dict.txt") in line
+    assert "--srcdict" in line
+
+
+@pytest.fixture(params=["no lines", "empty lines"])
+def empty_data(request, corpus, tmp_path):
+    """What fairseq-preprocess makes of a corpus without text."""
+    data = shutil.copytree(corpus.data, tmp_path / "data")
+    builder = MMapIndexedDatasetBuilder(str(data / "train.bin"), dtype=np.uint16)
+    separator = torch.tensor([rows_of(corpus).index("[SEP]")])
+    for _ in range(3 if request.param == "empty lines" else 0):
+        builder.add_item(separator)
+    builder.finalize(str(data / "train.idx"))
+    return data
+
+
+def test_data_of_an_empty_corpus(train_fails, empty_data):
+    line = train_fails(data=empty_data)
+    assert str(empty_data / "train.bin") in line
+    assert "no text" in line
+
+
+@pytest.mark.parametrize("other", ["other_order", "other_size"])
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model", "--save-dir"])
+def test_a_checkpoint_of_another_vocabulary(train_fails, pretrained, request, flag, other):
+    if (flag, other) == ("--finetune-from-model", "other_order"):
+        pytest.skip("fairseq hands over the tensors alone")
+    data = request.getfixturevalue(other).data
+    value = pretrained.folder if flag == "--save-dir" else pretrained.folder / "checkpoint_last.pt"
+    line = train_fails(flag, value, "--max-update", "4", data=data)
+    assert "vocabulary" in line
+    assert "checkpoint" in line
+
+
+@pytest.mark.parametrize("other", ["other_order", "other_size"])
+def test_validating_with_data_of_another_vocabulary(
+    fails, fairseq_validate, pretrained, request, other
+):
+    data = request.getfixturevalue(other).data
+    line = fails(fairseq_validate, data, pretrained.folder / "checkpoint_last.pt")
+    assert str(data) in line
+    assert "another vocabulary" in line
+
+
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model", "--save-dir"])
+@pytest.mark.parametrize(
+    "sizes",
+    [("--encoder-layers", "3"), ("--encoder-embed-dim", "48"), ("--arch", "electra_small")],
+    ids=lambda sizes: " ".join(sizes),
+)
+def test_a_checkpoint_of_another_architecture(train_fails, pretrained, flag, sizes):
+    value = pretrained.folder if flag == "--save-dir" else pretrained.folder / "checkpoint_last.pt"
+    line = train_fails(flag, value, *sizes)
+    assert "does not fit --arch" in line
+    assert "was trained with" in line
+    assert len(line) < 400
+
+
+def test_a_checkpoint_of_the_other_objective(train_fails, pretrained):
+    """Resumed, its optimizer state belongs to other parameters."""
+    line = train_fails("--save-dir", pretrained.folder, "--objective", "masked_lm")
+    assert "--reset-optimizer" in line
+
+
+def encode(*arguments):
+    return convbert(["encode", "--workers", "1", *map(str, arguments)])
+
+
+def test_encoding_without_a_mask_in_the_vocabulary(fails, corpus, tmp_path):
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("".join(f"{row}\n" for row in rows_of(corpus) if row != "[MASK]"))
+    arguments = ("--tokenizer", vocabulary, corpus.text / "train.txt", tmp_path / "out" / "pieces")
+    line = fails(encode, *arguments)
+    assert str(vocabulary) in line
+    assert "[MASK]" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["", "\n \n\n"])
+def test_encoding_an_empty_corpus(fails, corpus, tmp_path, content):
+    text = tmp_path / "text.txt"
+    text.write_text(content)
+    out = tmp_path / "out" / "pieces"
+    line = fails(encode, "--tokenizer", corpus.text / "vocab.txt", text, out)
+    assert str(text) in line
+    assert "no text" in line
+    assert not out.parent.exists()
+
+
+# What follows costs some seconds a test: real processes.
+
+
+def run_process(*command, **options):
+    options = {"cwd": CHECKOUT, "capture_output": True, "text": True, **options}
+    return subprocess.run([str(word) for word in command], **options)
+
+
+def last_line_of_failure(done):
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    return done.stderr.splitlines()[-1]
+
+
+def test_text_that_is_not_utf8(corpus, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes("the cat\na caf\u00e9\n".encode("latin-1"))
+    out = tmp_path / "out" / "pieces"
+    arguments = ("encode", "--tokenizer", corpus.text / "vocab.txt", text, out)
+    line = last_line_of_failure(run_process(sys.executable, "-m", "convbert_plugin.cli", *arguments))
+    assert f"{text}:2" in line
+    assert "iconv" in line
+    assert not out.parent.exists()
+
+
+def test_the_last_line_of_fairseq_train(corpus, usual_arguments, tmp_path):
+    arguments = (*usual_arguments, "--save-dir", tmp_path / "run", "--conv-kernel-size", "4")
+    command = (sys.executable, "-m", "fairseq_cli.train", corpus.data, *arguments)
+    line = last_line_of_failure(run_process(*command))
+    assert line.startswith("--conv-kernel-size 4")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_fairseq_is_missing():
+    code = "import sys; sys.modules['fairseq'] = None; import convbert_plugin"
+    line = last_line_of_failure(run_process(sys.executable, "-c", code))
+    assert "fairseq is missing: pip install" in line
+
+
+def test_unsafe_loading_is_refused():
+    environment = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    done = run_process(sys.executable, "-c", "import convbert_plugin", env=environment)
+    assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" in last_line_of_failure(done)
+
+
+def test_a_user_error_is_no_exception_that_code_swallows():
+    assert issubclass(UserError, SystemExit)
+    assert not issubclass(UserError, Exception)
