@@ -33,10 +33,10 @@ fairseq-preprocess --user-dir convbert_plugin --task replaced_token_detection --
 step "5/7 pretraining (fairseq-train; all of its log is in $log)"
 fairseq-train "$out/data" --user-dir convbert_plugin \
     --task replaced_token_detection --criterion replaced_token_detection \
-    --arch convbert_small --encoder-layers 4 --tokens-per-sample 64 \
+    --arch convbert_small --encoder-layers 2 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512 \
+    --tokens-per-sample 64 --batch-size 16 --seed 1 --cpu \
     --optimizer convbert_adamw --lr-scheduler convbert_linear \
-    --lr 1e-3 --warmup-updates 100 --max-update 800 --clip-norm 1.0 \
-    --batch-size 32 --seed 1 --cpu \
+    --lr 5e-4 --warmup-updates 100 --max-update 2000 --clip-norm 1.0 \
     --disable-validation --no-epoch-checkpoints --save-dir "$out/run" \
     --tensorboard-logdir "$out/tensorboard" --log-format json --log-interval 20 \
     2>&1 | tee "$log" | python examples/quickstart/training_lines.py ||

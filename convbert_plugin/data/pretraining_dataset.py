@@ -67,13 +67,16 @@ class PretrainingDataset(FairseqDataset):
             options.mask_with_replacement,
             rng,
         )
+        # In float64, because fairseq halves the float32 tensors of a batch under --fp16; drawn in
+        # float32, because one that rounds to 1 there would draw the last token of the vocabulary.
+        uniforms = rng.random(len(masking.positions), dtype=np.float32).astype(np.float64)
         return {
             "id": index,
             "tokens": torch.from_numpy(masking.tokens),
             "segments": torch.from_numpy(segments),
             "positions": torch.from_numpy(masking.positions),
             "targets": torch.from_numpy(tokens[masking.positions]),
-            "uniforms": torch.from_numpy(rng.random(len(masking.positions), dtype=np.float32)),
+            "uniforms": torch.from_numpy(uniforms),
         }
 
     def collater(self, examples: List[dict]) -> dict:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -22,6 +23,8 @@ from convbert_plugin.tasks.precision import check_precision
 logger = logging.getLogger(__name__)
 
 SHORTEST_EXAMPLE = 8
+# fairseq's default, which stands for the one in the folder of the run.
+DEFAULT_RESTORE_FILE = "checkpoint_last.pt"
 # Lines whose token ids are compared with the vocabulary when data is opened.
 LINES_CHECKED = 1000
 
@@ -52,6 +55,8 @@ class ReplacedTokenDetectionTaskConfig(FairseqDataclass):
     )
     # Persistent workers would keep the data set, and so the masks, of the first epoch.
     reuse_dataloader: bool = False
+    # Each would hold up the end of an epoch for five seconds; they serve one epoch anyway.
+    persistent_workers: bool = False
     seed: int = II("common.seed")
     cpu: bool = II("common.cpu")
     fp16: bool = II("common.fp16")
@@ -59,6 +64,8 @@ class ReplacedTokenDetectionTaskConfig(FairseqDataclass):
     amp: bool = II("common.amp")
     tpu: bool = II("common.tpu")
     save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
 
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)
@@ -80,7 +87,11 @@ class ReplacedTokenDetectionTask(FairseqTask):
         if not from_checkpoint:
             check_precision(cfg)
         _check_options(cfg)
-        return cls(cfg, cls.load_dictionary(_shards(cfg.data)[0] / "dict.txt"))
+        vocabulary = cls.load_dictionary(_shards(cfg.data)[0] / "dict.txt")
+        _check_shards(cfg, vocabulary)
+        if not from_checkpoint:
+            _check_folders_of_checkpoints(cfg, vocabulary)
+        return cls(cfg, vocabulary)
 
     @classmethod
     def load_dictionary(cls, filename):
@@ -121,13 +132,8 @@ class ReplacedTokenDetectionTask(FairseqTask):
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         shards = _shards(self.cfg.data)
         folder = shards[(epoch - 1) % len(shards)]
-        self._check_vocabulary_of(folder)
         path = folder / split
-        lines = data_utils.load_indexed_dataset(str(path), self.vocabulary, combine=combine)
-        if lines is None:
-            raise UserError(
-                f"{path}.bin is missing: make it with fairseq-preprocess, or name another split"
-            )
+        lines = _load_lines(path, self.vocabulary, combine)
         sizes = np.asarray(lines.sizes)
         _check_lines(f"{path}.bin", lines, sizes, self.vocabulary)
         cfg = self.cfg
@@ -174,14 +180,6 @@ class ReplacedTokenDetectionTask(FairseqTask):
                 "binarize it with the dict.txt beside the checkpoint"
             )
 
-    def _check_vocabulary_of(self, folder):
-        own = self.load_dictionary(folder / "dict.txt")
-        if own.fingerprint() != self.vocabulary.fingerprint():
-            raise UserError(
-                f"{folder / 'dict.txt'}: another vocabulary than {_shards(self.cfg.data)[0]}'s; "
-                "binarize all shards with the same --srcdict"
-            )
-
 
 def _shards(data: str):
     return [Path(shard) for shard in str(data).split(os.pathsep)]
@@ -199,6 +197,63 @@ def _check_options(cfg):
             raise UserError(
                 f"{shard / 'dict.txt'} is missing: name a folder made by fairseq-preprocess"
             )
+
+
+def _check_shards(cfg, vocabulary):
+    first, *others = _shards(cfg.data)
+    for shard in others:
+        if not _is_beside(shard, vocabulary):
+            raise UserError(
+                f"{shard / 'dict.txt'}: another vocabulary than {first}'s; binarize all shards "
+                "with the same --srcdict"
+            )
+
+
+def _check_folders_of_checkpoints(cfg, vocabulary):
+    """Compare with the dictionary that stands beside each checkpoint that may be loaded.
+
+    fairseq hands the vocabulary that a checkpoint holds over only where a run is resumed whole.
+    """
+    last = Path(cfg.save_dir) / DEFAULT_RESTORE_FILE
+    source = cfg.finetune_from_model
+    if source and not Path(source).is_file() and not last.is_file():
+        raise UserError(f"--finetune-from-model {source}: no such file")
+    folders = [last.parent]
+    for checkpoint in (cfg.restore_file, source):
+        if checkpoint and checkpoint != DEFAULT_RESTORE_FILE:
+            folders.append(Path(checkpoint).parent)
+    for folder in folders:
+        if (folder / "dict.txt").is_file() and not _is_beside(folder, vocabulary):
+            raise UserError(
+                f"{folder / 'dict.txt'}: the checkpoints there have another vocabulary than "
+                f"{cfg.data}: binarize with that dict.txt, or choose another folder"
+            )
+
+
+def _is_beside(folder, vocabulary):
+    return Vocabulary.load(folder / "dict.txt").fingerprint() == vocabulary.fingerprint()
+
+
+def _load_lines(path, vocabulary, combine):
+    for file in (f"{path}.bin", f"{path}.idx"):
+        if not os.path.isfile(file):
+            raise UserError(
+                f"{file} is missing: make it with fairseq-preprocess, or name another split"
+            )
+    if os.path.getsize(f"{path}.bin") == 0:
+        raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
+    try:
+        lines = data_utils.load_indexed_dataset(str(path), vocabulary, combine=combine)
+        if getattr(lines, "supports_prefetch", False):
+            raise UserError(
+                f"{path}.bin: this format has no random access: binarize with --dataset-impl mmap"
+            )
+        lines[len(lines) - 1]
+    except (AssertionError, ValueError, struct.error):
+        raise UserError(
+            f"{path}.bin does not fit its .idx, or is cut short: make both with fairseq-preprocess"
+        ) from None
+    return lines
 
 
 def _check_lines(path, lines, sizes, vocabulary):

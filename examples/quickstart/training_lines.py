@@ -12,7 +12,7 @@ COLUMNS = {
     "discriminator_auc": ("AUC", "{:7.4f}"),
     "wps": ("tokens/s", "{:9,.0f}"),
 }
-EVERY = 40
+EVERY = 100
 
 
 def main():

@@ -63,7 +63,7 @@ def train_fails(corpus, fairseq_train, fails, tmp_path):
         (("--conv-kernel-size", "4"), ("--conv-kernel-size 4", "odd number")),
         (("--encoder-embed-dim", "30"), ("30", "4 heads", "--encoder-attention-heads")),
         (("--ffn-groups", "3"), ("3 groups", "--ffn-groups")),
-        (("--generator-size", "0.3"), ("does not divide", "--generator-size")),
+        (("--generator-size", "0.8"), ("does not divide", "--generator-size")),
         (("--generator-size", "0"), ("--generator-size 0", "fraction")),
         (("--encoder-layers", "0"), ("--encoder-layers 0", "at least 1")),
         (("--tokens-per-sample", "41"), ("41", "40 positions", "--max-positions")),
@@ -73,6 +73,7 @@ def train_fails(corpus, fairseq_train, fails, tmp_path):
         (("--fp16",), ("--fp16 needs a GPU", "--autocast-dtype bfloat16")),
         (("--amp",), ("--amp needs a GPU", "--autocast-dtype bfloat16")),
         (("--valid-subset", "test"), ("test.bin is missing", "another split")),
+        (("--finetune-from-model", "nowhere.pt"), ("nowhere.pt", "no such file")),
         (("--train-subset", "test"), ("test.bin is missing", "another split")),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else None,
@@ -130,7 +131,9 @@ def test_separators_that_are_not_the_dictionarys(train_fails, corpus, tmp_path):
     assert "binarize" in line
 
 
-def test_a_tokenizer_beside_the_data_that_is_not_its_own(train_fails, corpus, other_order, tmp_path):
+def test_a_tokenizer_beside_the_data_that_is_not_its_own(
+    train_fails, corpus, other_order, tmp_path
+):
     data = shutil.copytree(corpus.data, tmp_path / "data")
     shutil.copy(other_order.data / "vocab.txt", data)
     line = train_fails(data=data)
@@ -139,7 +142,7 @@ def test_a_tokenizer_beside_the_data_that_is_not_its_own(train_fails, corpus, ot
 
 
 def test_shards_of_two_vocabularies(train_fails, corpus, other_order):
-    line = train_fails("--max-epoch", "2", "--max-update", "40", data=f"{corpus.data}:{other_order.data}")
+    line = train_fails(data=f"{corpus.data}:{other_order.data}")
     assert str(other_order.data / "dict.txt") in line
     assert "--srcdict" in line
 
@@ -165,13 +168,23 @@ def test_data_of_an_empty_corpus(train_fails, empty_data):
 @pytest.mark.parametrize("other", ["other_order", "other_size"])
 @pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model", "--save-dir"])
 def test_a_checkpoint_of_another_vocabulary(train_fails, pretrained, request, flag, other):
-    if (flag, other) == ("--finetune-from-model", "other_order"):
-        pytest.skip("fairseq hands over the tensors alone")
     data = request.getfixturevalue(other).data
     value = pretrained.folder if flag == "--save-dir" else pretrained.folder / "checkpoint_last.pt"
     line = train_fails(flag, value, "--max-update", "4", data=data)
     assert "vocabulary" in line
     assert "checkpoint" in line
+
+
+@pytest.mark.parametrize("other", ["other_order", "other_size"])
+def test_a_checkpoint_of_another_vocabulary_without_a_dictionary_beside_it(
+    train_fails, pretrained, tmp_path, request, other
+):
+    checkpoint = tmp_path / "elsewhere" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    shutil.copy(pretrained.folder / "checkpoint_last.pt", checkpoint)
+    data = request.getfixturevalue(other).data
+    line = train_fails("--restore-file", checkpoint, "--max-update", "4", data=data)
+    assert "vocabulary" in line
 
 
 @pytest.mark.parametrize("other", ["other_order", "other_size"])
@@ -248,7 +261,9 @@ def test_text_that_is_not_utf8(corpus, tmp_path):
     text.write_bytes("the cat\na caf\u00e9\n".encode("latin-1"))
     out = tmp_path / "out" / "pieces"
     arguments = ("encode", "--tokenizer", corpus.text / "vocab.txt", text, out)
-    line = last_line_of_failure(run_process(sys.executable, "-m", "convbert_plugin.cli", *arguments))
+    line = last_line_of_failure(
+        run_process(sys.executable, "-m", "convbert_plugin.cli", *arguments)
+    )
     assert f"{text}:2" in line
     assert "iconv" in line
     assert not out.parent.exists()

@@ -26,8 +26,8 @@ def _write_vocabulary(folder, words=WORDS):
     Vocabulary.load(source).save(folder / "dict.txt")
 
 
-def _write_lines(path, lines, end=SEP):
-    builder = indexed_dataset.make_builder(f"{path}.bin", impl="mmap", vocab_size=WORDS)
+def _write_lines(path, lines, end=SEP, kind="mmap"):
+    builder = indexed_dataset.make_builder(f"{path}.bin", impl=kind, vocab_size=WORDS)
     for line in lines:
         builder.add_item(torch.tensor([*line, end]))
     builder.finalize(f"{path}.idx")

@@ -100,10 +100,11 @@ def test_masks_change_with_the_epoch_whatever_the_workers(setup_task, corpus, nu
     assert_same(epochs, expected)
 
 
-def test_the_built_config_reuses_no_data_loader(setup_task, config_of, corpus):
-    """fairseq reads it off the task's config; where it is absent it takes True."""
-    assert config_of(corpus).task.reuse_dataloader is False
-    assert setup_task(corpus).cfg.reuse_dataloader is False
+@pytest.mark.parametrize("name", ["reuse_dataloader", "persistent_workers"])
+def test_the_built_config_keeps_no_workers(setup_task, config_of, corpus, name):
+    """fairseq reads these off the task's config; where one is absent it takes True."""
+    assert config_of(corpus).task[name] is False
+    assert setup_task(corpus).cfg[name] is False
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The task: what it refuses, what it hands the checkpoint, what it builds."""
 
+import gc
 import os
 
 import numpy as np
@@ -31,10 +32,9 @@ def test_shards_of_different_vocabularies(setup_task, write_vocabulary, write_li
     write_vocabulary(other, words=150)
     for shard in (folder, other):
         write_lines(shard / "train", [[9] * 20])
-    task = setup_task(os.pathsep.join(map(str, (folder, other))))
-    task.load_dataset("train", epoch=1)
+    # Before the first epoch, which may take days.
     with pytest.raises(UserError) as error:
-        task.load_dataset("train", epoch=2)
+        setup_task(os.pathsep.join(map(str, (folder, other))))
     assert_one_line(error, other / "dict.txt", "--srcdict")
 
 
@@ -50,6 +50,45 @@ def test_missing_dictionary(setup_task, corpus, tmp_path, sharded):
     with pytest.raises(UserError) as error:
         setup_task(data)
     assert_one_line(error, tmp_path / "dict.txt", "is missing", "fairseq-preprocess")
+
+
+def test_missing_index(setup_task, write_lines, folder):
+    write_lines(folder / "train", [[9] * 20])
+    (folder / "train.idx").unlink()
+    with pytest.raises(UserError) as error:
+        setup_task(folder).load_dataset("train")
+    assert_one_line(error, folder / "train.idx", "fairseq-preprocess")
+
+
+def test_empty_corpus(setup_task, write_lines, folder):
+    """What fairseq-preprocess makes of an empty text."""
+    write_lines(folder / "train", [])
+    assert (folder / "train.bin").stat().st_size == 0
+    with pytest.raises(UserError) as error:
+        setup_task(folder).load_dataset("train")
+    assert_one_line(error, folder / "train.bin", "no text")
+
+
+# fairseq's data set that could not be made complains as it is thrown away.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("suffix", ["bin", "idx"])
+@pytest.mark.parametrize("kept", [4, 50])
+def test_files_cut_short(setup_task, write_lines, random_lines, folder, suffix, kept):
+    write_lines(folder / "train", random_lines(1))
+    file = folder / f"train.{suffix}"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UserError) as error:
+        setup_task(folder).load_dataset("train")
+    assert_one_line(error, folder / "train.bin", "cut short", "fairseq-preprocess")
+    del error
+    gc.collect()
+
+
+def test_format_without_random_access(setup_task, write_lines, folder):
+    write_lines(folder / "train", [[9] * 20], kind="cached")
+    with pytest.raises(UserError) as error:
+        setup_task(folder).load_dataset("train")
+    assert_one_line(error, folder / "train.bin", "--dataset-impl mmap")
 
 
 def test_corpus_of_blank_lines(setup_task, write_lines, folder):
