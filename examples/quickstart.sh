@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # The main job from nothing, in minutes on two cores: sets up .venv, collects real text, trains a
 # vocabulary, pretrains a small ConvBERT, validates it and shows what it has learned. Everything
-# that it makes lies in quickstart/, which each run makes anew.
+# that it makes lies in quickstart/ (or the folder that OUT names), which each run makes anew.
+# Arguments go to fairseq-train: bash examples/quickstart.sh --max-update 4000
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source examples/environment.sh
 
-out=quickstart
+out=${OUT:-quickstart}
 log=$out/train.log
 step() { printf '\n== %s\n' "$*"; }
 
-rm -rf "$out"
+rm -rf "$out"/{text,tokenizer,encoded,data,run,tensorboard,results.json}
 mkdir -p "$out"
 
 step "1/7 text: the documentation that scipy, scikit-learn and numpy ship"
@@ -38,7 +39,7 @@ fairseq-train "$out/data" --user-dir convbert_plugin \
     --optimizer convbert_adamw --lr-scheduler convbert_linear \
     --lr 5e-4 --warmup-updates 100 --max-update 2000 --clip-norm 1.0 \
     --disable-validation --no-epoch-checkpoints --save-dir "$out/run" \
-    --tensorboard-logdir "$out/tensorboard" --log-format json --log-interval 20 \
+    --tensorboard-logdir "$out/tensorboard" --log-format json --log-interval 20 "$@" \
     2>&1 | tee "$log" | python examples/quickstart/training_lines.py ||
     { tail -n 1 "$log" >&2; exit 1; }
 

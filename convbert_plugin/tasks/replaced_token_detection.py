@@ -2,18 +2,17 @@
 
 import logging
 import os
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 import torch
-from fairseq.data import data_utils
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
+from convbert_plugin.data.binarized import document_count, open_lines
 from convbert_plugin.data.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
 from convbert_plugin.data.vocabulary import Vocabulary
@@ -25,8 +24,6 @@ logger = logging.getLogger(__name__)
 SHORTEST_EXAMPLE = 8
 # fairseq's default, which stands for the one in the folder of the run.
 DEFAULT_RESTORE_FILE = "checkpoint_last.pt"
-# Lines whose token ids are compared with the vocabulary when data is opened.
-LINES_CHECKED = 1000
 
 
 @dataclass
@@ -133,9 +130,8 @@ class ReplacedTokenDetectionTask(FairseqTask):
         shards = _shards(self.cfg.data)
         folder = shards[(epoch - 1) % len(shards)]
         path = folder / split
-        lines = _load_lines(path, self.vocabulary, combine)
+        lines = open_lines(path, self.vocabulary, combine)
         sizes = np.asarray(lines.sizes)
-        _check_lines(f"{path}.bin", lines, sizes, self.vocabulary)
         cfg = self.cfg
         dataset = PretrainingDataset(
             lines,
@@ -154,7 +150,7 @@ class ReplacedTokenDetectionTask(FairseqTask):
         total = int(sizes.sum() - len(sizes))
         used = int(dataset.sizes.sum())
         logger.info(
-            f"{path}: {len(dataset):,} examples from {(sizes <= 1).sum() + 1:,} documents of "
+            f"{path}: {len(dataset):,} examples from {document_count(sizes):,} documents of "
             f"{total:,} tokens; {min(1, used / total):.0%} of the tokens fit into the examples"
         )
         self.datasets[split] = dataset
@@ -232,43 +228,3 @@ def _check_folders_of_checkpoints(cfg, vocabulary):
 
 def _is_beside(folder, vocabulary):
     return Vocabulary.load(folder / "dict.txt").fingerprint() == vocabulary.fingerprint()
-
-
-def _load_lines(path, vocabulary, combine):
-    for file in (f"{path}.bin", f"{path}.idx"):
-        if not os.path.isfile(file):
-            raise UserError(
-                f"{file} is missing: make it with fairseq-preprocess, or name another split"
-            )
-    if os.path.getsize(f"{path}.bin") == 0:
-        raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
-    try:
-        lines = data_utils.load_indexed_dataset(str(path), vocabulary, combine=combine)
-        if getattr(lines, "supports_prefetch", False):
-            raise UserError(
-                f"{path}.bin: this format has no random access: binarize with --dataset-impl mmap"
-            )
-        lines[len(lines) - 1]
-    except (AssertionError, ValueError, struct.error):
-        raise UserError(
-            f"{path}.bin does not fit its .idx, or is cut short: make both with fairseq-preprocess"
-        ) from None
-    return lines
-
-
-def _check_lines(path, lines, sizes, vocabulary):
-    if not (sizes > 1).any():
-        raise UserError(f"{path}: no text in it; binarize a corpus that has some")
-    nonempty = np.flatnonzero(sizes > 1)
-    for index in nonempty[np.linspace(0, len(nonempty) - 1, LINES_CHECKED).astype(int)]:
-        line = lines[int(index)]
-        if line.max() >= len(vocabulary):
-            raise UserError(
-                f"{path}: token {int(line.max())} is not among the {len(vocabulary):,} of "
-                "dict.txt; this data was made with another vocabulary: binarize it again"
-            )
-        if line[-1] != vocabulary.eos():
-            raise UserError(
-                f"{path}: line {index + 1} does not end in {vocabulary[vocabulary.eos()]}; this "
-                "data was made with another vocabulary: binarize it again with this dict.txt"
-            )

@@ -45,8 +45,9 @@ def test_the_discriminator_sees_the_samples_in_the_original_text(model):
 
 @torch.no_grad()
 def test_segments_are_those_of_the_masked_text(model):
-    """A sampled separator must not move them."""
+    """Separators sampled before the first true one must not move them."""
     batch = masked_batch()
+    batch["src_tokens"][:, [5, 15]] = batch["src_tokens"][:, [15, 5]]
     given = model._segments(batch["src_tokens"], None)
     explicit = model(**{**batch, "segments": given})
     separators = torch.full_like(batch["masked_targets"], model.vocabulary.eos())

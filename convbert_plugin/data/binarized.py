@@ -1,0 +1,69 @@
+"""Open the lines that fairseq-preprocess binarized, and see that they are what they should be."""
+
+import os
+import struct
+
+import numpy as np
+from fairseq.data import data_utils
+
+from convbert_plugin.errors import UserError
+
+# Lines whose token ids are compared with the vocabulary when data is opened.
+LINES_CHECKED = 1000
+
+
+def open_lines(path, vocabulary, combine: bool = False):
+    """Indexed lines of ``path`` (.bin and .idx; with ``combine`` also path1, path2, ...).
+
+    Raises:
+        UserError: files that are missing, damaged, without text or of another vocabulary.
+    """
+    lines = _load_lines(path, vocabulary, combine)
+    _check_lines(f"{path}.bin", lines, np.asarray(lines.sizes), vocabulary)
+    return lines
+
+
+def document_count(sizes: np.ndarray) -> int:
+    """Runs of lines [n] that are not empty, an empty one being an end-of-sequence token alone."""
+    is_text = sizes > 1
+    return int(is_text[0]) + int((is_text[1:] & ~is_text[:-1]).sum())
+
+
+def _load_lines(path, vocabulary, combine):
+    for file in (f"{path}.bin", f"{path}.idx"):
+        if not os.path.isfile(file):
+            raise UserError(
+                f"{file} is missing: make it with fairseq-preprocess, or name another split"
+            )
+    if os.path.getsize(f"{path}.bin") == 0:
+        raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
+    try:
+        lines = data_utils.load_indexed_dataset(str(path), vocabulary, combine=combine)
+        if getattr(lines, "supports_prefetch", False):
+            raise UserError(
+                f"{path}.bin: this format has no random access: binarize with --dataset-impl mmap"
+            )
+        lines[len(lines) - 1]
+    except (AssertionError, ValueError, struct.error):
+        raise UserError(
+            f"{path}.bin does not fit its .idx, or is cut short: make both with fairseq-preprocess"
+        ) from None
+    return lines
+
+
+def _check_lines(path, lines, sizes, vocabulary):
+    if not (sizes > 1).any():
+        raise UserError(f"{path}: no text in it; binarize a corpus that has some")
+    nonempty = np.flatnonzero(sizes > 1)
+    for index in nonempty[np.linspace(0, len(nonempty) - 1, LINES_CHECKED).astype(int)]:
+        line = lines[int(index)]
+        if line.max() >= len(vocabulary):
+            raise UserError(
+                f"{path}: token {int(line.max())} is not among the {len(vocabulary):,} of "
+                "dict.txt; this data was made with another vocabulary: binarize it again"
+            )
+        if line[-1] != vocabulary.eos():
+            raise UserError(
+                f"{path}: line {index + 1} does not end in {vocabulary[vocabulary.eos()]}; this "
+                "data was made with another vocabulary: binarize it again with this dict.txt"
+            )

@@ -1,0 +1,91 @@
+"""The scripts in examples/, run as a user runs them, with less training."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convbert_plugin
+
+CHECKOUT = Path(convbert_plugin.__file__).parents[1]
+# The scripts use the .venv of the checkout, and would make it where it is missing.
+pytestmark = [
+    pytest.mark.pretraining,
+    pytest.mark.skipif(
+        Path(sys.prefix).resolve() != (CHECKOUT / ".venv").resolve(),
+        reason="the tests do not run in the checkout's .venv",
+    ),
+]
+TINY = ["--encoder-layers", "1", "--encoder-embed-dim", "32", "--encoder-ffn-embed-dim", "32"]
+RESULTS = {"generator_loss", "unigram_cross_entropy", "discriminator_auc", "tokens_per_second"}
+
+
+def run(*command, **environment):
+    finished = subprocess.run(
+        ["bash", *map(str, command)],
+        cwd=CHECKOUT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    return finished.stdout
+
+
+def test_quickstart_shortened(tmp_path):
+    printed = run(
+        "examples/quickstart.sh",
+        *TINY,
+        "--max-update",
+        "40",
+        "--batch-size",
+        "8",
+        OUT=str(tmp_path),
+    )
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results) >= RESULTS
+    # Forty updates do not beat token frequencies, but leave the uniform guess over 6,000 pieces.
+    assert 5 < results["generator_loss"] < 8.7
+    assert 5 < results["unigram_cross_entropy"] < 8
+    assert f"{results['generator_loss']:.3f}" in printed
+    assert "likely replaced" in printed
+    assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+@pytest.fixture
+def text_files(tmp_path):
+    paths = []
+    for name, documents in (("train", 60), ("valid", 10)):
+        lines = ["a cat sat on the mat .", "the dog saw a cat .", ""] * documents
+        paths.append(tmp_path / f"{name}.txt")
+        paths[-1].write_text("\n".join(lines))
+    vocab = tmp_path / "vocab.txt"
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] a cat sat on the mat dog saw ."
+    vocab.write_text(words.replace(" ", "\n"))
+    return [*paths, vocab]
+
+
+def test_pretrain_script_trains_then_goes_on(text_files, tmp_path):
+    def pretrain(updates):
+        options = ("--tokens-per-sample", "16", "--batch-size", "8", "--warmup-updates", "2")
+        return run(
+            "examples/pretraining/pretrain.sh",
+            *text_files,
+            tmp_path / "out",
+            *TINY,
+            *options,
+            "--max-update",
+            updates,
+        )
+
+    assert "held-out documents:" in pretrain(3)
+    printed = pretrain(5)
+    assert "Loaded checkpoint" in printed
+    assert "@ 3 updates" in printed
+    # Fourteen rows, of which the corpus uses nine.
+    assert 1.8 < float(printed.split("token frequencies there: ")[1].split()[-1]) < 2.7
