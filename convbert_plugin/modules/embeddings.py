@@ -22,6 +22,8 @@ class Embeddings(nn.Module):
 
     def __init__(self, vocabulary_size: int, max_positions: int, width: int, dropout: float):
         super().__init__()
+        if max_positions < 1:
+            raise UserError(f"--max-positions {max_positions}: choose a number of at least 1")
         self.tokens = embedding(vocabulary_size, width)
         self.positions = embedding(max_positions, width)
         self.segments = embedding(SEGMENTS, width)

@@ -60,6 +60,12 @@ class StackShape:
         ):
             if value < 1:
                 raise UserError(f"{option} {value}: choose a number of at least 1")
+        for option, rate in (
+            ("--dropout", self.dropout),
+            ("--attention-dropout", self.attention_dropout),
+        ):
+            if not 0 <= rate < 1:
+                raise UserError(f"{option} {rate:g}: choose a rate from 0 to below 1")
         if self.conv_kernel_size < 1 or self.conv_kernel_size % 2 == 0:
             raise UserError(
                 f"--conv-kernel-size {self.conv_kernel_size}: a span reaches equally far to both "

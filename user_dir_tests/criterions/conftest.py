@@ -74,6 +74,8 @@ def bench(tmp_path):
                 tokens_per_sample=LENGTH,
                 seed=11,
                 save_dir="",
+                restore_file="checkpoint_last.pt",
+                finetune_from_model=None,
                 **fields,
                 **options,
             )

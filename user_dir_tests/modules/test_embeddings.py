@@ -54,3 +54,9 @@ def test_as_long_as_the_position_table_and_no_longer():
     with pytest.raises(UserError, match=r"12 tokens .* 11 positions.*--max-positions") as raised:
         module(longer, longer)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+def test_a_position_table_has_rows(rows):
+    with pytest.raises(UserError, match=f"--max-positions {rows}: choose"):
+        Embeddings(VOCABULARY, rows, WIDTH, 0.1)

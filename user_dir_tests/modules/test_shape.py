@@ -28,6 +28,8 @@ pytestmark = pytest.mark.pretraining
         ({"embedding_dim": 0}, "--embedding-dim"),
         ({"ffn_groups": 0}, "--ffn-groups"),
         ({"head_ratio": 0}, "--head-ratio"),
+        ({"dropout": 1.5}, "--dropout"),
+        ({"attention_dropout": -1.0}, "--attention-dropout"),
     ],
     ids=str,
 )
