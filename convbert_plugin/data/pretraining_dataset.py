@@ -129,6 +129,19 @@ class PretrainingDataset(FairseqDataset):
         shuffled = np.random.permutation(len(self))
         return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
 
+    def batch_by_size(
+        self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1
+    ):
+        """Batches as fairseq makes them, and the examples that it leaves out at the end."""
+        limits = {"max_tokens": max_tokens, "max_sentences": max_sentences}
+        batches = super().batch_by_size(
+            indices, required_batch_size_multiple=required_batch_size_multiple, **limits
+        )
+        left_out = indices[sum(map(len, batches)) :]
+        if len(left_out):
+            batches = [*batches, *super().batch_by_size(left_out, **limits)]
+        return batches
+
     def set_epoch(self, epoch: int):
         self.epoch = epoch
 

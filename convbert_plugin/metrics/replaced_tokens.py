@@ -125,31 +125,3 @@ def scores_from_histogram(histogram: Tensor) -> Dict[str, float]:
     """Return all of ``SCORES`` of a ``logit_histogram`` [2, BINS] as Python floats."""
     histogram = histogram.cpu()
     return {name: float(score(histogram)) for name, score in SCORES.items()}
-
-
-def _auc(histogram: Tensor) -> Tensor:
-    originals, replaced = histogram
-    pairs = originals.sum() * replaced.sum()
-    below = (replaced * (originals.cumsum(0) - originals / 2)).sum()
-    return torch.where(pairs > 0, below / pairs.clamp(min=1), 0.5)
-
-
-def _by_sign(histogram: Tensor) -> Tensor:
-    return histogram.view(2, 2, _BINS_OF_ONE_SIGN).sum(-1)
-
-
-def _accuracy(histogram: Tensor) -> Tensor:
-    return _by_sign(histogram).diagonal().sum() / histogram.sum().clamp(min=1)
-
-
-def _precision(histogram: Tensor) -> Tensor:
-    judged_replaced = _by_sign(histogram)[:, 1]
-    return judged_replaced[1] / judged_replaced.sum().clamp(min=1)
-
-
-def _recall(histogram: Tensor) -> Tensor:
-    replaced = _by_sign(histogram)[1]
-    return replaced[1] / replaced.sum().clamp(min=1)
-
-
-SCORES = {"accuracy": _accuracy, "precision": _precision, "recall": _recall, "auc": _auc}

@@ -373,3 +373,13 @@ def test_batches_respect_max_tokens(vocabulary, max_tokens):
     for indices in batches:
         batch = dataset.collater([dataset[index] for index in indices])
         assert batch["net_input"]["src_tokens"].numel() <= max_tokens
+
+
+@pytest.mark.parametrize("examples", [3, 8, 13])
+def test_no_example_is_left_out_of_the_batches(vocabulary, examples):
+    """fairseq alone leaves out what is over after the last multiple, and all of a small split."""
+    dataset = make(vocabulary, random_lines(6, most_lines=1000))
+    indices = dataset.ordered_indices()[:examples]
+    batches = dataset.batch_by_size(indices, max_sentences=16, required_batch_size_multiple=8)
+    assert sorted(itertools.chain(*batches)) == sorted(indices)
+    assert max(map(len, batches)) <= 16
