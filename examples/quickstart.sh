@@ -37,7 +37,7 @@ fairseq-train "$out/data" --user-dir convbert_plugin \
     --arch convbert_small --encoder-layers 2 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512 \
     --tokens-per-sample 64 --batch-size 16 --seed 1 --cpu \
     --optimizer convbert_adamw --lr-scheduler convbert_linear \
-    --lr 5e-4 --warmup-updates 100 --max-update 2000 --clip-norm 1.0 \
+    --lr 5e-4 --warmup-updates 100 --max-update 2800 --clip-norm 1.0 \
     --disable-validation --no-epoch-checkpoints --save-dir "$out/run" \
     --tensorboard-logdir "$out/tensorboard" --log-format json --log-interval 20 "$@" \
     2>&1 | tee "$log" | python examples/quickstart/training_lines.py ||
@@ -48,7 +48,7 @@ fairseq-validate "$out/data" --user-dir convbert_plugin --task replaced_token_de
     --path "$out/run/checkpoint_last.pt" --valid-subset valid --batch-size 32 --cpu \
     --log-format json >"$out/validate.log" 2>&1 || { tail -n 3 "$out/validate.log" >&2; exit 1; }
 
-step "7/7 replaced tokens found in a held-out sentence"
+step "7/7 replaced tokens found in held-out sentences"
 python examples/quickstart/detect.py "$out"
 
 python examples/quickstart/results.py "$out"

@@ -1,4 +1,4 @@
-"""Put foreign words into a held-out sentence and let the discriminator find them.
+"""Put foreign words into held-out sentences and let the discriminator find them.
 
 python detect.py OUT reads OUT/run (the checkpoint) and OUT/text/valid.txt.
 """
@@ -7,41 +7,69 @@ import logging
 import random
 import sys
 from pathlib import Path
+from typing import List
 
-from convbert_plugin import ConvBertModel
-
-WORDS = range(14, 25)
+SENTENCES = 200
+WORDS = range(10, 25)
 REPLACED = 2
-SEED = 4
+
+
+def held_out_sentences(path: Path) -> List[List[str]]:
+    """Sentences of the held-out documents, as lists of words, each once."""
+    lines = dict.fromkeys(path.read_text(encoding="utf-8").splitlines())
+    return [words for line in lines if len(words := line.split()) in WORDS and line.endswith(".")]
+
+
+def suspicion(convbert, words: List[str]) -> List[float]:
+    """Probability that each word was replaced: the highest of its pieces."""
+    probabilities = convbert.detect_replaced(convbert.encode(" ".join(words)))[0].tolist()
+    begin, highest = 1, []
+    for word in words:
+        end = begin + len(convbert.encode(word)) - 2
+        highest.append(max(probabilities[begin:end]))
+        begin = end
+    return highest
 
 
 def main(out: Path):
+    # fairseq logs while it is imported.
     logging.disable(logging.INFO)
-    rng = random.Random(SEED)
-    lines = [
-        words
-        for line in (out / "text/valid.txt").read_text(encoding="utf-8").splitlines()
-        if len(words := line.split()) in WORDS and line.endswith(".")
-    ]
-    words = rng.choice(lines)
-    strangers = rng.sample([word for line in lines for word in line if word.isalpha()], REPLACED)
-    places = sorted(rng.sample(range(1, len(words) - 1), REPLACED))
-    changed = words.copy()
-    for place, stranger in zip(places, strangers, strict=True):
-        changed[place] = stranger
+    from convbert_plugin import ConvBertModel
 
     convbert = ConvBertModel.from_pretrained(out / "run", "checkpoint_last.pt")
-    tokens = convbert.encode(" ".join(changed))
-    probabilities = convbert.detect_replaced(tokens)[0].tolist()
+    rng = random.Random(1)
+    sentences = held_out_sentences(out / "text/valid.txt")
+    strangers = [word for words in sentences for word in words if word.isalpha()]
+    found = chance = 0
+    clearest = (-1.0, None, None, None)
+    sentences = rng.sample(sentences, min(SENTENCES, len(sentences)))
+    for words in sentences:
+        places = rng.sample(range(len(words)), REPLACED)
+        changed = words.copy()
+        for place in places:
+            changed[place] = rng.choice(strangers)
+        scores = suspicion(convbert, changed)
+        ranked = sorted(range(len(words)), key=scores.__getitem__, reverse=True)
+        found += len(set(ranked[:REPLACED]) & set(places))
+        chance += REPLACED * REPLACED / len(words)
+        if scores[ranked[0]] > clearest[0] and set(ranked[:REPLACED]) == set(places):
+            clearest = (scores[ranked[0]], words, changed, scores)
 
-    print("original:", " ".join(words))
-    print("changed: ", " ".join(changed))
-    print("the five tokens most likely replaced:")
-    likeliest = sorted(zip(probabilities, tokens.tolist(), strict=True), reverse=True)[:5]
-    foreign = {piece for word in strangers for piece in convbert.encode(word).tolist()[1:-1]}
-    for probability, token in likeliest:
-        mark = "<- replaced" if token in foreign else ""
-        print(f"  {probability:5.1%}  {convbert.vocabulary[token]:16} {mark}".rstrip())
+    total = REPLACED * len(sentences)
+    print(
+        f"In each of {len(sentences)} held-out sentences {REPLACED} words were replaced. The "
+        f"discriminator finds {found / total:.0%} of them\namong its {REPLACED} most suspicious "
+        f"words ({chance / total:.0%} would be found by chance)."
+    )
+    _, words, changed, scores = clearest
+    if changed is not None:
+        marked = (
+            f"[{word} {score:.0%}]" if word != original else word
+            for word, original, score in zip(changed, words, scores, strict=True)
+        )
+        print("The clearest case, with the probability of having been replaced:")
+        print("  original:", " ".join(words))
+        print("  changed: ", " ".join(marked))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ python results.py OUT reads OUT/train.log, OUT/validate.log and OUT/data.
 """
 
 import json
+import logging
 import sys
 from pathlib import Path
 
 from logs import stats
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from unigram_cross_entropy import of_data
 
 ROWS = (
     ("generator loss, training, start (nats a masked token)", "generator_loss_start", "{:.3f}"),
@@ -25,6 +23,11 @@ ROWS = (
 
 
 def main(out: Path):
+    # fairseq logs while it is imported.
+    logging.disable(logging.INFO)
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from unigram_cross_entropy import of_data
+
     log = (out / "train.log").read_text(encoding="utf-8").splitlines()
     inner = list(stats(log, "train_inner"))
     (valid,) = stats((out / "validate.log").read_text(encoding="utf-8").splitlines(), "valid")
