@@ -35,7 +35,7 @@ def main(out: Path):
         "generator_loss": valid["valid_generator_loss"],
         "unigram_cross_entropy": round(of_data(out / "data"), 4),
         "discriminator_auc": valid["valid_discriminator_auc"],
-        "tokens_per_second": sum(entry["wps"] for entry in inner[1:]) / len(inner[1:]),
+        "tokens_per_second": round(sum(entry["wps"] for entry in inner[1:]) / len(inner[1:]), 1),
     }
     for name in ("generator_loss", "discriminator_loss"):
         results[f"{name}_start"], results[f"{name}_end"] = inner[0][name], inner[-1][name]
