@@ -12,7 +12,7 @@ if os.environ.get(UNSAFE_LOADING, "0") not in ("", "0"):
     raise UserError(f"{UNSAFE_LOADING} lets checkpoints run code: unset it")
 
 # The convbert command answers --help at once; it imports what it needs, when it needs it.
-is_command = Path(sys.argv[0]).stem == "convbert" or "convbert_plugin.cli" in sys.orig_argv
+is_command = Path(sys.argv[0]).name == "convbert" or "convbert_plugin.cli" in sys.orig_argv
 if not is_command:
     try:
         import fairseq  # noqa: F401

@@ -72,14 +72,15 @@ class Vocabulary(Dictionary):
         if not isinstance(f, (str, os.PathLike)):
             return super().save(f)
         folder = Path(f).absolute().parent
-        self._check_folder(folder)
+        self.check_folder(folder)
         super().save(str(Path(f).absolute()))
         for name, source in self.tokenizer_files.items():
             if not (folder / name).exists():
                 with open(source, "rb") as original, replace_when_done(folder / name) as copy:
                     shutil.copyfileobj(original, copy)
 
-    def _check_folder(self, folder: Path) -> None:
+    def check_folder(self, folder: Path) -> None:
+        """Raise UserError if another tokenizer's files stand in ``folder``."""
         for name in TOKENIZER_FILES:
             held, own = folder / name, self.tokenizer_files.get(name)
             if held.exists() and (own is None or held.read_bytes() != Path(own).read_bytes()):

@@ -1,1 +1,1 @@
-"""Scores of the tasks: numbers in, Python floats out (a checkpoint must hold no numpy scalar)."""
+"""Scores of the tasks: numbers in, numbers out, and none of them a numpy scalar."""

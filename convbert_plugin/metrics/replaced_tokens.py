@@ -1,11 +1,11 @@
 """Scores of replaced-token detection, from counts that add up over batches and workers.
 
 The entries of ``SCORES`` leave the result on the device, for logs that must not wait for it at
-every update; ``auc_from_histogram`` and ``scores_from_histogram`` give Python floats.
+every update.
 """
 
 import math
-from typing import Dict, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -114,14 +114,3 @@ def recall(histogram: Tensor) -> Tensor:
 
 
 SCORES = {"auc": auc, "accuracy": accuracy, "precision": precision, "recall": recall}
-
-
-def auc_from_histogram(histogram: Tensor) -> float:
-    """Return ``auc`` as a Python float."""
-    return float(auc(histogram))
-
-
-def scores_from_histogram(histogram: Tensor) -> Dict[str, float]:
-    """Return all of ``SCORES`` of a ``logit_histogram`` [2, BINS] as Python floats."""
-    histogram = histogram.cpu()
-    return {name: float(score(histogram)) for name, score in SCORES.items()}

@@ -67,7 +67,10 @@ class ConvBertConfig(FairseqDataclass):
     )
     autocast_dtype: ChoiceEnum(list(AUTOCAST_DTYPES)) = field(
         default="float32",
-        metadata={"help": "precision of the matrix products; parameters and losses stay in fp32"},
+        metadata={
+            "help": "precision of the matrix products; parameters and losses stay in fp32 "
+            "(float16 comes without loss scaling: prefer bfloat16)"
+        },
     )
 
 

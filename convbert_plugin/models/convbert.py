@@ -1,6 +1,6 @@
 """The model: an encoder for fine-tuning, plus a generator while it pretrains."""
 
-import logging
+import contextlib
 from typing import List, NamedTuple, Optional
 
 import torch
@@ -14,10 +14,9 @@ from convbert_plugin.modules.embeddings import Embeddings
 from convbert_plugin.modules.generator import Generator
 from convbert_plugin.modules.heads import MaskedLMHead, ReplacedTokenHead
 from convbert_plugin.modules.layer import ConvBertStack
+from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
 from convbert_plugin.ops.segments import segments_from_separators
-
-logger = logging.getLogger(__name__)
 
 
 class PretrainingOutput(NamedTuple):
@@ -53,6 +52,8 @@ class ConvBertModel(BaseFairseqModel):
         self.generator = None
         self.replaced_token_head = None
         self.masked_lm_head = None
+        # Optional parts that the checkpoint did not have: they hold fresh values.
+        self.fresh_parts = set()
         self.tag_parameters()
 
     @classmethod
@@ -150,7 +151,7 @@ class ConvBertModel(BaseFairseqModel):
         hidden = self.hidden_states(tokens, segments)[-1]
         with self._autocast(tokens.device):
             logits = self.replaced_token_head(hidden)
-        return logits.to(_at_least_fp32(logits.dtype))
+        return logits.to(at_least_fp32(logits.dtype))
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         fit_state_dict(self, state_dict)
@@ -190,15 +191,14 @@ class ConvBertModel(BaseFairseqModel):
 
     def _autocast(self, device):
         dtype = AUTOCAST_DTYPES[str(self.cfg.autocast_dtype)]
-        return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
+        if dtype is torch.float32:
+            # Not a disabled autocast, which would switch off the one that --amp opens around it.
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, dtype)
 
 
 def _log_softmax(logits):
-    return logits.log_softmax(dim=-1, dtype=_at_least_fp32(logits.dtype))
-
-
-def _at_least_fp32(dtype):
-    return torch.promote_types(dtype, torch.float32)
+    return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
 
 def _depth(name: str, head_depth: int) -> int:

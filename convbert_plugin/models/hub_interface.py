@@ -42,7 +42,11 @@ def load_from_folder(folder, checkpoint_file: str) -> "ConvBertHubInterface":
         raise ValueError(
             f"{folder / checkpoint_file}: damaged, or no checkpoint of this plugin: copy it again"
         ) from error
-    return ConvBertHubInterface(cfg, task, models[0], tokenizer)
+    (model,) = models
+    for part in model.fresh_parts:
+        # What the checkpoint does not hold has learned nothing, and must not answer.
+        setattr(model, part, None)
+    return ConvBertHubInterface(cfg, task, model, tokenizer)
 
 
 class ConvBertHubInterface(nn.Module):

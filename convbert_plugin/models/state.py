@@ -33,7 +33,8 @@ def fit_state_dict(model, state_dict: dict):
             for name in of_part:
                 del state_dict[name]
         if own_of_part and not of_part:
-            logger.info(f"the checkpoint has no {words}: it starts from a fresh one")
+            logger.warning(f"the checkpoint has no {words}: it starts from a fresh one")
+            model.fresh_parts.add(part)
             state_dict.update({name: own[name] for name in own_of_part})
     _check_vocabulary(own, state_dict)
     _check_tensors(model, own, state_dict)

@@ -9,8 +9,9 @@ from fairseq.modules.dynamic_convolution import DynamicConv1dTBC
 from torch import nn
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.modules.initialization import truncated_normal_
+from convbert_plugin.modules.initialization import linear, truncated_normal_
 from convbert_plugin.ops.dynamic_convolution import dynamic_convolution
+from convbert_plugin.ops.precision import at_least_fp32
 
 
 class SpanKey(nn.Module):
@@ -29,10 +30,8 @@ class SpanKey(nn.Module):
             groups=in_features,
             bias=False,
         )
-        self.pointwise = nn.Linear(in_features, out_features)
+        self.pointwise = linear(in_features, out_features)
         truncated_normal_(self.depthwise.weight, std=1 / kernel_size)
-        truncated_normal_(self.pointwise.weight)
-        nn.init.zeros_(self.pointwise.bias)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         spans = self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
@@ -66,15 +65,10 @@ class SpanDynamicConv(DynamicConv1dTBC):
     def kernel(self, query: torch.Tensor) -> torch.Tensor:
         """Kernels [..., H, K] that sum to one over their taps, for queries [..., C]."""
         logits = self.weight_linear(query).unflatten(-1, (self.num_heads, self.kernel_size))
-        return logits.softmax(dim=-1, dtype=softmax_dtype(logits))
+        return logits.softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
     def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         return CONV_BACKENDS[self.backend](self, x, query)
-
-
-def softmax_dtype(logits: torch.Tensor) -> torch.dtype:
-    """Half-precision logits are normalized in fp32, all others as they are."""
-    return torch.promote_types(logits.dtype, torch.float32)
 
 
 def _torch_backend(conv: SpanDynamicConv, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
@@ -121,7 +115,7 @@ class LightBranch(nn.Module):
         self.kernel_logits = nn.Parameter(truncated_normal_(torch.empty(heads, kernel_size)))
 
     def forward(self, value, query, hidden):
-        kernel = self.kernel_logits.softmax(dim=-1, dtype=softmax_dtype(self.kernel_logits))
+        kernel = self.kernel_logits.softmax(dim=-1, dtype=at_least_fp32(self.kernel_logits.dtype))
         return dynamic_convolution(value, kernel.expand(*value.shape[:2], *kernel.shape))
 
 

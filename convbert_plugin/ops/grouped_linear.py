@@ -12,7 +12,8 @@ def grouped_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) ->
     groups, _, out_features = weight.shape
     blocks = x.reshape(-1, groups, weight.size(1)).transpose(0, 1)
     output = torch.bmm(blocks, weight).transpose(0, 1)
-    return output.reshape(*x.shape[:-1], groups * out_features) + bias
+    # Under autocast the product is in half precision, and an fp32 bias would widen it again.
+    return output.reshape(*x.shape[:-1], groups * out_features) + bias.to(output.dtype)
 
 
 def grouped_linear_reference(

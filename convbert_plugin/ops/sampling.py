@@ -7,7 +7,8 @@ def sample_by_inverse(probabilities: torch.Tensor, uniforms: torch.Tensor) -> to
     """Draw one token a row through the inverse of the row's distribution function.
 
     Shapes: probabilities [M, V], uniforms [M] in [0, 1) -> token ids [M]. The same uniform number
-    gives the same token, whatever else is in the batch. A token of probability 0 is never drawn.
+    gives the same token, whatever else is in the batch, and a token of probability 0 is never
+    drawn: both to the rounding of the device's cumulative sum.
     """
     cumulative = probabilities.cumsum(dim=-1)
     # The sum differs from 1 by rounding: scaled by it, a uniform number never falls beyond the end.

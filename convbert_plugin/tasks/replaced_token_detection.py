@@ -224,6 +224,8 @@ def _check_folders_of_checkpoints(cfg, vocabulary):
                 f"{folder / 'dict.txt'}: the checkpoints there have another vocabulary than "
                 f"{cfg.data}: binarize with that dict.txt, or choose another folder"
             )
+    # Now, and not when the first checkpoint is written there.
+    vocabulary.check_folder(last.parent)
 
 
 def _is_beside(folder, vocabulary):

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Pretrains a ConvBERT on your own text by the released recipe, from text files to held-out scores:
+# Pretrains a ConvBERT on your own text, from text files to held-out scores, by the released recipe
+# of convbert_small (convbert_medium: --arch convbert_medium --lr 5e-4; convbert_base: --arch
+# convbert_base --lr 2e-4 --batch-size 256):
 #
 #   bash examples/pretraining/pretrain.sh TRAIN VALID TOKENIZER OUT [option of fairseq-train ...]
 #
 # TRAIN and VALID: text, plain, .gz or .xz; one sentence or paragraph a line, an empty line between
-# documents. TOKENIZER: a WordPiece vocab.txt, or a folder made by convbert train-vocab. Options
+# documents. TOKENIZER: an uncased WordPiece vocab.txt, or a folder: made by convbert train-vocab, or
+# with a vocab.txt and a tokenizer_config.json ({"do_lower_case": false} where it is cased). Options
 # are added to those of the recipe and win over them: --max-update 1200 --batch-size 32, say. What
 # is done is not done again: called once more, training goes on from its last checkpoint.
 set -euo pipefail
@@ -17,8 +20,15 @@ shift 4
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source examples/environment.sh
 
-[ -f "$out/encoded/train" ] || convbert encode --tokenizer "$tokenizer" "$train" "$out/encoded/train"
-[ -f "$out/encoded/valid" ] || convbert encode --tokenizer "$tokenizer" "$valid" "$out/encoded/valid"
+encode() {
+    if [ -f "$out/encoded/$2" ]; then
+        echo "reusing $out/encoded/$2"
+    else
+        convbert encode --tokenizer "$tokenizer" "$1" "$out/encoded/$2"
+    fi
+}
+encode "$train" train
+encode "$valid" valid
 
 if [ ! -f "$out/data/valid.idx" ]; then
     fairseq-preprocess --user-dir convbert_plugin --task replaced_token_detection --only-source \

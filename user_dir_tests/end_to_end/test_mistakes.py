@@ -1,5 +1,6 @@
 """Mistakes of the user: one line that says what to do, status 1, nothing half written."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -292,3 +293,15 @@ def test_unsafe_loading_is_refused():
 def test_a_user_error_is_no_exception_that_code_swallows():
     assert issubclass(UserError, SystemExit)
     assert not issubclass(UserError, Exception)
+
+
+def test_a_folder_of_another_tokenizer_is_refused_before_training(train_fails, corpus, tmp_path):
+    """The dictionary is the same, the case is not: no checkpoint could be written there."""
+    settings = json.loads((corpus.data / "tokenizer_config.json").read_text())
+    settings["do_lower_case"] = not settings["do_lower_case"]
+    run = tmp_path / "old run"
+    run.mkdir()
+    (run / "tokenizer_config.json").write_text(json.dumps(settings))
+    line = train_fails("--save-dir", run)
+    assert str(run / "tokenizer_config.json") in line
+    assert "another tokenizer" in line

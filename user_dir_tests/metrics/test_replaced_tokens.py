@@ -11,14 +11,21 @@ from convbert_plugin.metrics.replaced_tokens import (
     BINS,
     SCORES,
     ConfusionCounts,
-    auc_from_histogram,
+    auc,
     confusion_counts,
     logit_histogram,
-    scores_from_histogram,
 )
 
 # What half credit for pairs in one bin may cost; see the width of the bins.
 AUC_TOLERANCE = 0.005
+
+
+def auc_from_histogram(histogram):
+    return auc(histogram).item()
+
+
+def scores_from_histogram(histogram):
+    return {name: score(histogram).item() for name, score in SCORES.items()}
 
 
 def _labels_and_noise(examples, positive_rate):

@@ -223,3 +223,14 @@ def test_autocast_computes_the_same_function(kind):
     for name in ("embeddings.tokens.weight", "encoder.layers.0.feed_forward.inner.weight"):
         error = relative_error(gradients[name], expected_gradients[name])
         assert error <= 2 * TOLERANCES[torch.bfloat16]["model"]
+
+
+def test_an_autocast_around_the_model_stays_in_force():
+    """As --amp opens one; the model's own is in float32, that is none."""
+    model = toy_model(generator=True)
+    seen = []
+    query = model.encoder.layers[0].attention.query
+    query.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model(masked_batch()["src_tokens"])
+    assert seen == [torch.bfloat16]

@@ -60,3 +60,9 @@ def test_one_group_is_a_dense_layer():
     assert type(feed_forward_linear(4, 6, groups=1)) is torch.nn.Linear
     assert type(feed_forward_linear(4, 6, groups=2)) is GroupedLinear
     assert feed_forward_linear(4, 6, groups=2).weight.shape == (2, 2, 3)
+
+
+def test_autocast_keeps_the_half_precision_of_the_product():
+    x, weight, bias = torch.randn(3, 8), torch.randn(2, 4, 5), torch.randn(10)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert grouped_linear(x, weight, bias).dtype == torch.bfloat16
