@@ -132,12 +132,19 @@ class ConvBertModel(BaseFairseqModel):
         )
 
     def hidden_states(
-        self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None
+        self,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
+        padding: Optional[torch.Tensor] = None,
     ) -> List[torch.Tensor]:
-        """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
+        """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first.
+
+        Padding [B, T] that is not given is where the tokens are pads.
+        """
         segments = self._segments(tokens, segments)
+        padding = self._padding(tokens) if padding is None else padding
         with self._autocast(tokens.device):
-            return self.encoder(self.embeddings(tokens, segments), self._padding(tokens))
+            return self.encoder(self.embeddings(tokens, segments), padding)
 
     def masked_lm_log_probs(self, tokens, segments, positions) -> torch.Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
@@ -146,9 +153,9 @@ class ConvBertModel(BaseFairseqModel):
             return self._masked_language_model(tokens, segments, positions).masked_lm_log_probs
         return self._generate(tokens, segments, positions)
 
-    def replaced_logits(self, tokens, segments) -> torch.Tensor:
+    def replaced_logits(self, tokens, segments, padding=None) -> torch.Tensor:
         """Logits [B, T] that each token was replaced."""
-        hidden = self.hidden_states(tokens, segments)[-1]
+        hidden = self.hidden_states(tokens, segments, padding)[-1]
         with self._autocast(tokens.device):
             logits = self.replaced_token_head(hidden)
         return logits.to(at_least_fp32(logits.dtype))
@@ -177,9 +184,9 @@ class ConvBertModel(BaseFairseqModel):
             sampled = sample_by_inverse(log_probs.exp(), uniforms)
             original = replace_tokens(tokens, positions, targets)
             corrupted = replace_tokens(original, positions, sampled)
-        return PretrainingOutput(
-            log_probs, sampled, corrupted, self.replaced_logits(corrupted, segments)
-        )
+        # A generator may draw the pad, which is then a replaced token like any other.
+        logits = self.replaced_logits(corrupted, segments, self._padding(tokens))
+        return PretrainingOutput(log_probs, sampled, corrupted, logits)
 
     def _segments(self, tokens, segments):
         if segments is not None:

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from convbert_plugin.models.architectures import released_generator_size
-from user_dir_tests.models.building import PAD, empty_model, masked_batch, randomize, toy_model
+from user_dir_tests.models.building import (
+    PAD,
+    UNKNOWN,
+    empty_model,
+    masked_batch,
+    randomize,
+    toy_model,
+)
 
 pytestmark = pytest.mark.pretraining
 
@@ -41,6 +48,21 @@ def test_the_discriminator_sees_the_samples_in_the_original_text(model):
     assert torch.equal(output.corrupted.eq(PAD), batch["src_tokens"].eq(PAD))
     logits = model.replaced_logits(expected, model._segments(batch["src_tokens"], None))
     assert torch.equal(output.replaced_logits, logits)
+
+
+@torch.no_grad()
+def test_a_sampled_pad_is_a_replaced_token_like_any_other(model):
+    """As released: what is padding is a matter of the text, not of what the generator draws."""
+    word = UNKNOWN
+    model.embeddings.tokens.weight[word] = model.embeddings.tokens.weight[PAD]
+    logits = {}
+    for drawn in (PAD, word):
+        model.generator.head.bias.zero_()
+        model.generator.head.bias[drawn] = 1e4
+        output = model(**masked_batch())
+        assert output.sampled.eq(drawn).all()
+        logits[drawn] = output.replaced_logits
+    assert torch.equal(logits[PAD], logits[word])
 
 
 @torch.no_grad()
