@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
 # The main job from nothing, in minutes on two cores: sets up .venv, collects real text, trains a
 # vocabulary, pretrains a small ConvBERT, validates it and shows what it has learned. Everything
-# that it makes lies in quickstart/ (or the folder that OUT names), which each run makes anew.
+# that it makes lies in quickstart/ (or the folder that QUICKSTART_OUT names), which each run
+# makes anew.
 # Arguments go to fairseq-train: bash examples/quickstart.sh --max-update 4000
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source examples/environment.sh
 
-out=${OUT:-quickstart}
+out=${QUICKSTART_OUT:-quickstart}
+mark=$out/.made-by-quickstart
 log=$out/train.log
 step() { printf '\n== %s\n' "$*"; }
 
-rm -rf "$out"/{text,tokenizer,encoded,data,run,tensorboard,results.json}
+if [ -n "$(ls -A "$out" 2>/dev/null)" ] && [ ! -f "$mark" ]; then
+    echo "$out: not empty and not made by this script: move it away, or name another folder with QUICKSTART_OUT" >&2
+    exit 1
+fi
+rm -rf "$out"
 mkdir -p "$out"
+touch "$mark"
 
 step "1/7 text: the documentation that scipy, scikit-learn and numpy ship"
 python examples/quickstart/collect_text.py "$out/text"

@@ -45,7 +45,7 @@ def test_quickstart_shortened(tmp_path):
         "40",
         "--batch-size",
         "8",
-        OUT=str(tmp_path),
+        QUICKSTART_OUT=str(tmp_path),
     )
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results) >= RESULTS
@@ -55,6 +55,21 @@ def test_quickstart_shortened(tmp_path):
     assert f"{results['generator_loss']:.3f}" in printed
     assert "words were replaced. The discriminator finds" in printed
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_quickstart_removes_nothing_that_it_did_not_make(tmp_path):
+    (tmp_path / "text").write_text("mine")
+    finished = subprocess.run(
+        ["bash", "examples/quickstart.sh"],
+        cwd=CHECKOUT,
+        env={**os.environ, "QUICKSTART_OUT": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1].startswith(f"{tmp_path}: not empty and not made by")
+    assert (tmp_path / "text").read_text() == "mine"
 
 
 @pytest.fixture
