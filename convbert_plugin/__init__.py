@@ -1,15 +1,17 @@
 """ConvBERT for fairseq: importing this package registers everything that it adds."""
 
-import os
 import sys
 from pathlib import Path
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
-UNSAFE_LOADING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+FAIRSEQ_MISSING = (
+    "fairseq is missing: pip install --no-deps ve-fairseq==0.12.3 (or run "
+    "examples/quickstart.sh, which sets everything up)"
+)
 
-if os.environ.get(UNSAFE_LOADING, "0") not in ("", "0"):
-    raise UserError(f"{UNSAFE_LOADING} lets checkpoints run code: unset it")
+refuse_unsafe_loading()
 
 # The convbert command answers --help at once; it imports what it needs, when it needs it.
 is_command = Path(sys.argv[0]).name == "convbert" or "convbert_plugin.cli" in sys.orig_argv
@@ -19,10 +21,7 @@ if not is_command:
     except ModuleNotFoundError as error:
         if error.name != "fairseq":
             raise
-        raise UserError(
-            "fairseq is missing: pip install --no-deps ve-fairseq==0.12.3 (or run "
-            "examples/quickstart.sh, which sets everything up)"
-        ) from None
+        raise UserError(FAIRSEQ_MISSING) from None
     from convbert_plugin import tasks  # noqa: F401
     from convbert_plugin.models.convbert import ConvBertModel
 

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Callable, Optional, Sequence
 
+from convbert_plugin import FAIRSEQ_MISSING
 from convbert_plugin.errors import UserError
 
 # Name -> module with `add_arguments(parser)` and `run(arguments)`, and what it makes. A module
@@ -13,6 +14,7 @@ from convbert_plugin.errors import UserError
 SUBCOMMANDS = {
     "train-vocab": ("train_vocab", "a sentencepiece model and dict.txt from text"),
     "encode": ("encode", "text to pieces, one line a line, for fairseq-preprocess"),
+    "convert": ("convert", "weights of transformers, TensorFlow or fairseq in, out, and resized"),
     "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),
 }
 
@@ -33,6 +35,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         # Python flushes stdout once more at exit: that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        if error.name != "fairseq":
+            raise
+        raise UserError(FAIRSEQ_MISSING) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise UserError(f"{where}{error.strerror or error}") from None

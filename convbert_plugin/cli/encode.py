@@ -19,12 +19,12 @@ from typing import Iterator
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
+from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.data.text_files import Block, replace_when_done
 from convbert_plugin.data.tokenizer import (
     DICTIONARY_FILE,
     TOKENIZER_FILES,
     Tokenizer,
-    load_tokenizer,
 )
 from convbert_plugin.errors import UserError
 
@@ -44,20 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VOCAB_OR_FOLDER",
         help="a WordPiece vocab.txt, a sentencepiece .model, or a folder that holds either",
     )
-    parser.add_argument("--cased", action="store_true", help="keep the case (WordPiece)")
-    accents = parser.add_mutually_exclusive_group()
-    accents.add_argument(
-        "--strip-accents",
-        action="store_true",
-        default=None,
-        help="é becomes e (WordPiece; the default unless --cased)",
-    )
-    accents.add_argument(
-        "--keep-accents",
-        dest="strip_accents",
-        action="store_false",
-        help="é stays é (WordPiece; the default with --cased)",
-    )
+    add_tokenizer_flags(parser)
     parser.add_argument(
         "--workers",
         type=at_least(1),
@@ -187,12 +174,7 @@ def run(arguments: argparse.Namespace) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     output = Path(arguments.output)
     _check_output(output, arguments)
-    load = partial(
-        load_tokenizer,
-        arguments.tokenizer,
-        cased=arguments.cased,
-        strip_accents=arguments.strip_accents,
-    )
+    load = tokenizer_loader(arguments.tokenizer, arguments)
     tokenizer = load()
     tokenizer.check_folder(output.parent)
     total = Counts()

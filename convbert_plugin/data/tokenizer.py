@@ -37,6 +37,8 @@ WORDPIECE_FILES = (VOCAB_FILE, SETTINGS_FILE)
 SENTENCEPIECE_FILES = (SENTENCEPIECE_FILE,)
 TOKENIZER_FILES = WORDPIECE_FILES + SENTENCEPIECE_FILES
 
+# Begins the pieces that go on with a word.
+CONTINUATION = "##"
 # ELECTRA's and ConvBERT's limit; transformers and tokenizers stop at 100.
 LONGEST_WORD = 200
 # Of the words whose pieces are remembered: about 100 MB of memory.
@@ -130,12 +132,13 @@ class Tokenizer(abc.ABC):
         Raises UserError, before anything is written, if the folder holds another tokenizer.
         """
         self.check_folder(folder)
-        for name, content in {**self.files(), DICTIONARY_FILE: self._dictionary()}.items():
+        for name, content in {**self.files(), DICTIONARY_FILE: self.dictionary()}.items():
             if not (Path(folder) / name).exists():
                 with replace_when_done(Path(folder) / name) as file:
                     file.write(content)
 
-    def _dictionary(self) -> bytes:
+    def dictionary(self) -> bytes:
+        """The content of ``dict.txt``."""
         rows = self.symbols[self.implied_symbols :]
         return "".join(f"{symbol} 1\n" for symbol in rows).encode()
 
@@ -147,29 +150,36 @@ class WordPieceTokenizer(Tokenizer):
     mask = WORDPIECE_SPECIALS["mask"]
 
     def __init__(self, symbols: list[str], settings: WordPieceSettings = UNCASED):
-        from tokenizers import Tokenizer as Pipeline
-        from tokenizers import models, normalizers, pre_tokenizers
-
         self.symbols = symbols
         self.settings = settings
         self._pieces_of_word: dict[str, list[str]] = {}
         self._cached_characters = 0
-        # No special token is registered: a literal "[MASK]" in a text is three plain words.
-        self._pipeline = Pipeline(
+        self._pipeline = self.build_pipeline()
+
+    def build_pipeline(self):
+        """A new ``tokenizers.Tokenizer`` from text to ids, without special tokens.
+
+        None is registered, so that a literal "[MASK]" in a text is three plain words.
+        """
+        from tokenizers import Tokenizer as Pipeline
+        from tokenizers import models, normalizers, pre_tokenizers
+
+        pipeline = Pipeline(
             models.WordPiece(
-                vocab={symbol: index for index, symbol in enumerate(symbols)},
+                vocab={symbol: index for index, symbol in enumerate(self.symbols)},
                 unk_token=self.unknown,
                 max_input_chars_per_word=LONGEST_WORD,
-                continuing_subword_prefix="##",
+                continuing_subword_prefix=CONTINUATION,
             )
         )
-        self._pipeline.normalizer = normalizers.BertNormalizer(
+        pipeline.normalizer = normalizers.BertNormalizer(
             clean_text=True,
-            handle_chinese_chars=settings.split_chinese,
-            strip_accents=settings.strips_accents,
-            lowercase=not settings.cased,
+            handle_chinese_chars=self.settings.split_chinese,
+            strip_accents=self.settings.strips_accents,
+            lowercase=not self.settings.cased,
         )
-        self._pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return pipeline
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
         # No word reaches over a space, and text repeats its words: each is encoded once. (Other
@@ -193,7 +203,7 @@ class WordPieceTokenizer(Tokenizer):
             self._pieces_of_word[word] = [self.symbols[index] for index in encoding.ids]
 
     def detokenize(self, pieces: list[str]) -> str:
-        text = " ".join(pieces).replace(" ##", "")
+        text = " ".join(pieces).replace(f" {CONTINUATION}", "")
         text = re.sub(r" ([.,!?;:%)\]}])", r"\1", text)
         return re.sub(r"([(\[{]) ", r"\1", text).replace(" ' ", "'")
 

@@ -1,19 +1,28 @@
 """The model: an encoder for fine-tuning, plus a generator while it pretrains."""
 
 import contextlib
+import re
 from typing import List, NamedTuple, Optional
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+from torch import nn
 
+from convbert_plugin.errors import UserError
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
 from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
 from convbert_plugin.models.state import fit_state_dict
 from convbert_plugin.modules.embeddings import Embeddings
 from convbert_plugin.modules.generator import Generator
-from convbert_plugin.modules.heads import MaskedLMHead, ReplacedTokenHead
+from convbert_plugin.modules.heads import (
+    CLASSIFICATION_HEADS,
+    MaskedLMHead,
+    ReplacedTokenHead,
+    SpanHead,
+)
 from convbert_plugin.modules.layer import ConvBertStack
+from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
 from convbert_plugin.ops.segments import segments_from_separators
@@ -52,8 +61,8 @@ class ConvBertModel(BaseFairseqModel):
         self.generator = None
         self.replaced_token_head = None
         self.masked_lm_head = None
-        # Optional parts that the checkpoint did not have: they hold fresh values.
-        self.fresh_parts = set()
+        self.question_answering_head = None
+        self.classification_heads = nn.ModuleDict()
         self.tag_parameters()
 
     @classmethod
@@ -62,14 +71,17 @@ class ConvBertModel(BaseFairseqModel):
 
     @classmethod
     def from_pretrained(
-        cls, folder, checkpoint_file="checkpoint_best.pt"
+        cls, folder, checkpoint_file: Optional[str] = None
     ) -> "ConvBertHubInterface":
-        """Load a model with its tokenizer from a folder that holds a checkpoint and ``dict.txt``.
+        """Load a model with its tokenizer and all its heads from a folder, and nothing else.
+
+        The folder holds a checkpoint, ``dict.txt`` and the tokenizer's files. Without a name the
+        checkpoint is model.pt (a converted one), else the best one of a run, else its last.
 
         Raises:
             ValueError: a file is missing or does not fit; the line says which and what to do.
         """
-        return load_from_folder(folder, checkpoint_file)
+        return load_from_folder(cls, folder, checkpoint_file)
 
     def add_generator(self, size: Optional[float] = None):
         """Add what replaced-token detection trains: a generator and the discriminator's head.
@@ -79,6 +91,10 @@ class ConvBertModel(BaseFairseqModel):
         """
         size = released_generator_size(getattr(self.cfg, "_name", "")) if size is None else size
         self.generator = Generator(self.shape.generator(size), len(self.vocabulary))
+        self.add_replaced_token_head()
+
+    def add_replaced_token_head(self):
+        """Add the discriminator's head alone."""
         self.replaced_token_head = ReplacedTokenHead(self.shape.hidden)
         self.tag_parameters()
 
@@ -87,6 +103,32 @@ class ConvBertModel(BaseFairseqModel):
         self.masked_lm_head = MaskedLMHead(
             self.shape.hidden, self.shape.embedding_dim, len(self.vocabulary)
         )
+        self.tag_parameters()
+
+    def register_classification_head(self, name: str, num_classes: int, kind: str = "released"):
+        """Add a head that classifies whole texts, or with one class a head that scores them.
+
+        ``kind``: the head of the released code, or that of transformers.
+
+        Raises:
+            UserError: a name that is taken or cannot be one, no class, an unknown kind.
+        """
+        if kind not in CLASSIFICATION_HEADS:
+            known = ", ".join(CLASSIFICATION_HEADS)
+            raise UserError(f"classification head of kind {kind!r}: choose one of {known}")
+        if not name or "." in name or hasattr(nn.ModuleDict, name):
+            raise UserError(f"a classification head cannot be called {name!r}: choose a plain word")
+        if name in self.classification_heads:
+            raise UserError(f"there is a classification head {name} already: choose another name")
+        if num_classes < 1:
+            raise UserError(f"a classification head of {num_classes} classes: give at least 1")
+        head = CLASSIFICATION_HEADS[kind](self.shape.hidden, num_classes, self.cfg.dropout)
+        self.classification_heads[name] = head.to(self.embeddings.tokens.weight)
+        self.tag_parameters()
+
+    def add_question_answering_head(self):
+        """Add a head that scores each token for the start and the end of an answer."""
+        self.question_answering_head = SpanHead(self.shape.hidden)
         self.tag_parameters()
 
     def tag_parameters(self):
@@ -146,6 +188,19 @@ class ConvBertModel(BaseFairseqModel):
         with self._autocast(tokens.device):
             return self.encoder(self.embeddings(tokens, segments), padding)
 
+    def attention_maps(self, tokens, segments=None) -> AttentionMaps:
+        """Attention [L, B, H, T, T] and kernels [L, B, H, T, K] (or None) of every layer."""
+        padding = self._padding(tokens)
+        states = self.hidden_states(tokens, segments, padding)
+        with self._autocast(tokens.device):
+            maps = [
+                layer.attention.maps(hidden, padding)
+                for layer, hidden in zip(self.encoder.layers, states[:-1], strict=True)
+            ]
+        attention, kernels = zip(*maps, strict=True)
+        has_kernels = kernels[0] is not None
+        return AttentionMaps(torch.stack(attention), torch.stack(kernels) if has_kernels else None)
+
     def masked_lm_log_probs(self, tokens, segments, positions) -> torch.Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
         segments = self._segments(tokens, segments)
@@ -153,16 +208,27 @@ class ConvBertModel(BaseFairseqModel):
             return self._masked_language_model(tokens, segments, positions).masked_lm_log_probs
         return self._generate(tokens, segments, positions)
 
-    def replaced_logits(self, tokens, segments, padding=None) -> torch.Tensor:
+    def replaced_logits(self, tokens, segments=None, padding=None) -> torch.Tensor:
         """Logits [B, T] that each token was replaced."""
-        hidden = self.hidden_states(tokens, segments, padding)[-1]
-        with self._autocast(tokens.device):
-            logits = self.replaced_token_head(hidden)
-        return logits.to(at_least_fp32(logits.dtype))
+        return self._of_head(self.replaced_token_head, tokens, segments, padding)
+
+    def classification_logits(self, name: str, tokens, segments=None) -> torch.Tensor:
+        """Logits [B, classes] of the classification head ``name``."""
+        return self._of_head(self.classification_heads[name], tokens, segments)
+
+    def span_logits(self, tokens, segments=None) -> torch.Tensor:
+        """Logits [B, T, 2] that an answer starts and ends at each token."""
+        return self._of_head(self.question_answering_head, tokens, segments)
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         fit_state_dict(self, state_dict)
         return super().load_state_dict(state_dict, strict, model_cfg, args)
+
+    def _of_head(self, head, tokens, segments, padding=None):
+        hidden = self.hidden_states(tokens, segments, padding)[-1]
+        with self._autocast(tokens.device):
+            logits = head(hidden)
+        return logits.to(at_least_fp32(logits.dtype))
 
     def _masked_language_model(self, tokens, segments, positions):
         with self._autocast(tokens.device):
@@ -211,8 +277,8 @@ def _log_softmax(logits):
 def _depth(name: str, head_depth: int) -> int:
     if name.startswith("embeddings.") or ".embedding_projection." in f".{name}":
         return 0
-    parts = name.split(".")
-    return int(parts[parts.index("layers") + 1]) + 1 if "layers" in parts else head_depth
+    in_layer = re.match(r"(?:encoder|generator\.stack)\.layers\.(\d+)\.", name)
+    return int(in_layer[1]) + 1 if in_layer else head_depth
 
 
 def _register(name: str, sizes: dict):

@@ -1,15 +1,21 @@
 """A trained model with its tokenizer, for use from Python."""
 
+import contextlib
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import List, NamedTuple, Optional
 
 import torch
-from fairseq import checkpoint_utils
 from torch import nn
 
-from convbert_plugin.data.tokenizer import load_tokenizer
+from convbert_plugin.data.tokenizer import DICTIONARY_FILE, load_tokenizer
+from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
+from convbert_plugin.models.loading import load_model
+from convbert_plugin.modules.mixed_attention import AttentionMaps
+
+# What a folder without a named checkpoint is searched for, in this order.
+CHECKPOINT_FILES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 
 
 class MaskFilling(NamedTuple):
@@ -20,48 +26,62 @@ class MaskFilling(NamedTuple):
     token: str
 
 
-def load_from_folder(folder, checkpoint_file: str) -> "ConvBertHubInterface":
+def load_from_folder(
+    model_class, folder, checkpoint_file: Optional[str] = None
+) -> "ConvBertHubInterface":
     """Load checkpoint, dictionary and tokenizer from one folder.
 
     Raises:
         ValueError: a file is missing or does not fit.
     """
-    folder = Path(folder)
-    for name in (checkpoint_file, "dict.txt"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder / name} is missing: name a folder that holds it")
-    try:
-        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(folder / checkpoint_file)], arg_overrides={"data": str(folder)}
-        )
+    with _value_errors():
+        checkpoint_path = find_checkpoint(folder, checkpoint_file)
+        dictionary = Path(folder) / DICTIONARY_FILE
+        if not dictionary.is_file():
+            raise UserError(f"{dictionary} is missing: name a folder that holds it")
+        vocabulary = Vocabulary.load(dictionary)
         tokenizer = load_tokenizer(folder)
+        checkpoint = read_checkpoint(checkpoint_path)
+        model = load_model(model_class, checkpoint, vocabulary, checkpoint_path)
+    return ConvBertHubInterface(model, tokenizer)
+
+
+def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
+    """The checkpoint of that name in a folder, or the first of ``CHECKPOINT_FILES`` in it."""
+    names = (checkpoint_file,) if checkpoint_file else CHECKPOINT_FILES
+    for name in names:
+        if (Path(folder) / name).is_file():
+            return Path(folder) / name
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such folder")
+    raise UserError(
+        f"{folder}: {' or '.join(names)} is missing in it: name a folder or a checkpoint that is "
+        "there"
+    )
+
+
+@contextlib.contextmanager
+def _value_errors():
+    """Who calls from Python gets an exception that ``except Exception`` catches."""
+    try:
+        yield
     except UserError as error:
-        # Who calls from Python gets an exception that `except Exception` catches.
         raise ValueError(str(error)) from None
-    except (UnpicklingError, EOFError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder / checkpoint_file}: damaged, or no checkpoint of this plugin: copy it again"
-        ) from error
-    (model,) = models
-    for part in model.fresh_parts:
-        # What the checkpoint does not hold has learned nothing, and must not answer.
-        setattr(model, part, None)
-    return ConvBertHubInterface(cfg, task, model, tokenizer)
 
 
 class ConvBertHubInterface(nn.Module):
     """Text in, features and predictions out; always in evaluation mode when just loaded.
 
-    Shapes: B sentences, T tokens, C hidden size, V tokens in the vocabulary.
+    Shapes: B sentences, T tokens, C hidden size, V tokens in the vocabulary, L layers, H heads
+    after the head ratio, K taps of the convolution. Batches are padded on the right with
+    ``vocabulary.pad()``.
     """
 
-    def __init__(self, cfg, task, model, tokenizer):
+    def __init__(self, model, tokenizer):
         super().__init__()
-        self.cfg = cfg
-        self.task = task
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.vocabulary = task.source_dictionary
+        self.vocabulary = model.vocabulary
 
     @property
     def device(self) -> torch.device:
@@ -105,15 +125,60 @@ class ConvBertHubInterface(nn.Module):
         return states if return_all_hiddens else states[-1]
 
     @torch.no_grad()
+    def extract_attention(
+        self, tokens: torch.LongTensor, segments: Optional[torch.LongTensor] = None
+    ) -> AttentionMaps:
+        """Attention [L, B, H, T, T] and span kernels [L, B, H, T, K] of tokens [T] or [B, T].
+
+        Each row of either sums to 1; the attention to a pad is 0. A model without kernels of
+        its own at every position has None in their place.
+        """
+        tokens, segments = self._batch(tokens), self._batch(segments)
+        return self.model.attention_maps(tokens, segments)
+
+    def register_classification_head(self, name: str, num_classes: int, kind: str = "released"):
+        """Add a fresh head that classifies whole texts; with one class it scores them.
+
+        Raises:
+            ValueError: a name that is taken or cannot be one, no class, an unknown kind.
+        """
+        with _value_errors():
+            self.model.register_classification_head(name, num_classes, kind)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        head: str,
+        tokens: torch.LongTensor,
+        segments: Optional[torch.LongTensor] = None,
+        return_logits: bool = False,
+    ) -> torch.Tensor:
+        """Log-probabilities [B, classes] of a classification head; scores [B, 1] of a regression.
+
+        Raises:
+            ValueError: no head of that name.
+        """
+        heads = list(self.model.classification_heads)
+        if head not in heads:
+            raise ValueError(
+                f"no classification head {head!r} here: choose one of {heads}, or add it with "
+                "register_classification_head"
+            )
+        logits = self.model.classification_logits(head, self._batch(tokens), self._batch(segments))
+        return logits if return_logits or logits.size(1) == 1 else logits.log_softmax(dim=1)
+
+    @torch.no_grad()
     def detect_replaced(self, tokens: torch.LongTensor) -> torch.Tensor:
-        """Probability [B, T] that each token was put there by a generator.
+        """Probability [B, T] that each token was put there by a generator; 0 for pads.
 
         Raises:
             ValueError: the checkpoint holds no replaced-token head.
         """
         if self.model.replaced_token_head is None:
             raise ValueError("this checkpoint was not pretrained by replaced-token detection")
-        return self.model.replaced_logits(self._batch(tokens), None).sigmoid()
+        tokens = self._batch(tokens)
+        chances = self.model.replaced_logits(tokens).sigmoid()
+        return chances.masked_fill(tokens.eq(self.vocabulary.pad()), 0)
 
     @torch.no_grad()
     def fill_mask(self, sentence: str, topk: int = 5) -> List[MaskFilling]:

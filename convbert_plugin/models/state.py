@@ -1,6 +1,8 @@
 """Fit a checkpoint's tensors to a model, part by part."""
 
 import logging
+import re
+from typing import Iterable
 
 from convbert_plugin.errors import UserError
 
@@ -8,9 +10,11 @@ logger = logging.getLogger(__name__)
 
 # Parts that a checkpoint may lack or have in excess: what it says when either is the case.
 OPTIONAL_PARTS = {
-    "generator": "generator",
-    "replaced_token_head": "replaced-token head",
-    "masked_lm_head": "masked-LM head",
+    r"generator": "generator",
+    r"replaced_token_head": "replaced-token head",
+    r"masked_lm_head": "masked-LM head",
+    r"question_answering_head": "question-answering head",
+    r"classification_heads\.([^.]+)": "classification head {0}",
 }
 NAMES_SHOWN = 3
 
@@ -25,19 +29,30 @@ def fit_state_dict(model, state_dict: dict):
         UserError: tensors that are missing, unknown or of another shape, with their names.
     """
     own = model.state_dict()
-    for part, words in OPTIONAL_PARTS.items():
-        of_part = [name for name in state_dict if name.startswith(f"{part}.")]
-        own_of_part = [name for name in own if name.startswith(f"{part}.")]
-        if of_part and not own_of_part:
-            logger.info(f"the checkpoint's {words} is not used here: dropped")
-            for name in of_part:
-                del state_dict[name]
-        if own_of_part and not of_part:
-            logger.warning(f"the checkpoint has no {words}: it starts from a fresh one")
-            model.fresh_parts.add(part)
-            state_dict.update({name: own[name] for name in own_of_part})
+    held, wanted = optional_parts(state_dict), optional_parts(own)
+    for part in [part for part in held if part not in wanted]:
+        logger.info(f"the checkpoint's {held[part]} is not used here: dropped")
+        for name in _names_of(part, state_dict):
+            del state_dict[name]
+    for part in [part for part in wanted if part not in held]:
+        logger.warning(f"the checkpoint has no {wanted[part]}: it starts from a fresh one")
+        state_dict.update({name: own[name] for name in _names_of(part, own)})
     _check_vocabulary(own, state_dict)
-    _check_tensors(model, own, state_dict)
+    check_tensors(model, own, state_dict)
+
+
+def optional_parts(names: Iterable[str]) -> dict[str, str]:
+    """The optional parts that tensors of these names belong to, with the words for each."""
+    parts = {}
+    for name in names:
+        for pattern, words in OPTIONAL_PARTS.items():
+            if found := re.match(rf"{pattern}\.", name):
+                parts[found[0][:-1]] = words.format(*found.groups())
+    return parts
+
+
+def _names_of(part: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{part}.")]
 
 
 def _check_vocabulary(own, state_dict):
@@ -49,7 +64,8 @@ def _check_vocabulary(own, state_dict):
         )
 
 
-def _check_tensors(model, own, state_dict):
+def check_tensors(model, own, state_dict):
+    """Raise UserError unless ``state_dict`` has the names and shapes of ``own``, the model's."""
     problems = [f"{name} is missing" for name in own if name not in state_dict]
     problems += [f"{name} is unknown" for name in state_dict if name not in own]
     problems += [

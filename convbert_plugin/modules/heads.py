@@ -1,4 +1,4 @@
-"""The two heads of pretraining."""
+"""What stands above a network: the heads of pretraining and those of fine-tuning."""
 
 import torch
 import torch.nn.functional as F
@@ -39,3 +39,56 @@ class ReplacedTokenHead(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.output(F.gelu(self.dense(hidden))).squeeze(-1)
+
+
+class ReleasedClassificationHead(nn.Module):
+    """Dropout and one linear layer on [CLS].
+
+    Shapes: hidden [B, T, C] -> logits [B, classes]. Source: the released
+    classification_tasks.py:267-290.
+    """
+
+    def __init__(self, hidden: int, classes: int, dropout: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = glorot_linear(hidden, classes)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.output(self.dropout(hidden[:, 0]))
+
+
+class TransformersClassificationHead(nn.Module):
+    """The head of transformers' ForSequenceClassification: one more dense layer, with GELU.
+
+    Shapes: hidden [B, T, C] -> logits [B, classes].
+    """
+
+    def __init__(self, hidden: int, classes: int, dropout: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = linear(hidden, hidden)
+        self.output = linear(hidden, classes)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        transformed = F.gelu(self.dense(self.dropout(hidden[:, 0])))
+        return self.output(self.dropout(transformed))
+
+
+CLASSIFICATION_HEADS = {
+    "released": ReleasedClassificationHead,
+    "transformers": TransformersClassificationHead,
+}
+
+
+class SpanHead(nn.Module):
+    """The head of transformers' ForQuestionAnswering: start and end of an answer, each alone.
+
+    Shapes: hidden [B, T, C] -> logits [B, T, 2], the start's first.
+    """
+
+    def __init__(self, hidden: int):
+        super().__init__()
+        self.output = linear(hidden, 2)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.output(hidden)

@@ -17,13 +17,12 @@ from convbert_plugin.data.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.tasks.checkpoints import check_checkpoints, is_beside
 from convbert_plugin.tasks.precision import check_precision
 
 logger = logging.getLogger(__name__)
 
 SHORTEST_EXAMPLE = 8
-# fairseq's default, which stands for the one in the folder of the run.
-DEFAULT_RESTORE_FILE = "checkpoint_last.pt"
 
 
 @dataclass
@@ -87,7 +86,7 @@ class ReplacedTokenDetectionTask(FairseqTask):
         vocabulary = cls.load_dictionary(_shards(cfg.data)[0] / "dict.txt")
         _check_shards(cfg, vocabulary)
         if not from_checkpoint:
-            _check_folders_of_checkpoints(cfg, vocabulary)
+            check_checkpoints(cfg, vocabulary)
         return cls(cfg, vocabulary)
 
     @classmethod
@@ -198,35 +197,8 @@ def _check_options(cfg):
 def _check_shards(cfg, vocabulary):
     first, *others = _shards(cfg.data)
     for shard in others:
-        if not _is_beside(shard, vocabulary):
+        if not is_beside(shard, vocabulary):
             raise UserError(
                 f"{shard / 'dict.txt'}: another vocabulary than {first}'s; binarize all shards "
                 "with the same --srcdict"
             )
-
-
-def _check_folders_of_checkpoints(cfg, vocabulary):
-    """Compare with the dictionary that stands beside each checkpoint that may be loaded.
-
-    fairseq hands the vocabulary that a checkpoint holds over only where a run is resumed whole.
-    """
-    last = Path(cfg.save_dir) / DEFAULT_RESTORE_FILE
-    source = cfg.finetune_from_model
-    if source and not Path(source).is_file() and not last.is_file():
-        raise UserError(f"--finetune-from-model {source}: no such file")
-    folders = [last.parent]
-    for checkpoint in (cfg.restore_file, source):
-        if checkpoint and checkpoint != DEFAULT_RESTORE_FILE:
-            folders.append(Path(checkpoint).parent)
-    for folder in folders:
-        if (folder / "dict.txt").is_file() and not _is_beside(folder, vocabulary):
-            raise UserError(
-                f"{folder / 'dict.txt'}: the checkpoints there have another vocabulary than "
-                f"{cfg.data}: binarize with that dict.txt, or choose another folder"
-            )
-    # Now, and not when the first checkpoint is written there.
-    vocabulary.check_folder(last.parent)
-
-
-def _is_beside(folder, vocabulary):
-    return Vocabulary.load(folder / "dict.txt").fingerprint() == vocabulary.fingerprint()

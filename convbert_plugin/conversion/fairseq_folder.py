@@ -1,0 +1,123 @@
+"""A folder as this project reads and writes it: a checkpoint, dict.txt, the tokenizer's files."""
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from omegaconf import OmegaConf
+
+import convbert_plugin.tasks  # noqa: F401 (registers what the options below name)
+from convbert_plugin.conversion.portable import PortableModel
+from convbert_plugin.criterions.replaced_token_detection import ReplacedTokenDetectionCriterion
+from convbert_plugin.data.tokenizer import DICTIONARY_FILE, load_tokenizer
+from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.formats.fairseq_checkpoint import checkpoint_of, read_checkpoint
+from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.models.hub_interface import find_checkpoint
+from convbert_plugin.models.loading import empty_model_of, fp32_copies, parts_of
+from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
+
+MODEL_FILE = "model.pt"
+# What is told of ``pads_visible``.
+PADS = {
+    False: "pads are masked, so that padding never changes a result (released: --pads-visible)",
+    True: "pads are visible to the convolution, as released",
+}
+
+
+def read_fairseq(source) -> PortableModel:
+    """The model of a checkpoint, or of a folder: model.pt, else its best, else its last one.
+
+    Raises:
+        UserError: a file that is missing, damaged, not safe to load, or does not fit the others.
+    """
+    source = Path(source)
+    path = source if source.is_file() else find_checkpoint(source)
+    tokenizer = load_tokenizer(path.parent)
+    vocabulary = Vocabulary.load(path.with_name(DICTIONARY_FILE))
+    checkpoint = read_checkpoint(path)
+    config = empty_model_of(ConvBertModel, checkpoint, vocabulary, path).cfg
+    size = checkpoint.task.get("generator_size") or released_generator_size(config._name)
+    return PortableModel(
+        config=config,
+        tensors=fp32_copies(checkpoint.tensors),
+        tokenizer=tokenizer,
+        trained_positions=checkpoint.task.get("tokens_per_sample", config.max_positions),
+        generator_size=size if parts_of(checkpoint.tensors).generator else None,
+        transformers_config=checkpoint.transformers_config,
+    )
+
+
+def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
+    """Write the folder that ``from_pretrained`` and ``fairseq-train`` take; lines to tell."""
+    model.tokenizer.save(folder)
+    torch.save(
+        checkpoint_of(
+            model.tensors,
+            _run_config(model),
+            model.tokenizer.fingerprint(),
+            model.transformers_config,
+            (ReplacedTokenDetectionCriterion.__name__, ConvBertAdamW.__name__),
+        ),
+        folder / MODEL_FILE,
+    )
+    return [
+        PADS[model.config.pads_visible],
+        f"fairseq-train takes it with {architecture_options(model.config)}",
+    ]
+
+
+def architecture_options(config: ConvBertConfig) -> str:
+    """The options of ``fairseq-train`` that build a model of these sizes."""
+    name = nearest_architecture(config)
+    sizes = ARCHITECTURES[name]
+    words = [f"--arch {name}"]
+    words += [
+        f"--{option.replace('_', '-')} {getattr(config, option)}"
+        for option in sizes
+        if getattr(config, option) != sizes[option]
+    ]
+    return " ".join([*words, *(["--pads-visible"] if config.pads_visible else [])])
+
+
+def nearest_architecture(config: ConvBertConfig) -> str:
+    """The named architecture that differs from these sizes in the fewest."""
+
+    def differences(name):
+        return sum(getattr(config, option) != size for option, size in ARCHITECTURES[name].items())
+
+    return min(ARCHITECTURES, key=differences)
+
+
+def _run_config(model: PortableModel) -> dict:
+    """What fairseq-train would store of a pretraining run with this model."""
+    name = nearest_architecture(model.config)
+    parser = options.get_training_parser()
+    arguments = options.parse_args_and_arch(
+        parser,
+        [
+            *(".", "--task", "replaced_token_detection", "--arch", name),
+            *("--criterion", "replaced_token_detection", "--optimizer", "convbert_adamw"),
+            *("--lr-scheduler", "convbert_linear", "--objective", _objective(model)),
+            *("--tokens-per-sample", str(model.trained_positions)),
+        ],
+    )
+    with warnings.catch_warnings():
+        # fairseq configures hydra 1.3 in the style of 1.0.
+        warnings.simplefilter("ignore", UserWarning)
+        config = convert_namespace_to_omegaconf(arguments)
+    stored = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    stored["model"] = {**stored["model"], **asdict(model.config), "_name": name}
+    stored["task"]["generator_size"] = model.generator_size
+    return stored
+
+
+def _objective(model: PortableModel) -> str:
+    parts = parts_of(model.tensors)
+    is_masked_lm = parts.masked_lm_head and not parts.replaced_token_head
+    return "masked_lm" if is_masked_lm else "replaced_token_detection"

@@ -1,0 +1,27 @@
+"""What every way in makes and every way out takes: a model without the library it came from."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+import torch
+
+from convbert_plugin.data.tokenizer import Tokenizer
+from convbert_plugin.models.config import ConvBertConfig
+
+
+@dataclass
+class PortableModel:
+    """A model's sizes, tensors and tokenizer.
+
+    ``tensors`` are fp32 and have our names; they say which parts there are (encoder, generator,
+    heads). ``generator_size`` is the generator's width as a fraction of the discriminator's, None
+    without a generator. ``trained_positions``: examples in training were no longer than that.
+    ``transformers_config`` is the config.json that the model came with, empty if it had none.
+    """
+
+    config: ConvBertConfig
+    tensors: dict[str, torch.Tensor]
+    tokenizer: Tokenizer
+    trained_positions: int
+    generator_size: Optional[float] = None
+    transformers_config: dict = field(default_factory=dict)

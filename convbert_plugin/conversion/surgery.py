@@ -1,0 +1,87 @@
+"""A model for longer texts, or for another vocabulary."""
+
+from dataclasses import replace
+
+from convbert_plugin.conversion.portable import PortableModel
+from convbert_plugin.data.tokenizer import WordPieceTokenizer
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats.surgery import compose_rows, tile_positions
+
+POSITIONS = "embeddings.positions.weight"
+# What has a row or a number for each token.
+OF_VOCABULARY = ("embeddings.tokens.weight", "masked_lm_head.bias", "generator.head.bias")
+CONTINUES = "##"
+# What config.json says of the old vocabulary.
+SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+
+
+def change_positions(model: PortableModel, positions: int) -> tuple[PortableModel, list[str]]:
+    """The model with that many positions, and what to tell."""
+    table = model.tensors[POSITIONS]
+    trained = min(model.trained_positions, len(table))
+    changed = replace(
+        model,
+        config=replace(model.config, max_positions=positions),
+        tensors={**model.tensors, POSITIONS: tile_positions(table, positions, trained)},
+        trained_positions=min(trained, positions),
+    )
+    if positions <= trained:
+        return changed, [f"{positions} positions: the first of {len(table)}"]
+    return changed, [
+        f"{positions} positions: the {trained} that training reached, repeated (tiled) beyond them"
+    ]
+
+
+def change_vocabulary(
+    model: PortableModel, tokenizer: WordPieceTokenizer
+) -> tuple[PortableModel, list[str]]:
+    """The model with the rows of another WordPiece vocabulary, and what to tell.
+
+    A symbol of both keeps its row. Another one gets the mean of the rows of the pieces into which
+    the old vocabulary cuts it (Gee et al. 2022), or a fresh row where it cannot.
+
+    Raises:
+        UserError: either vocabulary is not WordPiece.
+    """
+    if not all(isinstance(t, WordPieceTokenizer) for t in (model.tokenizer, tokenizer)):
+        raise UserError(
+            "--vocab maps one WordPiece vocabulary to another: this model's or the "
+            "one given is a sentencepiece model"
+        )
+    sources = _sources(model.tokenizer, tokenizer)
+    tensors = {
+        name: compose_rows(tensor, sources) if name in OF_VOCABULARY else tensor
+        for name, tensor in model.tensors.items()
+    }
+    config = {k: v for k, v in model.transformers_config.items() if k not in SPECIAL_IDS}
+    shared = len(set(model.tokenizer.symbols) & set(tokenizer.symbols))
+    fresh = sum(not numbers for numbers in sources)
+    changed = replace(model, tensors=tensors, tokenizer=tokenizer, transformers_config=config)
+    return changed, [
+        f"{len(sources):,} symbols: {shared:,} keep their rows, "
+        f"{len(sources) - shared - fresh:,} are means of pieces, {fresh:,} are fresh"
+    ]
+
+
+def _sources(old: WordPieceTokenizer, new: WordPieceTokenizer) -> list[list[int]]:
+    ids = {symbol: index for index, symbol in enumerate(old.symbols)}
+    return [
+        [ids[symbol]] if symbol in ids else _cut(symbol, ids, old.settings.cased)
+        for symbol in new.symbols
+    ]
+
+
+def _cut(symbol: str, ids: dict[str, int], cased: bool) -> list[int]:
+    """Ids of the longest pieces, from the left, that make up a symbol; none if one is lacking."""
+    is_inside = symbol.startswith(CONTINUES)
+    rest = symbol.removeprefix(CONTINUES)
+    rest = rest if cased else rest.lower()
+    numbers = []
+    while rest:
+        prefix = CONTINUES if is_inside or numbers else ""
+        end = next((e for e in range(len(rest), 0, -1) if prefix + rest[:e] in ids), None)
+        if end is None:
+            return []
+        numbers.append(ids[prefix + rest[:end]])
+        rest = rest[end:]
+    return numbers

@@ -1,0 +1,141 @@
+"""A checkpoint of the released TensorFlow code: both networks, their heads, no optimizer."""
+
+import re
+from pathlib import Path
+from typing import Mapping, Optional
+
+from convbert_plugin.conversion.portable import PortableModel
+from convbert_plugin.conversion.tokenizer_files import read_tokenizer
+from convbert_plugin.data.tokenizer import Tokenizer
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats.keys import (
+    check_names,
+    foreign_name,
+    tensorflow_names,
+    to_own,
+)
+from convbert_plugin.formats.tensor_bundle import open_bundle
+from convbert_plugin.models.architectures import ARCHITECTURES
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.models.loading import Parts, empty_model, fp32_copies
+
+# What the optimizer keeps.
+NOT_THE_MODELS = re.compile(r"global_step|.*/adam_[mv]")
+# ELECTRA's, where no convolution tells it.
+HEAD_SIZE = 64
+
+Shapes = Mapping[str, tuple]
+
+
+def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableModel:
+    """The model of a checkpoint named by its prefix, its .index file or its folder.
+
+    ``tokenizer`` stands for the vocab.txt beside it. The sizes are read off the shapes.
+
+    Raises:
+        UserError: a file that is missing or damaged; variables that do not make up one model, by
+            their names; a vocabulary of another length.
+    """
+    bundle = open_bundle(source)
+    shapes = {
+        name: shape for name, shape in bundle.shapes.items() if not NOT_THE_MODELS.fullmatch(name)
+    }
+    try:
+        config, generator_size = _config(shapes), _generator_size(shapes)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise UserError(
+            f"{bundle.prefix}: no ConvBERT or ELECTRA of the released code ({error})"
+        ) from None
+    rows = shapes["electra/embeddings/word_embeddings"][0]
+    tokenizer = tokenizer or read_tokenizer(Path(bundle.prefix).parent)
+    symbols = len(tokenizer.symbols)
+    if symbols != rows:
+        raise UserError(
+            f"{bundle.prefix}: {rows:,} rows in the model and {symbols:,} symbols in the "
+            "vocabulary: give the one that it was trained with by --tokenizer"
+        )
+    first_words = {name.split("/")[0] for name in shapes}
+    parts = Parts(
+        generator=generator_size is not None,
+        replaced_token_head="discriminator_predictions" in first_words,
+    )
+    names = tensorflow_names(grouped=config.ffn_groups > 1)
+    try:
+        model = empty_model(ConvBertModel, config, range(rows), parts, generator_size)
+        expected = model.state_dict()
+        # Before anything is read of what does not fit.
+        check_names(shapes, expected, names)
+    except UserError as error:
+        raise UserError(f"{bundle.prefix}: not the variables of one model: {error}") from None
+    tensors = {name: bundle.read(name) for name in (foreign_name(n, names)[0] for n in expected)}
+    return PortableModel(
+        config=config,
+        tensors=fp32_copies(to_own(tensors, expected, names)),
+        tokenizer=tokenizer,
+        trained_positions=config.max_positions,
+        generator_size=generator_size,
+    )
+
+
+def _config(shapes: Shapes) -> ConvBertConfig:
+    """The discriminator's sizes."""
+    _, embedding_dim = shapes["electra/embeddings/word_embeddings"]
+    hidden, width = shapes["electra/encoder/layer_0/attention/self/query/kernel"]
+    is_layer = re.compile(r"electra/encoder/layer_(\d+)/")
+    layers = {found[1] for found in map(is_layer.match, shapes) if found}
+    convolution = _convolution(shapes, hidden, width)
+    return ConvBertConfig(
+        encoder_layers=len(layers),
+        encoder_embed_dim=hidden,
+        embedding_dim=embedding_dim,
+        max_positions=shapes["electra/embeddings/position_embeddings"][0],
+        **convolution,
+        **_feed_forward(shapes),
+    )
+
+
+def _convolution(shapes: Shapes, hidden: int, width: int) -> dict:
+    kernels = shapes.get("electra/encoder/layer_0/attention/self/conv_attn_kernel/bias")
+    if kernels is None:
+        heads = _heads_of_electra(hidden)
+        return {
+            "conv_type": "none",
+            "encoder_attention_heads": heads,
+            "head_ratio": hidden // width,
+        }
+    taps = shapes["electra/encoder/layer_0/attention/self/conv_attn_key/depthwise_kernel"][0]
+    heads_left = kernels[0] // taps
+    heads = hidden // (width // heads_left)
+    return {
+        "conv_type": "span_dynamic",
+        "conv_kernel_size": taps,
+        "encoder_attention_heads": heads,
+        "head_ratio": heads // heads_left,
+    }
+
+
+def _heads_of_electra(hidden: int) -> int:
+    """No shape tells them: those of the named architecture of that width, or ELECTRA's rule."""
+    named = (a for a in ARCHITECTURES.values() if a["encoder_embed_dim"] == hidden)
+    return next((a["encoder_attention_heads"] for a in named), hidden // HEAD_SIZE)
+
+
+def _feed_forward(shapes: Shapes) -> dict:
+    grouped = shapes.get("electra/encoder/layer_0/intermediate/g_dense/kernel")
+    if grouped is None:
+        _, inner = shapes["electra/encoder/layer_0/intermediate/dense/kernel"]
+        return {"encoder_ffn_embed_dim": inner, "ffn_groups": 1}
+    groups, _, inner = grouped
+    return {"encoder_ffn_embed_dim": groups * inner, "ffn_groups": groups}
+
+
+def _generator_size(shapes: Shapes) -> Optional[float]:
+    """The generator's width as a fraction of the discriminator's, None where there is none."""
+    if not any(name.startswith("generator/") for name in shapes):
+        return None
+    widths = [
+        shapes[f"{network}/encoder/layer_0/attention/output/dense/bias"][0]
+        for network in ("generator", "electra")
+    ]
+    return widths[0] / widths[1]

@@ -1,0 +1,275 @@
+"""A folder as transformers reads and writes it: config.json, the tensors, the tokenizer's files."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Mapping, Optional
+
+import torch
+from safetensors.torch import save_file
+
+from convbert_plugin.conversion.portable import PortableModel
+from convbert_plugin.conversion.tokenizer_files import read_tokenizer, transformers_files
+from convbert_plugin.data.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
+from convbert_plugin.data.tokenizer import Tokenizer
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats import transformers_config
+from convbert_plugin.formats.keys import from_own, to_own, transformers_names
+from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
+from convbert_plugin.models.config import ConvBertConfig, stack_shape
+from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.models.loading import Head, Parts, empty_model, fp32_copies, parts_of
+
+CONFIG_FILE = "config.json"
+LOADERS = {"model.safetensors": load_safetensors, "pytorch_model.bin": load_pickled}
+# Buffers that older versions stored.
+COUNTED_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+TOKEN_TABLE = "embeddings.word_embeddings.weight"
+TIED_MATRIX = "generator_lm_head.weight"
+# fairseq's own name for the head of a model that has one.
+DEFAULT_HEAD = "sentence_classification_head"
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
+
+
+# Our parts that transformers has as heads -> the end of the name of its class. In this order one
+# is chosen where a model has several.
+CLASS_SUFFIXES = {
+    "classification_heads": "ForSequenceClassification",
+    "question_answering_head": "ForQuestionAnswering",
+    "masked_lm_head": "ForMaskedLM",
+    "replaced_token_head": "ForPreTraining",
+}
+BARE_CLASS_SUFFIX = "Model"
+ELECTRA_ALONE = ("replaced_token_head",)
+
+
+def read_transformers(
+    source, tokenizer: Optional[Tokenizer] = None, head_name: Optional[str] = None
+) -> PortableModel:
+    """The model of a folder of transformers, ConvBERT or Electra, with the head that it has.
+
+    ``tokenizer`` stands for the folder's own. A classification head is called ``head_name``.
+
+    Raises:
+        UserError: a file that is missing, damaged, not safe to load or does not fit the others;
+            a model that cannot be represented here.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder: give one that transformers wrote")
+    config_path = folder / CONFIG_FILE
+    config = _read_config(config_path)
+    options = transformers_config.own_options(config, config_path)
+    path, tensors = _read_tensors(folder)
+    if options["encoder_layers"] > len(tensors):
+        layers = options["encoder_layers"]
+        raise UserError(f"{path}: does not hold the {layers} layers of {CONFIG_FILE}")
+    rows = transformers_config.vocabulary_size(config, config_path)
+    tokenizer = tokenizer or read_tokenizer(folder)
+    if len(tokenizer.symbols) != rows:
+        raise UserError(
+            f"{folder}: {len(tokenizer.symbols):,} symbols in the vocabulary and {rows:,} rows in "
+            f"the model ({CONFIG_FILE}): bring the vocabulary to as many rows, or give another "
+            "with --tokenizer"
+        )
+    own_config = ConvBertConfig(**options)
+    has_body = any(name.startswith(f"{config['model_type']}.") for name in tensors)
+    body = config["model_type"] if has_body else ""
+    tensors = _without_copies(tensors, body, path)
+    try:
+        # A range has the length of a vocabulary, and no more is needed of one.
+        model = empty_model(ConvBertModel, own_config, range(rows), _parts(tensors, head_name))
+        own = to_own(tensors, model.state_dict(), transformers_names(body))
+    except UserError as error:
+        raise UserError(f"{path}: does not fit {CONFIG_FILE}: {error}") from None
+    return PortableModel(
+        config=own_config,
+        tensors=fp32_copies(own),
+        tokenizer=tokenizer,
+        trained_positions=transformers_config.trained_positions(config, config_path),
+        transformers_config=config,
+    )
+
+
+def _read_config(path: Path) -> dict:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: give a folder that transformers wrote")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no JSON ({type(error).__name__}): copy it again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: no JSON object: copy it again")
+    return config
+
+
+def _read_tensors(folder: Path):
+    for name, load in LOADERS.items():
+        if (folder / name).is_file():
+            return folder / name, checked_tensors(load(folder / name), folder / name)
+        if (folder / f"{name}.index.json").is_file():
+            raise UserError(
+                f"{folder}: its tensors are cut into several files: load it in transformers and "
+                "save it again with max_shard_size='100GB'"
+            )
+    raise UserError(f"{folder}: {' or '.join(LOADERS)} is missing in it")
+
+
+def _without_copies(tensors: Mapping, body: str, path) -> dict:
+    """The tensors less buffers that only count, and the softmax matrix that is the token table."""
+    prefix = f"{body}." if body else ""
+    counted = {prefix + name for name in COUNTED_BUFFERS}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in counted}
+    tied, table = kept.pop(TIED_MATRIX, None), kept.get(prefix + TOKEN_TABLE)
+    if tied is not None and (table is None or not torch.equal(tied, table)):
+        raise UserError(
+            f"{path}: {TIED_MATRIX} is not {prefix + TOKEN_TABLE}: the model here has one table "
+            "for both"
+        )
+    return kept
+
+
+def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
+    words = {name.split(".")[0] for name in tensors}
+    heads = {}
+    if "classifier" in words:
+        scores = tensors.get("classifier.out_proj.bias", ())
+        heads[head_name or DEFAULT_HEAD] = Head(max(1, len(scores)), "transformers")
+    return Parts(
+        replaced_token_head="discriminator_predictions" in words,
+        masked_lm_head=bool({"generator_predictions", "generator_lm_head"} & words),
+        question_answering_head="qa_outputs" in words,
+        classification_heads=heads,
+    )
+
+
+def write_transformers(
+    model: PortableModel, folder: Path, network: str = "discriminator", head: Optional[str] = None
+) -> list[str]:
+    """Write the folder from which ``AutoModel`` and ``AutoTokenizer`` load one of the networks.
+
+    Returns lines to tell: what was written, what could not be and why.
+
+    Raises:
+        UserError: a network or a head that is not there, or that transformers cannot represent.
+    """
+    if network == "generator":
+        model = generator_alone(model)
+    part, lines = _choose_head(model, head)
+    config = _config_of(model, part)
+    kept = ("embeddings.", "encoder.", *([f"{part}."] if part else []))
+    names = transformers_names(config["model_type"] if part else "")
+    own = {name: tensor for name, tensor in model.tensors.items() if name.startswith(kept)}
+    dtype = DTYPES.get(config.get("dtype", config.get("torch_dtype")), torch.float32)
+    tensors = {name: t.to(dtype).contiguous() for name, t in from_own(own, names).items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    for name, content in {
+        CONFIG_FILE: config_text.encode(),
+        **transformers_files(model.tokenizer),
+    }.items():
+        (folder / name).write_bytes(content)
+    if model.config.conv_type != "none" and not model.config.pads_visible:
+        lines.append(
+            "transformers lets pads into the convolution: text without pads gives the same "
+            "features there, padded text others near the pads"
+        )
+    return [f"the {network} as {config['architectures'][0]}", *lines]
+
+
+def generator_alone(model: PortableModel) -> PortableModel:
+    """The generator as a masked-language model of its own, with the embeddings that it shares."""
+    if model.generator_size is None:
+        raise UserError("there is no generator in this model: only pretraining has one")
+    shape = stack_shape(model.config).generator(model.generator_size)
+    config = replace(
+        model.config,
+        encoder_embed_dim=shape.hidden,
+        encoder_ffn_embed_dim=shape.ffn_hidden,
+        encoder_attention_heads=shape.heads,
+    )
+    scopes = {
+        "embeddings.": "embeddings.",
+        "generator.stack.": "encoder.",
+        "generator.head.": "masked_lm_head.",
+    }
+    tensors = {
+        new_scope + name.removeprefix(scope): tensor
+        for scope, new_scope in scopes.items()
+        for name, tensor in model.tensors.items()
+        if name.startswith(scope)
+    }
+    return PortableModel(config, tensors, model.tokenizer, model.trained_positions)
+
+
+def _choose_head(model: PortableModel, name: Optional[str]):
+    """The part that becomes the head in transformers (None: no head), and what is left out."""
+    parts = parts_of(model.tensors)
+    name = _named_head(parts, name)
+    lacking = () if model.config.conv_type == "none" else ELECTRA_ALONE
+    possible, lines = [], []
+    for part in CLASS_SUFFIXES:
+        if not getattr(parts, part):
+            continue
+        if part == "classification_heads" and parts.classification_heads[name].kind == "released":
+            lines.append(
+                f"left out: the classification head {name}: it is one linear layer as released, "
+                "and the one of transformers has a dense layer with GELU before it"
+            )
+        elif part in lacking:
+            lines.append(f"left out: the {part}: the ConvBERT of transformers has none")
+        else:
+            possible.append(f"{part}.{name}" if part == "classification_heads" else part)
+    lines += [
+        f"left out: the {part}: a model of transformers has one head" for part in possible[1:]
+    ]
+    if parts.generator:
+        lines.append("left out: the generator: --network generator exports it")
+    return (possible[0] if possible else None), lines
+
+
+def _named_head(parts: Parts, name: Optional[str]) -> Optional[str]:
+    heads = parts.classification_heads
+    if name is not None and name not in heads:
+        raise UserError(f"--head {name}: not a classification head of this model ({_list(heads)})")
+    if name is None and len(heads) > 1:
+        raise UserError(f"{len(heads)} classification heads ({_list(heads)}): choose by --head")
+    return name or next(iter(heads), None)
+
+
+def _list(names) -> str:
+    return ", ".join(names) or "it has none"
+
+
+def _config_of(model: PortableModel, part: Optional[str]) -> dict:
+    symbols, source = model.tokenizer.symbols, model.transformers_config
+    options = asdict(model.config)
+    config = transformers_config.transformers_options(options, len(symbols), source)
+    kind = part.split(".")[0] if part else None
+    suffix = CLASS_SUFFIXES.get(kind, BARE_CLASS_SUFFIX)
+    prefix = transformers_config.MODEL_TYPES[config["model_type"]].class_prefix
+    is_wordpiece = model.tokenizer.unknown == WORDPIECE_SPECIALS["unk"]
+    specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
+    ids = {f"{role}_token_id": symbols.index(specials[role]) for role in ("pad", "bos", "eos")}
+    # Nothing reads the other two: what the source says of them stays.
+    kept = {name: config[name] for name in ("bos_token_id", "eos_token_id") if name in config}
+    config = {**config, "architectures": [prefix + suffix], **ids, **kept}
+    config.pop(transformers_config.TRAINED_POSITIONS, None)
+    if model.trained_positions < model.config.max_positions:
+        config[transformers_config.TRAINED_POSITIONS] = model.trained_positions
+    if kind == "classification_heads":
+        config.update(_labels(config, len(model.tensors[f"{part}.output.bias"])))
+    return config
+
+
+def _labels(config: Mapping, classes: int) -> dict:
+    """Numbered labels, unless the source has as many (transformers: two) of its own."""
+    labels = config.get("id2label")
+    count = len(labels) if isinstance(labels, dict) else 2
+    if count == classes:
+        return {}
+    names = [f"LABEL_{number}" for number in range(classes)]
+    return {
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+    }

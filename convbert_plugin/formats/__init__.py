@@ -1,0 +1,1 @@
+"""Checkpoints as tensors and plain values: safe loading, one reversible key table, surgery."""

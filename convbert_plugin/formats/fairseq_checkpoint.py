@@ -1,0 +1,96 @@
+"""The file that fairseq's trainer writes, and the one that stands for it after a conversion."""
+
+from typing import NamedTuple, Optional
+
+import torch
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats.safe_loading import checked_tensors, is_plain, load_pickled
+
+# What the config.json of transformers said where a model came from there.
+TRANSFORMERS_CONFIG = "transformers_config"
+
+
+class FairseqCheckpoint(NamedTuple):
+    """The model's part of a checkpoint.
+
+    ``tensors`` are mapped from the file. ``model`` and ``task``: the options of both, as plain
+    values. ``vocabulary``: the fingerprint of the dictionary, where it was kept.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    model: dict
+    task: dict
+    vocabulary: Optional[str]
+    transformers_config: dict
+
+
+def read_checkpoint(path) -> FairseqCheckpoint:
+    """Read and check a checkpoint without building anything that it asks for.
+
+    Raises:
+        UserError: as ``load_pickled``; entries that are missing or of another kind than the
+            trainer writes, by their names.
+    """
+    state = load_pickled(path)
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds {type(state).__name__}, no checkpoint of fairseq")
+    if state.get("args") is not None:
+        raise UserError(f"{path}: of an old fairseq (its options stand in args): not made here")
+    cfg = _entry(state, "cfg", dict, path)
+    extra_state = _entry(state, "extra_state", dict, path)
+    history = _entry(state, "optimizer_history", list, path)
+    if not is_plain(cfg) or not is_plain(history):
+        raise UserError(f"{path}: its options are no plain values: damaged, or not written here")
+    if not history or not isinstance(history[-1], dict):
+        raise UserError(f"{path}: its optimizer_history is empty: no checkpoint of fairseq")
+    task_state = state.get("task_state")
+    vocabulary = task_state.get("vocabulary") if isinstance(task_state, dict) else None
+    source = extra_state.get(TRANSFORMERS_CONFIG)
+    return FairseqCheckpoint(
+        tensors=checked_tensors(state.get("model"), path),
+        model=_entry(cfg, "model", dict, path),
+        task=_entry(cfg, "task", dict, path),
+        vocabulary=vocabulary if isinstance(vocabulary, str) else None,
+        transformers_config=source if isinstance(source, dict) and is_plain(source) else {},
+    )
+
+
+def checkpoint_of(
+    tensors: dict[str, torch.Tensor],
+    cfg: dict,
+    vocabulary: str,
+    transformers_config: dict,
+    names: tuple[str, str],
+) -> dict:
+    """What the trainer would write before its first update, for ``torch.save``.
+
+    ``names``: the classes of criterion and optimizer that may go on from it.
+    """
+    criterion, optimizer = names
+    return {
+        "args": None,
+        "cfg": cfg,
+        "model": tensors,
+        "optimizer_history": [
+            {
+                "criterion_name": criterion,
+                "optimizer_name": optimizer,
+                "lr_scheduler_state": {},
+                "num_updates": 0,
+            }
+        ],
+        "task_state": {"vocabulary": vocabulary},
+        "extra_state": {
+            "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
+            TRANSFORMERS_CONFIG: transformers_config,
+        },
+    }
+
+
+def _entry(state, name, kind, path):
+    value = state.get(name)
+    if not isinstance(value, kind):
+        found = "missing" if name not in state else f"of the type {type(value).__name__}"
+        raise UserError(f"{path}: its {name} is {found}: damaged, or no checkpoint of fairseq")
+    return value

@@ -1,0 +1,282 @@
+"""The name of every tensor: here, in transformers, in the released TensorFlow checkpoints.
+
+One table, read in every direction: a row names a module in each of the three; its kind says what
+the module's tensors are called and how their shapes differ. In the scopes of the rows, ``{i}`` is
+the number of a layer, ``{network}`` discriminator or generator, ``{dense}`` the released word for a
+feed-forward layer with groups or without, ``{body}`` what a model of transformers with a head puts
+before the names of its encoder.
+"""
+
+import re
+from typing import Callable, Iterable, Mapping, NamedTuple
+
+import torch
+
+from convbert_plugin.errors import UserError
+
+
+class Surgery(NamedTuple):
+    """A tensor of another library in our shape, and back."""
+
+    to_own: Callable[[torch.Tensor], torch.Tensor]
+    from_own: Callable[[torch.Tensor], torch.Tensor]
+
+
+def _as_it_is(tensor):
+    return tensor
+
+
+def _transposed_unless_grouped(weight):
+    # The matrices of a grouped layer are [groups, in, out] everywhere.
+    return weight.t() if weight.dim() == 2 else weight
+
+
+SAME = Surgery(_as_it_is, _as_it_is)
+# [in, out] <-> [out, in]
+MATRIX = Surgery(_transposed_unless_grouped, _transposed_unless_grouped)
+# [out, in, 1] <-> [out, in]
+ONE_TAP = Surgery(lambda weight: weight.squeeze(2), lambda weight: weight.unsqueeze(2))
+# [out, 1] <-> [out]
+COLUMN = Surgery(lambda bias: bias.squeeze(1), lambda bias: bias.unsqueeze(1))
+# [taps, channels, 1] <-> [channels, 1, taps]
+TAPS_FIRST = Surgery(lambda kernel: kernel.permute(1, 2, 0), lambda kernel: kernel.permute(2, 0, 1))
+# [1, in, out] <-> [out, in]
+ONE_TAP_FIRST = Surgery(
+    lambda kernel: kernel.squeeze(0).t(), lambda weight: weight.t().unsqueeze(0)
+)
+
+
+class Foreign(NamedTuple):
+    """What follows the name of a module in the name of its tensor, and the tensor's surgery."""
+
+    suffix: str
+    surgery: Surgery = SAME
+
+
+# Our tensor of a module -> what it is in transformers, in TensorFlow.
+DENSE = {
+    "weight": (Foreign("weight"), Foreign("kernel", MATRIX)),
+    "bias": (Foreign("bias"), Foreign("bias")),
+}
+NORM = {
+    "weight": (Foreign("weight"), Foreign("gamma")),
+    "bias": (Foreign("bias"), Foreign("beta")),
+}
+TABLE = {"weight": (Foreign("weight"), Foreign(""))}
+OUTPUT_BIAS = {"bias": (Foreign("bias"), Foreign(""))}
+DEPTHWISE = {"weight": (Foreign("depthwise.weight"), Foreign("depthwise_kernel", TAPS_FIRST))}
+# The bias is that of the whole separable convolution.
+POINTWISE = {
+    "weight": (Foreign("pointwise.weight", ONE_TAP), Foreign("pointwise_kernel", ONE_TAP_FIRST)),
+    "bias": (Foreign("bias", COLUMN), Foreign("bias")),
+}
+
+
+class Section(NamedTuple):
+    """Rows (ours, transformers, TensorFlow, kind) below one name in each of the three."""
+
+    ours: str
+    transformers: str
+    tensorflow: str
+    rows: tuple
+
+
+# fmt: off
+SECTIONS = (
+    Section("embeddings", "{body}embeddings", "electra/embeddings", (
+    ("tokens",     "word_embeddings",       "word_embeddings",       TABLE),
+    ("positions",  "position_embeddings",   "position_embeddings",   TABLE),
+    ("segments",   "token_type_embeddings", "token_type_embeddings", TABLE),
+    ("layer_norm", "LayerNorm",             "LayerNorm",             NORM),
+    )),
+    Section("{network}", "", "{network}", (
+    ("embedding_projection", "{body}embeddings_project", "embeddings_project", DENSE),
+    )),
+    Section(
+        "{network}.layers.{i}.attention",
+        "{body}encoder.layer.{i}.attention.self",
+        "{network}/encoder/layer_{i}/attention/self", (
+    ("query",                          "query",               "query",            DENSE),
+    ("key",                            "key",                 "key",              DENSE),
+    ("value",                          "value",               "value",            DENSE),
+    ("conv_branch.span_key.depthwise", "key_conv_attn_layer", "conv_attn_key",    DEPTHWISE),
+    ("conv_branch.span_key.pointwise", "key_conv_attn_layer", "conv_attn_key",    POINTWISE),
+    ("conv_branch.conv.weight_linear", "conv_kernel_layer",   "conv_attn_kernel", DENSE),
+    ("conv_value",                     "conv_out_layer",      "conv_attn_point",  DENSE),
+    )),
+    Section(
+        "{network}.layers.{i}",
+        "{body}encoder.layer.{i}",
+        "{network}/encoder/layer_{i}", (
+    ("attention.output",        "attention.output.dense",     "attention/output/dense",     DENSE),
+    ("attention_layer_norm",    "attention.output.LayerNorm", "attention/output/LayerNorm", NORM),
+    ("feed_forward.inner",      "intermediate.dense",         "intermediate/{dense}",       DENSE),
+    ("feed_forward.outer",      "output.dense",               "output/{dense}",             DENSE),
+    ("feed_forward_layer_norm", "output.LayerNorm",           "output/LayerNorm",           NORM),
+    )),
+    Section("{lm_head}", "", "generator_predictions", (
+    ("dense",      "generator_predictions.dense",     "dense",       DENSE),
+    ("layer_norm", "generator_predictions.LayerNorm", "LayerNorm",   NORM),
+    ("",           "generator_lm_head",               "output_bias", OUTPUT_BIAS),
+    )),
+    Section("replaced_token_head", "discriminator_predictions", "discriminator_predictions", (
+    ("dense",  "dense",            "dense",   DENSE),
+    ("output", "dense_prediction", "dense_1", DENSE),
+    )),
+    # The released task heads are other ones: TensorFlow has no names for these.
+    Section("classification_heads.{head}", "classifier", "", (
+    ("dense",  "dense",    None, DENSE),
+    ("output", "out_proj", None, DENSE),
+    )),
+    Section("question_answering_head", "", "", (
+    ("output", "qa_outputs", None, DENSE),
+    )),
+)
+# fmt: on
+# What the placeholders of our own names stand for.
+PLACEHOLDERS = {
+    "network": r"encoder|generator\.stack",
+    "lm_head": r"masked_lm_head|generator\.head",
+    "i": r"\d+",
+    "head": r"[^.]+",
+}
+TENSORFLOW_NETWORKS = {"encoder": "electra", "generator.stack": "generator"}
+
+
+class Library(NamedTuple):
+    """One of the two other columns of the table, with the words for its placeholders."""
+
+    column: int
+    separator: str
+    words: Mapping[str, str] = {}
+
+    def join(self, *parts: str) -> str:
+        return self.separator.join(part.strip(self.separator) for part in parts if part)
+
+
+def transformers_names(body: str) -> Library:
+    """transformers; ``body`` is "convbert", "electra", or empty for a model without a head."""
+    return Library(0, ".", {"body": f"{body}." if body else ""})
+
+
+def tensorflow_names(grouped: bool) -> Library:
+    """The released TensorFlow code, whose feed-forward layers have groups or not."""
+    return Library(1, "/", {"dense": "g_dense" if grouped else "dense"})
+
+
+class Rule(NamedTuple):
+    """One tensor of the table: a pattern for our name, the others' names with placeholders."""
+
+    ours: re.Pattern
+    names: tuple
+    surgeries: tuple
+
+
+def _rules() -> Iterable[Rule]:
+    libraries = (Library(0, "."), Library(1, "/"))
+    for section in SECTIONS:
+        for module, *foreign_modules, kind in section.rows:
+            for tensor, foreign in kind.items():
+                names = tuple(
+                    None if name is None else library.join(scope, name, of_tensor.suffix)
+                    for library, scope, name, of_tensor in zip(
+                        libraries, section[1:3], foreign_modules, foreign, strict=True
+                    )
+                )
+                ours = ".".join(part for part in (section.ours, module, tensor) if part)
+                surgeries = tuple(of_tensor.surgery for of_tensor in foreign)
+                yield Rule(_pattern(ours), names, surgeries)
+
+
+def _pattern(template: str) -> re.Pattern:
+    escaped = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
+    for word, expression in PLACEHOLDERS.items():
+        escaped = escaped.replace(f"{{{word}}}", f"(?P<{word}>{expression})")
+    return re.compile(escaped)
+
+
+RULES = tuple(_rules())
+
+
+def foreign_name(ours: str, library: Library):
+    """The name and the surgery of one of our tensors, or None where the library has no such one."""
+    for rule in RULES:
+        if (found := rule.ours.fullmatch(ours)) and rule.names[library.column] is not None:
+            words = {**found.groupdict(), **library.words}
+            words["network"] = TENSORFLOW_NETWORKS.get(found.groupdict().get("network"))
+            name = rule.names[library.column].format(**words)
+            return name, rule.surgeries[library.column]
+    return None
+
+
+def from_own(tensors: Mapping[str, torch.Tensor], library: Library) -> dict[str, torch.Tensor]:
+    """Our tensors under the library's names, in its shapes.
+
+    Raises:
+        UserError: tensors that the library has no place for, by their names.
+    """
+    renamed, homeless = {}, []
+    for ours, tensor in tensors.items():
+        found = foreign_name(ours, library)
+        if found is None:
+            homeless.append((ours, "has no counterpart"))
+        else:
+            name, surgery = found
+            renamed[name] = surgery.from_own(tensor)
+    if homeless:
+        raise UserError(_in_one_line(homeless))
+    return renamed
+
+
+def check_names(
+    shapes: Mapping[str, tuple], expected: Mapping[str, torch.Tensor], library: Library
+) -> None:
+    """See that tensors of these shapes are the library's for exactly those that are expected.
+
+    ``expected`` needs names and shapes alone (tensors on the meta device).
+
+    Raises:
+        UserError: one line that names all tensors that are missing, unknown or of another shape.
+    """
+    problems, known = [], set()
+    for ours, tensor in expected.items():
+        name, surgery = foreign_name(ours, library)
+        known.add(name)
+        wanted = tuple(surgery.from_own(tensor).shape)
+        if name not in shapes:
+            problems.append((name, "is missing"))
+        elif tuple(shapes[name]) != wanted:
+            problems.append((name, f"is {tuple(shapes[name])}, not {wanted}"))
+    problems += [(name, "is unknown") for name in shapes if name not in known]
+    if problems:
+        raise UserError(_in_one_line(problems))
+
+
+def to_own(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], library: Library
+) -> dict[str, torch.Tensor]:
+    """The library's tensors under our names, in our shapes. Errors: as ``check_names``."""
+    check_names({name: tensor.shape for name, tensor in tensors.items()}, expected, library)
+    own = {}
+    for ours in expected:
+        name, surgery = foreign_name(ours, library)
+        own[ours] = surgery.to_own(tensors[name])
+    return own
+
+
+def _in_one_line(problems: Iterable[tuple[str, str]]) -> str:
+    """All problems; where layers share one, their numbers stand in braces."""
+    layers: dict[tuple, list[str]] = {}
+    for name, words in problems:
+        before, number, after = re.fullmatch(r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)", name).groups()
+        layers.setdefault((before, after, words), []).append(number)
+    return "; ".join(
+        f"{before or ''}{_numbers(numbers)}{after} {words}"
+        for (before, after, words), numbers in layers.items()
+    )
+
+
+def _numbers(numbers: list) -> str:
+    if numbers == [None]:
+        return ""
+    return numbers[0] if len(numbers) == 1 else "{" + ",".join(numbers) + "}"

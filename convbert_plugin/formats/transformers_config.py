@@ -1,0 +1,182 @@
+"""The config.json of transformers and our options for the model, in both directions."""
+
+from typing import Mapping, NamedTuple
+
+from convbert_plugin.errors import UserError
+
+
+class ModelType(NamedTuple):
+    """One ``model_type``: what stands in the names of its classes, and its options.
+
+    ``options``: ours -> (theirs, what an absent one means). ``constants``: what ours has fixed.
+    """
+
+    class_prefix: str
+    options: Mapping[str, tuple]
+    constants: Mapping[str, object]
+
+
+OPTIONS = {
+    "encoder_layers": ("num_hidden_layers", 12),
+    "encoder_embed_dim": ("hidden_size", 768),
+    "encoder_ffn_embed_dim": ("intermediate_size", 3072),
+    "encoder_attention_heads": ("num_attention_heads", 12),
+    "embedding_dim": ("embedding_size", 768),
+    "max_positions": ("max_position_embeddings", 512),
+    "dropout": ("hidden_dropout_prob", 0.1),
+    "attention_dropout": ("attention_probs_dropout_prob", 0.1),
+}
+CONVBERT_OPTIONS = {
+    **OPTIONS,
+    "head_ratio": ("head_ratio", 2),
+    "conv_kernel_size": ("conv_kernel_size", 9),
+    "ffn_groups": ("num_groups", 1),
+}
+ELECTRA_OPTIONS = {
+    **OPTIONS,
+    "encoder_embed_dim": ("hidden_size", 256),
+    "encoder_ffn_embed_dim": ("intermediate_size", 1024),
+    "encoder_attention_heads": ("num_attention_heads", 4),
+    "embedding_dim": ("embedding_size", 128),
+}
+# What theirs may say, and absent does say; anything else is another model.
+CONSTANTS = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "type_vocab_size": 2,
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "position_embedding_type": "absolute",
+}
+# Of them, what stands in a config.json that is written anew.
+CONSTANTS_WRITTEN = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+}
+MODEL_TYPES = {
+    "convbert": ModelType("ConvBert", CONVBERT_OPTIONS, {"conv_type": "span_dynamic"}),
+    "electra": ModelType("Electra", ELECTRA_OPTIONS, {"conv_type": "none", "head_ratio": 1}),
+}
+VOCABULARY_SIZE = ("vocab_size", 30522)
+# Ours: how long examples were in training, where that is less than there are positions.
+TRAINED_POSITIONS = "trained_positions"
+
+
+def own_options(config: Mapping, path) -> dict:
+    """Our options for what a config.json describes.
+
+    Raises:
+        UserError: another kind of model, an option of another type, a size that is none.
+    """
+    model_type = _model_type(config, path)
+    for name, value in CONSTANTS.items():
+        if config.get(name, value) != value:
+            raise UserError(
+                f"{path}: {name} {config[name]!r}: the model here has {value!r} and nothing else"
+            )
+    values = {ours: _option(config, *theirs, path) for ours, theirs in model_type.options.items()}
+    if config["model_type"] == "convbert":
+        values.update(_own_heads(values, path))
+    return {**values, **model_type.constants}
+
+
+def vocabulary_size(config: Mapping, path) -> int:
+    """How many rows the token table has."""
+    return _option(config, *VOCABULARY_SIZE, path)
+
+
+def trained_positions(config: Mapping, path) -> int:
+    """How long examples were in training: as many tokens as there are positions, unless it says."""
+    positions = _option(config, *OPTIONS["max_positions"], path)
+    return _option(config, TRAINED_POSITIONS, positions, path)
+
+
+def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> dict:
+    """The config.json for our options; what ours does not decide stays as ``source`` says it.
+
+    Raises:
+        UserError: a model that transformers cannot represent, and why.
+    """
+    name = "electra" if options["conv_type"] == "none" else "convbert"
+    values = dict(options)
+    if name == "convbert":
+        values.update(_transformers_heads(options, source))
+    else:
+        _check_electra(options)
+    of_type = {theirs: values[ours] for ours, (theirs, _) in MODEL_TYPES[name].options.items()}
+    kept = source if source.get("model_type") == name else CONSTANTS_WRITTEN
+    return {**kept, "model_type": name, VOCABULARY_SIZE[0]: vocabulary, **of_type}
+
+
+def attention_heads(heads: int, ratio: int) -> int:
+    """The heads that transformers' ConvBERT leaves of each branch."""
+    return max(1, heads // ratio)
+
+
+def _model_type(config, path) -> ModelType:
+    name = config.get("model_type")
+    if name not in MODEL_TYPES:
+        raise UserError(
+            f"{path}: a model_type of {name!r}: only {' and '.join(MODEL_TYPES)} can be converted"
+        )
+    return MODEL_TYPES[name]
+
+
+def _option(config, name, default, path):
+    value = config.get(name, default)
+    is_number = type(value) is int or (type(value) is float and type(default) is float)
+    if not is_number or value < 0 or (type(default) is int and value < 1):
+        kind = "a number from 0 on" if type(default) is float else "a whole number of at least 1"
+        raise UserError(f"{path}: {name} {value!r}: expected {kind}")
+    return value
+
+
+def _own_heads(values, path) -> dict:
+    """Heads and ratio of which the released rule makes what transformers makes of its own.
+
+    transformers gives a head half of what its width would be, whatever the ratio.
+    """
+    heads, ratio, hidden = (
+        values[name] for name in ("encoder_attention_heads", "head_ratio", "encoder_embed_dim")
+    )
+    left = attention_heads(heads, ratio)
+    if hidden % (2 * left):
+        raise UserError(
+            f"{path}: a hidden_size of {hidden} does not divide into 2 x {left} heads: "
+            "transformers cannot run it either"
+        )
+    return {"encoder_attention_heads": 2 * left, "head_ratio": 2}
+
+
+def _transformers_heads(options, source) -> dict:
+    heads, ratio, hidden = (
+        options[name] for name in ("encoder_attention_heads", "head_ratio", "encoder_embed_dim")
+    )
+    left = max(1, heads // ratio)
+    size = hidden // heads
+    if options["conv_type"] != "span_dynamic":
+        raise UserError(
+            f"transformers cannot represent this model: its ConvBERT knows no --conv-type "
+            f"{options['conv_type']}"
+        )
+    if 2 * left * size != hidden:
+        raise UserError(
+            "transformers cannot represent this model: the output layer of its ConvBERT has "
+            f"{hidden} inputs, and {left} attention and {left} convolution heads of size {size} "
+            f"give {2 * left * size}"
+        )
+    held = (source.get("num_attention_heads"), source.get("head_ratio", 2))
+    are_numbers = all(type(number) is int and number > 0 for number in held)
+    if not are_numbers or attention_heads(*held) != left:
+        held = (2 * left, 2)
+    return {"encoder_attention_heads": held[0], "head_ratio": held[1]}
+
+
+def _check_electra(options):
+    if options["head_ratio"] != 1 or options["ffn_groups"] != 1:
+        raise UserError(
+            "transformers cannot represent this model: its Electra knows neither a head ratio "
+            f"({options['head_ratio']}) nor feed-forward groups ({options['ffn_groups']})"
+        )

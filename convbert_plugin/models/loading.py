@@ -1,0 +1,150 @@
+"""A model from a checkpoint: exactly the parts that the checkpoint holds, and nothing fresh."""
+
+from dataclasses import fields
+from enum import Enum
+from typing import Collection, Mapping, NamedTuple, Optional
+
+import torch
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.state import check_tensors
+
+CLASSIFICATION_HEAD = "classification_heads."
+
+
+class Head(NamedTuple):
+    """What makes a classification head."""
+
+    classes: int
+    kind: str
+
+
+class Parts(NamedTuple):
+    """What a model has beside its encoder."""
+
+    generator: bool = False
+    replaced_token_head: bool = False
+    masked_lm_head: bool = False
+    question_answering_head: bool = False
+    classification_heads: Mapping[str, Head] = {}
+
+
+def parts_of(tensors: Mapping[str, torch.Tensor]) -> Parts:
+    """The parts that tensors of our names make up."""
+    first_words = {name.split(".")[0] for name in tensors}
+    heads = {
+        name.split(".")[1]: Head(
+            classes=len(tensor),
+            kind="transformers" if _dense_of(name) in tensors else "released",
+        )
+        for name, tensor in tensors.items()
+        if name.startswith(CLASSIFICATION_HEAD) and name.endswith(".output.bias")
+    }
+    words = (part for part in Parts._fields if part != "classification_heads")
+    return Parts(**{part: part in first_words for part in words}, classification_heads=heads)
+
+
+def _dense_of(output_bias: str) -> str:
+    return output_bias.replace(".output.bias", ".dense.weight")
+
+
+def empty_model(
+    model_class,
+    config: ConvBertConfig,
+    vocabulary,
+    parts: Parts,
+    generator_size: Optional[float] = None,
+):
+    """A model of these parts whose tensors have names and shapes, and no numbers.
+
+    Of the vocabulary only the length is needed here.
+
+    Raises:
+        UserError: sizes that do not fit each other, or beyond what can be counted.
+    """
+    try:
+        with torch.device("meta"):
+            return _with_parts(model_class(config, vocabulary), parts, generator_size)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"its sizes make no model ({error})") from None
+
+
+def _with_parts(model, parts: Parts, generator_size):
+    if parts.generator:
+        model.add_generator(generator_size)
+        model.replaced_token_head = None
+    if parts.replaced_token_head:
+        model.add_replaced_token_head()
+    if parts.masked_lm_head:
+        model.add_masked_lm_head()
+    if parts.question_answering_head:
+        model.add_question_answering_head()
+    for name, head in parts.classification_heads.items():
+        model.register_classification_head(name, head.classes, head.kind)
+    return model
+
+
+def empty_model_of(model_class, checkpoint: FairseqCheckpoint, vocabulary, path):
+    """The empty model that a checkpoint describes and its tensors fill without rest.
+
+    Raises:
+        UserError: options that make no model, another vocabulary, tensors that do not fit.
+    """
+    if checkpoint.vocabulary not in (None, vocabulary.fingerprint()):
+        raise UserError(
+            f"{path}: was trained with another vocabulary than the dict.txt beside it: bring its "
+            "own back"
+        )
+    config = config_of(checkpoint.model, checkpoint.tensors, path)
+    size = checkpoint.task.get("generator_size")
+    try:
+        model = empty_model(model_class, config, vocabulary, parts_of(checkpoint.tensors), size)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    check_tensors(model, model.state_dict(), checkpoint.tensors)
+    return model
+
+
+def load_model(model_class, checkpoint: FairseqCheckpoint, vocabulary, path):
+    """The model of a checkpoint with its tensors, in fp32. Errors: as ``empty_model_of``."""
+    model = empty_model_of(model_class, checkpoint, vocabulary, path)
+    torch.nn.Module.load_state_dict(model, fp32_copies(checkpoint.tensors), assign=True)
+    model.tag_parameters()
+    return model
+
+
+def fp32_copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous copies of tensors that may be mapped from a file."""
+    return {
+        name: tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def config_of(values: Mapping, names: Collection[str], path) -> ConvBertConfig:
+    """The options of a stored model; those that this version does not know are left out.
+
+    Raises:
+        UserError: an option of another type, or more layers than there are tensors.
+    """
+    known = {field.name: field for field in fields(ConvBertConfig) if field.name != "_name"}
+    stored = {name: values[name] for name in known if name in values}
+    for name, value in stored.items():
+        if not _fits(value, known[name]):
+            raise UserError(f"{path}: its option {name} is {value!r}: damaged, or not written here")
+    config = ConvBertConfig(**stored)
+    config._name = values.get("_name")
+    # Before anything of that size is built.
+    if config.encoder_layers > len(names):
+        raise UserError(f"{path}: says {config.encoder_layers} layers and does not hold them")
+    return config
+
+
+def _fits(value, field) -> bool:
+    if issubclass(field.type, Enum):
+        return value in [choice.value for choice in field.type]
+    if field.type is float:
+        return type(value) in (int, float)
+    return type(value) is field.type
