@@ -7,4 +7,24 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash examples/environment.sh
+
+# Not in .venv itself: where tensorboard finds TensorFlow it imports it, in every fairseq process.
+tensorflow=.venv/tensorflow
+pins=user_dir_tests/oracles/tensorflow.txt
+# A copy of the pins, as the last thing to be written: what was broken off is redone.
+stamp=$tensorflow/convbert_plugin.stamp
+install_tensorflow() {
+    rm -rf "$tensorflow" &&
+        .venv/bin/python -m venv "$tensorflow" &&
+        "$tensorflow/bin/python" -m pip install -qq --disable-pip-version-check \
+            --only-binary :all: -r "$pins" &&
+        cp "$pins" "$stamp"
+}
+if ! cmp -s "$pins" "$stamp"; then
+    echo "tests: setting up TensorFlow in $tensorflow, for the tests alone, once (1.6 GB)"
+    if ! install_tensorflow; then
+        echo "tests: error: TensorFlow was not installed, see above: run this again" >&2
+        exit 1
+    fi
+fi
 exec .venv/bin/python -m pytest "$@"

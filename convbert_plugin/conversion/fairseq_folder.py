@@ -19,7 +19,12 @@ from convbert_plugin.models.architectures import ARCHITECTURES, released_generat
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.hub_interface import find_checkpoint
-from convbert_plugin.models.loading import empty_model_of, fp32_copies, parts_of
+from convbert_plugin.models.loading import (
+    check_vocabulary,
+    empty_model_of,
+    in_fp32,
+    parts_of,
+)
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
 
 MODEL_FILE = "model.pt"
@@ -41,16 +46,22 @@ def read_fairseq(source) -> PortableModel:
     tokenizer = load_tokenizer(path.parent)
     vocabulary = Vocabulary.load(path.with_name(DICTIONARY_FILE))
     checkpoint = read_checkpoint(path)
+    check_vocabulary(checkpoint, vocabulary, path)
     config = empty_model_of(ConvBertModel, checkpoint, vocabulary, path).cfg
     size = checkpoint.task.get("generator_size") or released_generator_size(config._name)
     return PortableModel(
         config=config,
-        tensors=fp32_copies(checkpoint.tensors),
+        tensors=in_fp32(checkpoint.tensors),
         tokenizer=tokenizer,
-        trained_positions=checkpoint.task.get("tokens_per_sample", config.max_positions),
+        trained_positions=_trained_positions(checkpoint.task, config.max_positions),
         generator_size=size if parts_of(checkpoint.tensors).generator else None,
         transformers_config=checkpoint.transformers_config,
     )
+
+
+def _trained_positions(task: dict, positions: int) -> int:
+    length = task.get("tokens_per_sample", positions)
+    return min(length, positions) if type(length) is int and length > 0 else positions
 
 
 def write_fairseq(model: PortableModel, folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from convbert_plugin.formats.tensor_bundle import open_bundle
 from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import Parts, empty_model, fp32_copies
+from convbert_plugin.models.loading import Parts, empty_model, in_fp32
 
 # What the optimizer keeps.
 NOT_THE_MODELS = re.compile(r"global_step|.*/adam_[mv]")
@@ -71,7 +71,7 @@ def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableMo
     tensors = {name: bundle.read(name) for name in (foreign_name(n, names)[0] for n in expected)}
     return PortableModel(
         config=config,
-        tensors=fp32_copies(to_own(tensors, expected, names)),
+        tensors=in_fp32(to_own(tensors, expected, names)),
         tokenizer=tokenizer,
         trained_positions=config.max_positions,
         generator_size=generator_size,

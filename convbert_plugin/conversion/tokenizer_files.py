@@ -33,8 +33,9 @@ PIPELINE_FILE = "tokenizer.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
 ADVICE = "give the right vocabulary with --tokenizer"
 
-# The classes that take the pipeline of tokenizer.json as it stands, in transformers 4 and 5. Any
-# other, BertTokenizer among them, builds its own from tokenizer_config.json.
+# The classes that take the pipeline of tokenizer.json as it stands: the first in transformers 4
+# and 5, the second in 5. Any other, such as BertTokenizer, builds its own from
+# tokenizer_config.json, in which words end at 100 characters.
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # What transformers' BertTokenizer assumes where tokenizer_config.json is silent.
 BERT_DEFAULTS = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
@@ -187,7 +188,7 @@ def _settings(normalizer: dict, path: Path) -> WordPieceSettings:
 def _checked_settings(
     lower: Any, accents: Any, chinese: Any, keys: Iterable[str], path: Path
 ) -> WordPieceSettings:
-    if not all(isinstance(value, bool) for value in (lower, chinese, accents or False)):
+    if not all(isinstance(value, bool) for value in (lower, chinese, accents is None or accents)):
         raise UserError(
             f"{path}: {', '.join(keys)} have to be true or false (strip_accents also null): "
             f"copy the file again, or {ADVICE}"
@@ -296,10 +297,10 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
     """All files, by name, with which ``AutoTokenizer`` gives the same ids as ``tokenizer``.
 
     ``read_tokenizer`` and ``load_tokenizer`` read them back. ``max_length``: where transformers
-    truncates, in tokens. The ids of a sentencepiece model may differ in text that no one writes
-    on purpose: a combining mark after a character that the model normalizes, characters
-    decomposed into more than five bytes, and pieces that two segmentations of equal score share
-    out otherwise (about one of ten thousand lines; tokenizers sums scores in another precision).
+    truncates, in tokens. Of a sentencepiece model, ids may differ where the tokenizers library
+    does: it loses a combining mark after a character that the model replaces (½ with a tilde),
+    composes decomposed text (NFD) only up to five bytes a character, and sums scores in another
+    precision, so that of two segmentations of equal score (00|0 and 0|00) it may take the other.
     Errors: a sentencepiece model or dictionary that transformers cannot express.
     """
     if isinstance(tokenizer, WordPieceTokenizer):
@@ -428,7 +429,7 @@ def _unigram(model, scores: dict[str, float], symbols: list[str]):
     from tokenizers.models import Unigram
 
     # An unknown character costs a bit more than the least score, which has to stay as it is.
-    lowest = min(scores.values())
+    lowest = min(scores.values(), default=0.0)
     names = _names(model, symbols)
     return Unigram(
         [(name, scores.get(name, lowest)) for name in names],
@@ -475,8 +476,10 @@ def _normalizer(spec):
 def _decoder(model):
     from tokenizers import decoders
 
-    scheme = "always" if model.normalizer_spec.add_dummy_prefix else "never"
-    spaces = decoders.Metaspace(SPACE, prepend_scheme=scheme)
-    if not model.trainer_spec.byte_fallback:
-        return spaces
-    return decoders.Sequence([decoders.ByteFallback(), spaces])
+    # Metaspace would lose the spaces inside the first piece.
+    steps = [decoders.Replace(SPACE, " "), decoders.Fuse()]
+    if model.trainer_spec.byte_fallback:
+        steps.insert(0, decoders.ByteFallback())
+    if model.normalizer_spec.add_dummy_prefix:
+        steps.append(decoders.Strip(" ", left=1, right=0))
+    return decoders.Sequence(steps)

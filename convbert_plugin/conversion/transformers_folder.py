@@ -18,7 +18,7 @@ from convbert_plugin.formats.keys import from_own, to_own, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import Head, Parts, empty_model, fp32_copies, parts_of
+from convbert_plugin.models.loading import Head, Parts, empty_model, in_fp32, parts_of
 
 CONFIG_FILE = "config.json"
 LOADERS = {"model.safetensors": load_safetensors, "pytorch_model.bin": load_pickled}
@@ -84,7 +84,7 @@ def read_transformers(
         raise UserError(f"{path}: does not fit {CONFIG_FILE}: {error}") from None
     return PortableModel(
         config=own_config,
-        tensors=fp32_copies(own),
+        tensors=in_fp32(own),
         tokenizer=tokenizer,
         trained_positions=transformers_config.trained_positions(config, config_path),
         transformers_config=config,
@@ -166,7 +166,7 @@ def write_transformers(
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     for name, content in {
         CONFIG_FILE: config_text.encode(),
-        **transformers_files(model.tokenizer),
+        **transformers_files(model.tokenizer, model.config.max_positions),
     }.items():
         (folder / name).write_bytes(content)
     if model.config.conv_type != "none" and not model.config.pads_visible:

@@ -349,9 +349,9 @@ def _stored_settings(path: Path, flags: WordPieceSettings) -> WordPieceSettings:
         lower = stored.get("do_lower_case", True)
         accents = stored.get("strip_accents")
         chinese = stored.get("tokenize_chinese_chars", True)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise UserError(f"{path}: not a JSON object: remove the file or write it again") from None
-    if not all(isinstance(value, bool) for value in (lower, chinese, accents or False)):
+    if not all(isinstance(value, bool) for value in (lower, chinese, accents is None or accents)):
         raise UserError(
             f"{path}: do_lower_case, strip_accents and tokenize_chinese_chars have to be true or "
             "false (strip_accents also null)"

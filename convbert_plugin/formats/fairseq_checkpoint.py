@@ -14,8 +14,8 @@ TRANSFORMERS_CONFIG = "transformers_config"
 class FairseqCheckpoint(NamedTuple):
     """The model's part of a checkpoint.
 
-    ``tensors`` are mapped from the file. ``model`` and ``task``: the options of both, as plain
-    values. ``vocabulary``: the fingerprint of the dictionary, where it was kept.
+    ``model`` and ``task``: the options of both, as plain values. ``vocabulary``: the fingerprint
+    of the dictionary, where it was kept.
     """
 
     tensors: dict[str, torch.Tensor]

@@ -1,10 +1,13 @@
 """Files of tensors from disk; nothing that stands in them is ever run."""
 
-import pickle
+import collections
+import contextlib
+import io
+import pickletools
 import re
 import zipfile
 from pathlib import Path
-from typing import Mapping
+from typing import Iterator, Mapping
 
 import torch
 
@@ -12,15 +15,14 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
 ZIP_MAGIC = b"PK\x03\x04"
+HARMLESS_MODULES = ("torch", "collections")
 # A config of fairseq holds about 500 values.
 MOST_PLAIN_VALUES = 100_000
 PLAIN_TYPES = (str, bool, int, float, type(None))
 
 
 def load_pickled(path) -> object:
-    """What ``torch.save`` wrote: tensors, mapped from the file, among Python's own types.
-
-    Copy the tensors that are to outlive the file.
+    """What ``torch.save`` wrote: tensors among Python's own types.
 
     Raises:
         UserError: no such file; damaged (every byte is compared with the checksum that the file
@@ -29,17 +31,20 @@ def load_pickled(path) -> object:
     """
     refuse_unsafe_loading()
     path = _existing_file(path)
-    is_zip = _check_zip(path)
+    _check_zip(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: {_refusal(str(error))}") from None
+        return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise UserError(f"{path}: declares more numbers than memory holds: damaged") from None
-    # Of a hostile pickle any error may come, and each says the same: it is no checkpoint.
+    # Of a hostile pickle any error may come; what it names is told, whatever stopped it.
     except Exception as error:
+        if names := _foreign_globals(path) or _refused_by_torch(error):
+            raise UserError(
+                f"{path}: refused, nothing was run: its pickle names {', '.join(names)}, and a "
+                "checkpoint that is safe to load holds tensors and plain values alone"
+            ) from None
         raise UserError(
-            f"{path}: damaged, or no checkpoint ({_first_line(error)}): copy it again"
+            f"{path}: damaged, or no checkpoint ({_reason(error)}): copy it again"
         ) from None
 
 
@@ -57,7 +62,7 @@ def load_safetensors(path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"{path}: damaged, or no safetensors file ({_first_line(error)}): copy it again"
+            f"{path}: damaged, or no safetensors file ({_reason(error)}): copy it again"
         ) from None
 
 
@@ -119,44 +124,64 @@ def _existing_file(path) -> Path:
     return path
 
 
-def _check_zip(path: Path) -> bool:
-    """Whether the file is a zip archive, as torch has written since 1.6; a sound one, if so."""
+def _check_zip(path: Path) -> None:
+    """See that a file which begins as a zip archive, as torch writes since 1.6, is a sound one."""
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
             if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
                 raise UserError(f"{path}: cut short: copy it again")
-        return False
+        return
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch stores its records as they are; a packed one may unfold to any size.
+            # torch stores its tensors as they are; a packed record may unfold to any size.
             packed = [r.filename for r in archive.infolist() if r.compress_type]
-            broken = packed or archive.testzip()
+            broken = None if packed else archive.testzip()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged ({_first_line(error)}): copy it again") from None
+        raise UserError(f"{path}: damaged ({_reason(error)}): copy it again") from None
     if packed:
-        raise UserError(f"{path}: {packed[0]} is compressed, which torch never writes: refused")
+        raise UserError(f"{path}: no checkpoint: {packed[0]} in it is compressed, as none has it")
     if broken:
         raise UserError(f"{path}: damaged ({broken} does not match its checksum): copy it again")
-    return True
 
 
-def _refusal(message: str) -> str:
-    """What torch's unpickler says, in one line."""
-    named = re.search(r"(?:GLOBAL|global|function|class) ([\w.]+\.[\w.]+)", message)
-    if named:
-        return (
-            f"refused, nothing was run: its pickle names {named[1]}, and a checkpoint that is safe "
-            "to load holds tensors and plain values alone"
-        )
-    return f"damaged, or no checkpoint ({_last_sentence(message)}): copy it again"
+def _foreign_globals(path: Path) -> list[str]:
+    """What the pickle in a file names outside of torch and Python's containers, each once."""
+    names = {}
+    for name in _named_globals(_pickle_of(path)):
+        if name.split(".")[0] not in HARMLESS_MODULES:
+            names[name] = None
+    return list(names)
 
 
-def _last_sentence(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith("WeightsUnpickler error")), lines[0])
-    return told[:200]
+def _pickle_of(path: Path) -> bytes:
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return archive.read(names[0]) if names else b""
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def _named_globals(pickled: bytes) -> Iterator[str]:
+    """The globals of all pickles that follow each other, as far as they can be read."""
+    stream, texts = io.BytesIO(pickled), collections.deque(maxlen=2)
+    with contextlib.suppress(Exception):
+        while stream.tell() < len(pickled):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield argument.replace(" ", ".")
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(texts)
+                elif isinstance(argument, str):
+                    texts.append(argument)
+
+
+def _refused_by_torch(error: Exception) -> list[str]:
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return [named[1]] if named else []
+
+
+def _reason(error: BaseException) -> str:
+    """The line of a message that says what was wrong, which torch wraps into advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "WeightsUnpickler error" in line] or lines
+    return told[0].split("WeightsUnpickler error: ")[-1][:200] if told else type(error).__name__

@@ -257,7 +257,7 @@ def _entry(value: bytes) -> Entry:
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The rows of a table, in the order of their keys."""
     footer = data[-FOOTER_BYTES:]
-    if len(footer) < FOOTER_BYTES or not footer.endswith(TABLE_MAGIC):
+    if not footer.endswith(TABLE_MAGIC):
         raise _Malformed("cut short, or no index of a TensorFlow checkpoint: copy it again")
     handles = _Cursor(footer)
     # Of the table's own metadata, of which a bundle has none.

@@ -123,7 +123,9 @@ class ConvBertModel(BaseFairseqModel):
         if num_classes < 1:
             raise UserError(f"a classification head of {num_classes} classes: give at least 1")
         head = CLASSIFICATION_HEADS[kind](self.shape.hidden, num_classes, self.cfg.dropout)
-        self.classification_heads[name] = head.to(self.embeddings.tokens.weight)
+        self.classification_heads[name] = head.to(self.embeddings.tokens.weight).train(
+            self.training
+        )
         self.tag_parameters()
 
     def add_question_answering_head(self):

@@ -9,9 +9,10 @@ import torch
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.models.config import ConvBertConfig
-from convbert_plugin.models.state import check_tensors
+from convbert_plugin.models.state import tensor_problems
 
 CLASSIFICATION_HEAD = "classification_heads."
+TOKEN_TABLE = "embeddings.tokens.weight"
 
 
 class Head(NamedTuple):
@@ -90,33 +91,45 @@ def empty_model_of(model_class, checkpoint: FairseqCheckpoint, vocabulary, path)
     """The empty model that a checkpoint describes and its tensors fill without rest.
 
     Raises:
-        UserError: options that make no model, another vocabulary, tensors that do not fit.
+        UserError: options that make no model, tensors that do not fit them.
     """
-    if checkpoint.vocabulary not in (None, vocabulary.fingerprint()):
-        raise UserError(
-            f"{path}: was trained with another vocabulary than the dict.txt beside it: bring its "
-            "own back"
-        )
     config = config_of(checkpoint.model, checkpoint.tensors, path)
     size = checkpoint.task.get("generator_size")
     try:
         model = empty_model(model_class, config, vocabulary, parts_of(checkpoint.tensors), size)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    check_tensors(model, model.state_dict(), checkpoint.tensors)
+    if problems := tensor_problems(model.state_dict(), checkpoint.tensors):
+        raise UserError(f"{path}: its tensors do not fit its own options ({problems})")
     return model
 
 
 def load_model(model_class, checkpoint: FairseqCheckpoint, vocabulary, path):
-    """The model of a checkpoint with its tensors, in fp32. Errors: as ``empty_model_of``."""
+    """The model of a checkpoint with its tensors, in fp32.
+
+    Raises:
+        UserError: as ``empty_model_of``; another vocabulary.
+    """
+    check_vocabulary(checkpoint, vocabulary, path)
     model = empty_model_of(model_class, checkpoint, vocabulary, path)
-    torch.nn.Module.load_state_dict(model, fp32_copies(checkpoint.tensors), assign=True)
+    torch.nn.Module.load_state_dict(model, in_fp32(checkpoint.tensors), assign=True)
     model.tag_parameters()
     return model
 
 
-def fp32_copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous copies of tensors that may be mapped from a file."""
+def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary, path):
+    """Raise UserError if the checkpoint was trained with another vocabulary."""
+    rows = len(checkpoint.tensors.get(TOKEN_TABLE, ()))
+    is_other = checkpoint.vocabulary not in (None, vocabulary.fingerprint())
+    if is_other or rows != len(vocabulary):
+        raise UserError(
+            f"{path}: was trained with another vocabulary ({rows:,} symbols) than the dict.txt "
+            f"beside it ({len(vocabulary):,}): bring its own back"
+        )
+
+
+def in_fp32(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors in fp32, each in memory of its own."""
     return {
         name: tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()

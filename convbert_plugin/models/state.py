@@ -38,7 +38,12 @@ def fit_state_dict(model, state_dict: dict):
         logger.warning(f"the checkpoint has no {wanted[part]}: it starts from a fresh one")
         state_dict.update({name: own[name] for name in _names_of(part, own)})
     _check_vocabulary(own, state_dict)
-    check_tensors(model, own, state_dict)
+    if problems := tensor_problems(own, state_dict):
+        arch = getattr(model.cfg, "_name", None) or "this model"
+        raise UserError(
+            f"the checkpoint does not fit --arch {arch}: give the --arch and the sizes that it "
+            f"was trained with ({problems})"
+        )
 
 
 def optional_parts(names: Iterable[str]) -> dict[str, str]:
@@ -64,8 +69,8 @@ def _check_vocabulary(own, state_dict):
         )
 
 
-def check_tensors(model, own, state_dict):
-    """Raise UserError unless ``state_dict`` has the names and shapes of ``own``, the model's."""
+def tensor_problems(own, state_dict) -> str:
+    """What of ``state_dict`` is missing, unknown or of another shape than in ``own``, the first."""
     problems = [f"{name} is missing" for name in own if name not in state_dict]
     problems += [f"{name} is unknown" for name in state_dict if name not in own]
     problems += [
@@ -73,11 +78,5 @@ def check_tensors(model, own, state_dict):
         for name, tensor in own.items()
         if name in state_dict and state_dict[name].shape != tensor.shape
     ]
-    if problems:
-        shown = "; ".join(problems[:NAMES_SHOWN])
-        more = f"; and {len(problems) - NAMES_SHOWN} more" if len(problems) > NAMES_SHOWN else ""
-        arch = getattr(model.cfg, "_name", None) or "this model"
-        raise UserError(
-            f"the checkpoint does not fit --arch {arch}: give the --arch and the sizes that it "
-            f"was trained with ({shown}{more})"
-        )
+    more = f"; and {len(problems) - NAMES_SHOWN} more" if len(problems) > NAMES_SHOWN else ""
+    return "; ".join(problems[:NAMES_SHOWN]) + more

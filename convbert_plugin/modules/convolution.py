@@ -1,7 +1,8 @@
 """The convolution branch of the mixed attention: one class for each ``conv_type``.
 
 Every class maps (value, query, hidden) to the branch's output. The kernel is softmaxed over its
-taps and shared by the channels of a head, except in the plain convolution.
+taps and shared by the channels of a head, except in the plain convolution; ``kernels`` gives those
+kernels [B, T, H, K], or None for the plain convolution.
 """
 
 import torch
@@ -92,8 +93,14 @@ class SpanDynamicBranch(nn.Module):
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
     def forward(self, value, query, hidden):
-        kernel_query = self.span_key(hidden) * query
+        kernel_query = self._kernel_query(query, hidden)
         return self.conv(value.transpose(0, 1), kernel_query.transpose(0, 1)).transpose(0, 1)
+
+    def kernels(self, query, hidden):
+        return self.conv.kernel(self._kernel_query(query, hidden))
+
+    def _kernel_query(self, query, hidden):
+        return self.span_key(hidden) * query
 
 
 class DynamicBranch(nn.Module):
@@ -106,6 +113,9 @@ class DynamicBranch(nn.Module):
     def forward(self, value, query, hidden):
         return self.conv(value.transpose(0, 1), query.transpose(0, 1)).transpose(0, 1)
 
+    def kernels(self, query, hidden):
+        return self.conv.kernel(query)
+
 
 class LightBranch(nn.Module):
     """One learned kernel a head, the same at every position (Wu et al. 2019), for comparison."""
@@ -115,8 +125,11 @@ class LightBranch(nn.Module):
         self.kernel_logits = nn.Parameter(truncated_normal_(torch.empty(heads, kernel_size)))
 
     def forward(self, value, query, hidden):
+        return dynamic_convolution(value, self.kernels(query, hidden))
+
+    def kernels(self, query, hidden):
         kernel = self.kernel_logits.softmax(dim=-1, dtype=at_least_fp32(self.kernel_logits.dtype))
-        return dynamic_convolution(value, kernel.expand(*value.shape[:2], *kernel.shape))
+        return kernel.expand(*query.shape[:2], *kernel.shape)
 
 
 class PlainBranch(nn.Module):
@@ -130,6 +143,9 @@ class PlainBranch(nn.Module):
 
     def forward(self, value, query, hidden):
         return self.conv(value.transpose(1, 2)).transpose(1, 2)
+
+    def kernels(self, query, hidden):
+        return None
 
 
 CONV_BRANCHES = {

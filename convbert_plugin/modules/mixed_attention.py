@@ -1,6 +1,7 @@
 """Mixed attention: self-attention heads beside convolution heads (paper section 3.2)."""
 
-from typing import Optional
+import math
+from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,18 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.modules.convolution import CONV_BRANCHES
 from convbert_plugin.modules.initialization import linear
 from convbert_plugin.modules.shape import StackShape
+from convbert_plugin.ops.precision import at_least_fp32
+
+
+class AttentionMaps(NamedTuple):
+    """What the heads look at, in at least fp32.
+
+    Shapes: attention probabilities [B, H, T, T] of queries over keys, kernels of the dynamic
+    convolution [B, H, T, K] or None where there is none.
+    """
+
+    attention: torch.Tensor
+    kernels: Optional[torch.Tensor]
 
 
 class MixedAttention(nn.Module):
@@ -53,24 +66,49 @@ class MixedAttention(nn.Module):
             context = torch.cat([context, self._convolve(query, hidden, padding)], dim=-1)
         return self.output(context)
 
+    def maps(self, hidden: torch.Tensor, padding: Optional[torch.Tensor]) -> AttentionMaps:
+        """The probabilities and kernels that :meth:`forward` weighs its values with.
+
+        Dropout never acts on them. A pad has the probability 0, for a text of pads alone too.
+        """
+        query = self.query(hidden)
+        attention = self._probabilities(query, self.key(hidden), padding)
+        if self.conv_branch is None:
+            return AttentionMaps(attention, None)
+        kernels = self.conv_branch.kernels(query, self._hide_pads(hidden, padding))
+        return AttentionMaps(attention, None if kernels is None else kernels.transpose(1, 2))
+
     def _attend(self, query, key, value, padding):
-        query, key, value = (
-            states.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-            for states in (query, key, value)
-        )
         context = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if padding is None else ~padding[:, None, None, :],
+            *(self._split_heads(states) for states in (query, key, value)),
+            attn_mask=None if padding is None else ~_as_keys(padding),
             dropout_p=self.attention_dropout if self.training else 0.0,
         )
         return context.transpose(1, 2).flatten(2)
 
+    def _probabilities(self, query, key, padding):
+        dtype = at_least_fp32(query.dtype)
+        query, key = (self._split_heads(states).to(dtype) for states in (query, key))
+        scores = query @ key.transpose(2, 3) / math.sqrt(self.head_size)
+        if padding is None:
+            return scores.softmax(dim=-1, dtype=dtype)
+        pads = _as_keys(padding)
+        scores = scores.masked_fill(pads, torch.finfo(scores.dtype).min)
+        # Filled once more for a text of pads alone, which share the softmax among them.
+        return scores.softmax(dim=-1, dtype=dtype).masked_fill(pads, 0)
+
     def _convolve(self, query, hidden, padding):
-        value = self.conv_value(hidden)
-        if padding is not None and not self.pads_visible:
-            pads = padding.unsqueeze(-1)
-            hidden = hidden.masked_fill(pads, 0)
-            value = value.masked_fill(pads, 0)
-        return self.conv_branch(value, query, hidden)
+        value = self._hide_pads(self.conv_value(hidden), padding)
+        return self.conv_branch(value, query, self._hide_pads(hidden, padding))
+
+    def _split_heads(self, states):
+        return states.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+
+    def _hide_pads(self, states, padding):
+        if padding is None or self.pads_visible:
+            return states
+        return states.masked_fill(padding.unsqueeze(-1), 0)
+
+
+def _as_keys(padding):
+    return padding[:, None, None, :]

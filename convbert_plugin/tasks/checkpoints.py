@@ -5,6 +5,8 @@ from pathlib import Path
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
+from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.models.loading import TOKEN_TABLE, empty_model_of
 
 # fairseq's default, which stands for the one in the folder of the run.
 DEFAULT_RESTORE_FILE = "checkpoint_last.pt"
@@ -35,7 +37,9 @@ def check_checkpoints(cfg, vocabulary: Vocabulary):
             )
     start = named or (last if last.is_file() else source)
     if start:
-        read_checkpoint(start)
+        checkpoint = read_checkpoint(start)
+        rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
+        empty_model_of(ConvBertModel, checkpoint, rows, start)
     # Now, and not when the first checkpoint is written there.
     vocabulary.check_folder(last.parent)
 

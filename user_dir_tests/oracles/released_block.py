@@ -12,9 +12,12 @@ MASK_ADDER = -10000.0
 LAYER_NORM_EPS = 1e-12
 
 
-def heads_after_ratio(hidden: int, heads: int, ratio: int):
-    """Number and size of the heads; where the ratio leaves none, one remains."""
-    size = hidden // heads
+def heads_after_ratio(hidden: int, heads: float, ratio: int):
+    """Number and size of the heads; where the ratio leaves none, one remains.
+
+    A generator's heads are a fraction of its discriminator's, and no whole number for Python.
+    """
+    size = int(hidden / heads)
     if int(heads / ratio) < 1:
         ratio = heads
     return int(heads / ratio), size
@@ -26,30 +29,34 @@ def weight_shapes(hidden, heads, ratio, kernel_size, ffn_hidden, groups, convolu
     width = count * size
     shapes = {}
     for name in ("query", "key", "value"):
-        shapes |= _dense(f"attention/self/{name}", hidden, width)
+        shapes |= dense_shapes(f"attention/self/{name}", hidden, width)
     if convolution:
         shapes |= {
             "attention/self/conv_attn_key/depthwise_kernel": (kernel_size, hidden, 1),
             "attention/self/conv_attn_key/pointwise_kernel": (1, hidden, width),
             "attention/self/conv_attn_key/bias": (width,),
-            **_dense("attention/self/conv_attn_kernel", width, count * kernel_size),
-            **_dense("attention/self/conv_attn_point", hidden, width),
+            **dense_shapes("attention/self/conv_attn_kernel", width, count * kernel_size),
+            **dense_shapes("attention/self/conv_attn_point", hidden, width),
         }
-    shapes |= _dense("attention/output/dense", (2 if convolution else 1) * width, hidden)
+    shapes |= dense_shapes("attention/output/dense", (2 if convolution else 1) * width, hidden)
     shapes |= _feed_forward("intermediate", hidden, ffn_hidden, groups)
     shapes |= _feed_forward("output", ffn_hidden, hidden, groups)
     for scope in ("attention/output", "output"):
-        shapes |= {f"{scope}/LayerNorm/{name}": (hidden,) for name in ("gamma", "beta")}
+        shapes |= layer_norm_shapes(scope, hidden)
     return shapes
 
 
-def _dense(scope, inputs, outputs):
+def dense_shapes(scope, inputs, outputs):
     return {f"{scope}/kernel": (inputs, outputs), f"{scope}/bias": (outputs,)}
+
+
+def layer_norm_shapes(scope, width):
+    return {f"{scope}/LayerNorm/{name}": (width,) for name in ("gamma", "beta")}
 
 
 def _feed_forward(scope, inputs, outputs, groups):
     if groups == 1:
-        return _dense(f"{scope}/dense", inputs, outputs)
+        return dense_shapes(f"{scope}/dense", inputs, outputs)
     return {
         f"{scope}/g_dense/kernel": (groups, inputs // groups, outputs // groups),
         f"{scope}/g_dense/bias": (outputs,),
@@ -77,17 +84,17 @@ def released_block(hidden, weights, heads, ratio, pads=None, pads_visible=True):
     )
     attended = context @ weights["attention/output/dense/kernel"]
     attended += weights["attention/output/dense/bias"]
-    attended = _layer_norm(attended + hidden, weights, "attention/output/LayerNorm")
-    inner = _gelu(_feed_forward_layer(attended, weights, "intermediate"))
+    attended = layer_norm(attended + hidden, weights, "attention/output/LayerNorm")
+    inner = gelu(_feed_forward_layer(attended, weights, "intermediate"))
     outer = _feed_forward_layer(inner, weights, "output")
-    return _layer_norm(outer + attended, weights, "output/LayerNorm")
+    return layer_norm(outer + attended, weights, "output/LayerNorm")
 
 
 def _mixed_attention(hidden, weights, heads, ratio, pads, pads_visible):
     """Shapes: hidden [T, C], pads [T] -> the heads side by side, attention's first."""
     count, size = heads_after_ratio(hidden.shape[1], heads, ratio)
     query, key, value = (
-        _apply(hidden, weights, f"attention/self/{name}") for name in ("query", "key", "value")
+        apply(hidden, weights, f"attention/self/{name}") for name in ("query", "key", "value")
     )
     parts = []
     for head in range(count):
@@ -106,8 +113,8 @@ def _span_convolution(hidden, query, weights, count, size, pads, pads_visible):
     read = _shifted(hidden * real, depthwise)
     spans = sum(taps * values for taps, values in zip(depthwise, read, strict=True))
     span_key = spans @ pointwise + weights["attention/self/conv_attn_key/bias"]
-    logits = _apply(span_key * query, weights, "attention/self/conv_attn_kernel")
-    value = _apply(hidden, weights, "attention/self/conv_attn_point") * real
+    logits = apply(span_key * query, weights, "attention/self/conv_attn_kernel")
+    value = apply(hidden, weights, "attention/self/conv_attn_point") * real
     shifted = _shifted(value, depthwise)
     output = np.zeros_like(value)
     for time in range(len(hidden)):
@@ -127,18 +134,18 @@ def _shifted(values, taps):
 
 def _feed_forward_layer(inputs, weights, scope):
     if f"{scope}/dense/kernel" in weights:
-        return _apply(inputs, weights, f"{scope}/dense")
+        return apply(inputs, weights, f"{scope}/dense")
     kernels = weights[f"{scope}/g_dense/kernel"]
     blocks = np.split(inputs, len(kernels), axis=-1)
     outputs = [block @ kernel for block, kernel in zip(blocks, kernels, strict=True)]
     return np.concatenate(outputs, axis=-1) + weights[f"{scope}/g_dense/bias"]
 
 
-def _apply(inputs, weights, scope):
+def apply(inputs, weights, scope):
     return inputs @ weights[f"{scope}/kernel"] + weights[f"{scope}/bias"]
 
 
-def _layer_norm(inputs, weights, scope):
+def layer_norm(inputs, weights, scope):
     centered = inputs - inputs.mean(axis=-1, keepdims=True)
     variance = (centered**2).mean(axis=-1, keepdims=True)
     normalized = centered / np.sqrt(variance + LAYER_NORM_EPS)
@@ -150,5 +157,5 @@ def _softmax(logits):
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-def _gelu(inputs):
+def gelu(inputs):
     return inputs * (1 + erf(inputs / np.sqrt(2))) / 2

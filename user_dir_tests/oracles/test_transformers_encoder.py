@@ -13,21 +13,25 @@ from user_dir_tests.oracles.transformers_models import (
 )
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
-pytestmark = pytest.mark.pretraining
+pytestmark = [pytest.mark.pretraining, pytest.mark.weights]
 
 # length: real tokens of each row
-BATCHES = {1: (1, 1, 1), 9: (9, 5, 2), 128: (128, 77, 3), 512: (512,)}
-CONVBERT = ("convbert_small", "convbert_medium", "convbert_base")
-ELECTRA = ("electra_small", "electra_base")
+BATCHES = {1: (1, 1, 1), 2: (2, 1), 9: (9, 5, 2), 128: (128, 77, 3), 512: (512, 500)}
+MODELS = [
+    *((f"convbert_{size}", seed) for size in ("small", "medium", "base") for seed in (1, 2, 3)),
+    *((f"electra_{size}", 1) for size in ("small", "base")),
+]
 
 
-@pytest.fixture(scope="module", params=CONVBERT + ELECTRA)
+@pytest.fixture(scope="module", params=MODELS, ids=lambda of: f"{of[0]}-seed{of[1]}")
 def models(request):
     """transformers' model and ours, with the same tensors."""
-    theirs = transformers_model(request.param, seed=1)
-    ours = empty_model(request.param, pads_visible=True).eval()
-    torch.nn.Module.load_state_dict(ours, plugin_state_dict(theirs), strict=True, assign=True)
-    return SimpleNamespace(architecture=request.param, theirs=theirs, ours=ours)
+    architecture, seed = request.param
+    theirs = transformers_model(architecture, seed)
+    ours = empty_model(architecture, pads_visible=True).eval()
+    state = plugin_state_dict(theirs, ours)
+    torch.nn.Module.load_state_dict(ours, state, strict=True, assign=True)
+    return SimpleNamespace(architecture=architecture, theirs=theirs, ours=ours)
 
 
 @pytest.mark.parametrize("length", BATCHES)

@@ -1,9 +1,11 @@
-"""ConvBERT and ELECTRA of transformers, with random weights, and the names of their tensors."""
+"""ConvBERT and ELECTRA of transformers with random weights, in memory and as folders."""
 
-import re
+from pathlib import Path
 
 import torch
-from transformers import ConvBertConfig, ConvBertModel, ElectraConfig, ElectraModel
+import transformers
+
+from convbert_plugin.formats.keys import to_own, transformers_names
 
 LAYERS = 12
 
@@ -14,33 +16,34 @@ SIZES = {
     "base": (768, 768, 12, 1),
 }
 
-NAMES = {
-    "embeddings.word_embeddings": "embeddings.tokens",
-    "embeddings.position_embeddings": "embeddings.positions",
-    "embeddings.token_type_embeddings": "embeddings.segments",
-    "embeddings.LayerNorm": "embeddings.layer_norm",
-    "embeddings_project": "encoder.embedding_projection",
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [f"{a}{b}" for a in "bcdfghjklmnpqrstvwxz" for b in "aeiouy"]
+# BERT's vocabulary starts with [PAD] too; the other special tokens stand anywhere.
+VOCABULARY = [SPECIALS[0], *WORDS[:40], *SPECIALS[1:], *WORDS[40:], ".", ",", "##s", "##ed"]
+# Odd and unequal, so that a swapped dimension fails.
+TOY = {
+    "hidden_size": 40,
+    "embedding_size": 14,
+    "num_attention_heads": 8,
+    "intermediate_size": 56,
+    "num_hidden_layers": 3,
+    "max_position_embeddings": 37,
 }
-LAYER_NAMES = {
-    "attention.self.query": "attention.query",
-    "attention.self.key": "attention.key",
-    "attention.self.value": "attention.value",
-    "attention.self.key_conv_attn_layer.depthwise": "attention.conv_branch.span_key.depthwise",
-    "attention.self.key_conv_attn_layer.pointwise": "attention.conv_branch.span_key.pointwise",
-    # the bias of the whole separable convolution
-    "attention.self.key_conv_attn_layer": "attention.conv_branch.span_key.pointwise",
-    "attention.self.conv_kernel_layer": "attention.conv_branch.conv.weight_linear",
-    "attention.self.conv_out_layer": "attention.conv_value",
-    "attention.output.dense": "attention.output",
-    "attention.output.LayerNorm": "attention_layer_norm",
-    "intermediate.dense": "feed_forward.inner",
-    "output.dense": "feed_forward.outer",
-    "output.LayerNorm": "feed_forward_layer_norm",
+TOY_CONVBERT = {**TOY, "conv_kernel_size": 5, "num_groups": 2}
+CLASSES = {
+    "convbert": (
+        *("ConvBertModel", "ConvBertForMaskedLM"),
+        *("ConvBertForSequenceClassification", "ConvBertForQuestionAnswering"),
+    ),
+    "electra": (
+        *("ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM"),
+        *("ElectraForSequenceClassification", "ElectraForQuestionAnswering"),
+    ),
 }
 
 
-def transformers_model(architecture: str, seed: int):
-    """The model of that name in evaluation mode, every number of it random."""
+def sizes_of(architecture: str) -> dict:
+    """The options of transformers for one of our architectures."""
     family, size = architecture.split("_")
     hidden, embedding, heads, groups = SIZES[size]
     sizes = {
@@ -49,14 +52,22 @@ def transformers_model(architecture: str, seed: int):
         "num_attention_heads": heads,
         "intermediate_size": 4 * hidden,
         "num_hidden_layers": LAYERS,
-        "layer_norm_eps": 1e-12,
-        # ConvBERT's default, 1, is not the pad of its own vocabulary.
-        "pad_token_id": 0,
     }
-    if family == "convbert":
-        model = ConvBertModel(ConvBertConfig(num_groups=groups, **sizes))
-    else:
-        model = ElectraModel(ElectraConfig(**sizes))
+    return {**sizes, "num_groups": groups} if family == "convbert" else sizes
+
+
+def transformers_model(architecture: str, seed: int):
+    """The encoder of that name in evaluation mode, every number of it random."""
+    family = architecture.split("_")[0]
+    return random_model(CLASSES[family][0], seed, **sizes_of(architecture))
+
+
+def random_model(class_name: str, seed: int, **options):
+    """A model of transformers in evaluation mode, every number of it random."""
+    prefix = "ConvBert" if class_name.startswith("ConvBert") else "Electra"
+    # ConvBERT's default of 1 is not the pad of its own vocabulary.
+    config = getattr(transformers, f"{prefix}Config")(pad_token_id=0, **options)
+    model = getattr(transformers, class_name)(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -66,18 +77,19 @@ def transformers_model(architecture: str, seed: int):
     return model.eval()
 
 
-def plugin_state_dict(model) -> dict:
-    """The tensors of a model of transformers under this project's names, in its shapes."""
-    return dict(_renamed(name, tensor) for name, tensor in model.state_dict().items())
+def toy_model(class_name: str, seed: int = 1, **options):
+    """A small one, over the vocabulary above."""
+    toy = TOY_CONVBERT if class_name.startswith("ConvBert") else TOY
+    return random_model(class_name, seed, **{**toy, "vocab_size": len(VOCABULARY), **options})
 
 
-def _renamed(name, tensor):
-    module, kind = name.rsplit(".", 1)
-    in_layer = re.fullmatch(r"encoder\.layer\.(\d+)\.(.+)", module)
-    if in_layer is None:
-        return f"{NAMES[module]}.{kind}", tensor
-    own_name = f"encoder.layers.{in_layer[1]}.{LAYER_NAMES[in_layer[2]]}.{kind}"
-    if kind == "bias" or module.endswith("pointwise"):
-        # Stored with a last axis of one there, that of a convolution.
-        tensor = tensor.reshape(tensor.shape[:2] if kind == "weight" else -1)
-    return own_name, tensor
+def save_folder(model, folder: Path, vocabulary=VOCABULARY) -> Path:
+    """What transformers writes of a model, with a vocab.txt beside it."""
+    model.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in vocabulary))
+    return folder
+
+
+def plugin_state_dict(theirs, ours) -> dict:
+    """The tensors of an encoder of transformers, for a model of ours of the same sizes."""
+    return to_own(theirs.state_dict(), ours.state_dict(), transformers_names(""))

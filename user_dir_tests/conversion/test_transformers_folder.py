@@ -1,0 +1,492 @@
+"""Folders of transformers in and out: the same numbers, the same files, and words for the rest."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from convbert_plugin import ConvBertModel
+from convbert_plugin.conversion.fairseq_folder import write_fairseq
+from convbert_plugin.conversion.portable import PortableModel
+from convbert_plugin.conversion.transformers_folder import DEFAULT_HEAD
+from convbert_plugin.data.tokenizer import WordPieceTokenizer
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.loading import config_of
+from user_dir_tests.models.building import empty_model, model_of, randomize
+from user_dir_tests.oracles.transformers_models import (
+    CLASSES,
+    LAYERS,
+    VOCABULARY,
+    random_model,
+    save_folder,
+    sizes_of,
+    toy_model,
+)
+from user_dir_tests.tolerances import TOLERANCES, relative_error
+
+pytestmark = pytest.mark.weights
+
+PAD, START, MASK, END = (VOCABULARY.index(f"[{name}]") for name in ("PAD", "CLS", "MASK", "SEP"))
+EVERY_CLASS = [*CLASSES["convbert"], *CLASSES["electra"]]
+LENGTHS = (11, 7, 1)
+
+
+def padded_batch(length=LENGTHS[0], real=LENGTHS, seed=1):
+    """Random tokens with pads, and random segments."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(5, len(VOCABULARY), (len(real), length), generator=generator)
+    pads = torch.arange(length) >= torch.tensor(real)[:, None]
+    tokens[tokens.eq(PAD)] = MASK
+    segments = torch.randint(0, 2, tokens.shape, generator=generator)
+    return tokens.masked_fill(pads, PAD), segments
+
+
+def outputs_there(model, tokens, segments):
+    """Hidden states of every level, and the logits of the head if there is one."""
+    with torch.no_grad():
+        output = model(
+            tokens,
+            attention_mask=tokens.ne(PAD).long(),
+            token_type_ids=segments,
+            output_hidden_states=True,
+        )
+    if "ForQuestionAnswering" in type(model).__name__:
+        logits = torch.stack([output.start_logits, output.end_logits], dim=-1)
+    else:
+        logits = getattr(output, "logits", None)
+    return output.hidden_states, logits
+
+
+def logits_here(convbert, class_name, tokens, segments):
+    model = convbert.model
+    with torch.no_grad():
+        if class_name.endswith("ForSequenceClassification"):
+            return convbert.predict(DEFAULT_HEAD, tokens, segments, return_logits=True)
+        if class_name.endswith("ForQuestionAnswering"):
+            return model.span_logits(tokens, segments)
+        if class_name.endswith("ForPreTraining"):
+            return model.replaced_logits(tokens, segments)
+        every = torch.arange(tokens.numel())
+        log_probs = model.masked_lm_log_probs(tokens, segments, every)
+        return log_probs.view(*tokens.shape, -1)
+
+
+def assert_same_outputs(theirs, convbert, class_name, tokens, segments):
+    states, logits = outputs_there(theirs, tokens, segments)
+    result = convbert.extract_features(tokens, segments, return_all_hiddens=True)
+    tolerance = TOLERANCES[torch.float32]["transformers"]
+    errors = [relative_error(mine, oracle) for mine, oracle in zip(result, states, strict=True)]
+    assert max(errors) <= tolerance, errors
+    if logits is not None:
+        mine = logits_here(convbert, class_name, tokens, segments)
+        oracle = logits.log_softmax(-1) if class_name.endswith("ForMaskedLM") else logits
+        assert relative_error(mine, oracle) <= tolerance
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("class_name", EVERY_CLASS)
+def test_every_class_gives_its_outputs_here(convert, tmp_path, class_name, seed):
+    theirs = toy_model(class_name, seed, num_labels=2)
+    source = save_folder(theirs, tmp_path / "source")
+    folder, _ = convert("hf", "fairseq", source, tmp_path / "here", "--pads-visible")
+    convbert = ConvBertModel.from_pretrained(folder)
+    assert_same_outputs(theirs, convbert, class_name, *padded_batch())
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "base"])
+@pytest.mark.parametrize("class_name", CLASSES["convbert"][1:])
+def test_the_heads_of_every_size(convert, tmp_path, size, class_name):
+    sizes = {**sizes_of(f"convbert_{size}"), "vocab_size": len(VOCABULARY)}
+    theirs = random_model(class_name, 1, **sizes)
+    source = save_folder(theirs, tmp_path / "source")
+    folder, lines = convert("hf", "fairseq", source, tmp_path / "here", "--pads-visible")
+    assert f"fairseq-train takes it with --arch convbert_{size} --pads-visible" in lines
+    convbert = ConvBertModel.from_pretrained(folder)
+    assert len(convbert.model.encoder.layers) == LAYERS
+    for lengths in ((1,), (2, 1), (9, 5, 2), (128, 77)):
+        batch = padded_batch(lengths[0], lengths)
+        assert_same_outputs(theirs, convbert, class_name, *batch)
+
+
+def same_tensors(folder, other):
+    ours, theirs = load_file(folder / "model.safetensors"), load_file(other / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert tensor.dtype == theirs[name].dtype
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def json_of(path):
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("class_name", EVERY_CLASS)
+def test_in_and_out_again(convert, tmp_path, class_name, dtype):
+    labels = {0: "yes", 1: "no", 2: "perhaps"} if "Sequence" in class_name else {0: "a", 1: "b"}
+    model = toy_model(class_name, id2label=labels, label2id={v: k for k, v in labels.items()})
+    source = save_folder(model.to(dtype), tmp_path / "source")
+    folder, _ = convert("hf", "fairseq", source, tmp_path / "here")
+    back, _ = convert("fairseq", "hf", folder, tmp_path / "back")
+    same_tensors(back, source)
+    assert json_of(back / "config.json") == json_of(source / "config.json")
+    assert (back / "vocab.txt").read_bytes() == (source / "vocab.txt").read_bytes()
+    loaded = getattr(transformers, class_name).from_pretrained(back)
+    configs = [transformers.AutoConfig.from_pretrained(f).to_dict() for f in (back, source)]
+    assert configs[0] | {"_name_or_path": ""} == configs[1] | {"_name_or_path": ""}
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("heads", "ratio"), [(8, 2), (5, 2), (12, 3), (4, 1), (1, 2)], ids=lambda number: str(number)
+)
+def test_heads_that_transformers_makes_otherwise(convert, tmp_path, heads, ratio):
+    """Its head is half as wide as what the heads that the ratio leaves would fill, at any ratio."""
+    theirs = toy_model("ConvBertModel", num_attention_heads=heads, head_ratio=ratio)
+    source = save_folder(theirs, tmp_path / "source")
+    folder, _ = convert("hf", "fairseq", source, tmp_path / "here", "--pads-visible")
+    assert_same_outputs(theirs, ConvBertModel.from_pretrained(folder), "", *padded_batch())
+    back, _ = convert("fairseq", "hf", folder, tmp_path / "back")
+    same_tensors(back, source)
+    assert json_of(back / "config.json") == json_of(source / "config.json")
+
+
+def portable(architecture="convbert_small", parts=(), seed=1, **changes):
+    """A small model of this project with parts, ready to be written."""
+    sizes = {
+        **{"encoder_layers": 2, "encoder_embed_dim": 40, "encoder_ffn_embed_dim": 56},
+        **{"encoder_attention_heads": 8, "embedding_dim": 14, "max_positions": 37, **changes},
+    }
+    model = model_of(architecture, len(VOCABULARY), **sizes)
+    generator_size = None
+    for part in parts:
+        if part == "generator":
+            generator_size = 0.5
+            model.add_generator(generator_size)
+        elif part.startswith("head "):
+            model.register_classification_head(part.split()[1], 3, part.split()[2])
+        else:
+            getattr(model, f"add_{part}")()
+    randomize(model, seed)
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    config = config_of({**vars(model.cfg)}, tensors, "model")
+    tokenizer = WordPieceTokenizer(VOCABULARY)
+    return PortableModel(config, tensors, tokenizer, config.max_positions, generator_size)
+
+
+def written(model, folder):
+    folder.mkdir()
+    write_fairseq(model, folder)
+    return folder
+
+
+def state_of(folder):
+    return torch.load(folder / "model.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parts"),
+    [
+        ("convbert_small", ()),
+        ("convbert_small", ("masked_lm_head",)),
+        ("convbert_small", ("question_answering_head",)),
+        ("convbert_small", (f"head {DEFAULT_HEAD} transformers",)),
+        ("electra_small", ("replaced_token_head",)),
+        ("electra_small", (f"head {DEFAULT_HEAD} transformers",)),
+    ],
+)
+def test_out_and_in_again(convert, tmp_path, architecture, parts):
+    source = written(portable(architecture, parts), tmp_path / "source")
+    folder, lines = convert("fairseq", "hf", source, tmp_path / "there")
+    assert not any("left out" in line for line in lines), lines
+    back, _ = convert("hf", "fairseq", folder, tmp_path / "back")
+    ours, again = state_of(source), state_of(back)
+    assert ours["model"].keys() == again["model"].keys()
+    for name, tensor in ours["model"].items():
+        assert torch.equal(tensor, again["model"][name]), name
+    assert ours["cfg"] == again["cfg"]
+    assert ours["task_state"] == again["task_state"]
+    for name in ("dict.txt", "vocab.txt"):
+        assert (back / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_the_length_of_training_goes_with_the_model(convert, tmp_path):
+    model = portable()
+    model.trained_positions = 20
+    folder, _ = convert("fairseq", "hf", written(model, tmp_path / "a"), tmp_path / "there")
+    assert json_of(folder / "config.json")["trained_positions"] == 20
+    back, _ = convert("hf", "fairseq", folder, tmp_path / "back")
+    assert state_of(back)["cfg"]["task"]["tokens_per_sample"] == 20
+
+
+def test_the_choice_of_pads_is_stored_and_printed(convert, tmp_path):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    masked, lines = convert("hf", "fairseq", source, tmp_path / "masked")
+    assert any(line.startswith("pads are masked") for line in lines)
+    visible, lines = convert("hf", "fairseq", source, tmp_path / "visible", "--pads-visible")
+    assert any(line.startswith("pads are visible") for line in lines)
+    tokens, segments = padded_batch()
+    features = {}
+    for folder, is_visible in ((masked, False), (visible, True)):
+        convbert = ConvBertModel.from_pretrained(folder)
+        assert convbert.model.cfg.pads_visible is is_visible
+        features[is_visible] = convbert.extract_features(tokens, segments)
+    assert not torch.allclose(features[False], features[True], atol=1e-3)
+    again, _ = convert("fairseq", "fairseq", visible, tmp_path / "again")
+    assert ConvBertModel.from_pretrained(again).model.cfg.pads_visible
+
+
+def test_special_ids_are_those_of_the_vocabulary(convert, tmp_path):
+    folder, _ = convert("fairseq", "hf", written(portable(), tmp_path / "a"), tmp_path / "there")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (PAD, START, END)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.pad_token_id == PAD
+    assert (
+        transformers.AutoModel.from_pretrained(folder).embeddings.word_embeddings.padding_idx == PAD
+    )
+
+
+def test_the_default_pad_of_transformers_is_corrected(convert, tmp_path):
+    """Its ConvBertConfig says 1, which is a word of BERT's vocabulary."""
+    model = toy_model("ConvBertModel")
+    model.config.pad_token_id = 1
+    source = save_folder(model, tmp_path / "source")
+    folder, _ = convert("hf", "hf", source, tmp_path / "there")
+    assert json_of(folder / "config.json")["pad_token_id"] == PAD
+
+
+@pytest.mark.parametrize("new_zip", [True, False])
+def test_a_pickled_model(convert, tmp_path, new_zip):
+    source = save_folder(toy_model("ConvBertForMaskedLM"), tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    (source / "model.safetensors").unlink()
+    # As old versions wrote them: with buffers that only count, and the tied matrix twice.
+    tensors["convbert.embeddings.position_ids"] = torch.arange(37.0)[None]
+    tensors["generator_lm_head.weight"] = tensors["convbert.embeddings.word_embeddings.weight"]
+    torch.save(tensors, source / "pytorch_model.bin", _use_new_zipfile_serialization=new_zip)
+    folder, _ = convert("hf", "hf", source, tmp_path / "there")
+    expected = toy_model("ConvBertForMaskedLM").state_dict()
+    loaded = transformers.ConvBertForMaskedLM.from_pretrained(folder).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.items())
+
+
+class TestGenerator:
+    def test_as_a_masked_language_model(self, convert, tmp_path):
+        source = written(portable(parts=("generator",)), tmp_path / "source")
+        folder, lines = convert("fairseq", "hf", source, tmp_path / "g", "--network", "generator")
+        assert lines[1] == "the generator as ConvBertForMaskedLM"
+        theirs, info = transformers.ConvBertForMaskedLM.from_pretrained(
+            folder, output_loading_info=True
+        )
+        assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys"))
+        convbert = ConvBertModel.from_pretrained(source)
+        tokens, segments = padded_batch(11, (11, 11))
+        _, logits = outputs_there(theirs.eval(), tokens, segments)
+        mine = logits_here(convbert, "ForMaskedLM", tokens, segments)
+        error = relative_error(mine, logits.log_softmax(-1))
+        assert error <= TOLERANCES[torch.float32]["transformers"]
+
+    @pytest.mark.parametrize(
+        ("architecture", "fits"),
+        [("convbert_small", False), ("convbert_medium", True), ("convbert_base", True)],
+    )
+    def test_of_the_released_sizes(self, convert, convert_fails, tmp_path, architecture, fits):
+        model = empty_model(architecture, len(VOCABULARY), encoder_layers=1)
+        model.add_generator()
+        tensors = {name: torch.zeros(t.shape) for name, t in model.state_dict().items()}
+        config = config_of({**vars(model.cfg)}, tensors, "model")
+        size = 1 / 3 if architecture == "convbert_base" else 1 / 4
+        tokenizer = WordPieceTokenizer(VOCABULARY)
+        whole = PortableModel(config, tensors, tokenizer, 128, size)
+        source = written(whole, tmp_path / "source")
+        arguments = ("fairseq", "hf", source, tmp_path / "g", "--network", "generator")
+        if fits:
+            folder, _ = convert(*arguments)
+            loaded = transformers.ConvBertForMaskedLM.from_pretrained(folder)
+            assert loaded.config.hidden_size == round(config.encoder_embed_dim * size)
+        else:
+            line = convert_fails(*arguments)
+            assert line.startswith("transformers cannot represent this model")
+            assert "1 attention and 1 convolution heads of size 64 give 128" in line
+
+    def test_is_not_in_every_model(self, convert_fails, tmp_path):
+        source = written(portable(), tmp_path / "source")
+        line = convert_fails("fairseq", "hf", source, tmp_path / "g", "--network", "generator")
+        assert "no generator" in line
+
+
+def test_what_a_pretraining_leaves_out_is_told(convert, tmp_path):
+    source = written(portable(parts=("generator",)), tmp_path / "source")
+    folder, lines = convert("fairseq", "hf", source, tmp_path / "there")
+    assert lines[1] == "the discriminator as ConvBertModel"
+    assert sum("left out" in line for line in lines) == 2
+    loaded, info = transformers.AutoModel.from_pretrained(folder, output_loading_info=True)
+    assert type(loaded).__name__ == "ConvBertModel"
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys"))
+
+
+def test_a_released_head_has_no_counterpart(convert, tmp_path):
+    source = written(portable(parts=("head topic released",)), tmp_path / "source")
+    _, lines = convert("fairseq", "hf", source, tmp_path / "there")
+    assert lines[1] == "the discriminator as ConvBertModel"
+    assert "classification head topic" in lines[2]
+    assert "dense layer with GELU" in lines[2]
+
+
+def test_one_of_several_heads(convert, convert_fails, tmp_path):
+    heads = ("head topic transformers", "head tone transformers")
+    source = written(portable(parts=heads), tmp_path / "source")
+    line = convert_fails("fairseq", "hf", source, tmp_path / "there")
+    assert "topic, tone" in line
+    assert "--head" in line
+    assert "nowhere" in convert_fails("fairseq", "hf", source, tmp_path / "b", "--head", "nowhere")
+    folder, _ = convert("fairseq", "hf", source, tmp_path / "there", "--head", "tone")
+    weight = load_file(folder / "model.safetensors")["classifier.out_proj.weight"]
+    assert torch.equal(weight, state_of(source)["model"]["classification_heads.tone.output.weight"])
+    assert transformers.AutoConfig.from_pretrained(folder).num_labels == 3
+
+
+def test_a_head_under_another_name(convert, tmp_path):
+    source = save_folder(toy_model("ConvBertForSequenceClassification"), tmp_path / "source")
+    folder, _ = convert("hf", "fairseq", source, tmp_path / "here", "--head", "tone")
+    assert list(ConvBertModel.from_pretrained(folder).model.classification_heads) == ["tone"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"conv_type": "dynamic"}, "--conv-type dynamic"),
+        ({"head_ratio": 4}, "2 attention and 2 convolution heads"),
+        ({"conv_type": "none"}, "head ratio"),
+    ],
+)
+def test_models_that_transformers_cannot_represent(convert_fails, tmp_path, changes, words):
+    source = written(portable(**changes), tmp_path / "source")
+    line = convert_fails("fairseq", "hf", source, tmp_path / "there")
+    assert line.startswith("transformers cannot represent this model")
+    assert words in line
+
+
+def broken(folder, change):
+    config = json_of(folder / "config.json")
+    config.update(change)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_type": "bert"}, ("model_type", "'bert'", "convbert and electra")),
+        ({"hidden_act": "gelu_new"}, ("hidden_act", "gelu_new")),
+        ({"layer_norm_eps": 1e-5}, ("layer_norm_eps", "1e-05")),
+        ({"type_vocab_size": 3}, ("type_vocab_size", "3")),
+        ({"hidden_size": "40"}, ("hidden_size '40'", "whole number")),
+        ({"num_hidden_layers": True}, ("num_hidden_layers True",)),
+        ({"num_hidden_layers": 10**9}, ("layers",)),
+        ({"hidden_size": 10**12}, ("does not fit config.json",)),
+        ({"num_hidden_layers": 2}, ("encoder.layer.2.attention.self.query.weight is unknown",)),
+        ({"num_hidden_layers": 4}, ("encoder.layer.3.attention.self.query.weight is missing",)),
+        ({"vocab_size": 999}, ("999 rows", f"{len(VOCABULARY)} symbols", "--tokenizer")),
+        ({"conv_kernel_size": 7}, ("encoder.layer.{0,1,2}.", "depthwise", "is (40, 1, 5)")),
+        ({"num_attention_heads": 6}, ("40", "3 heads")),
+        ({"num_groups": 1}, ("intermediate.dense.weight is (2, 20, 28), not (56, 40)",)),
+        ({"hidden_dropout_prob": 1.5}, ("dropout",)),
+        ({"num_groups": 3}, ("groups",)),
+    ],
+    ids=str,
+)
+def test_a_config_that_does_not_fit(convert_fails, tmp_path, change, words):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    broken(source, change)
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert all(word in line for word in words), line
+    assert str(source) in line
+
+
+def test_all_keys_that_are_wrong_are_listed(convert_fails, tmp_path):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    for layer in (0, 2):
+        del tensors[f"encoder.layer.{layer}.output.dense.bias"]
+    tensors["pooler.dense.weight"] = torch.zeros(2)
+    tensors["embeddings.LayerNorm.bias"] = torch.zeros(15)
+    save_file(tensors, source / "model.safetensors")
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert "encoder.layer.{0,2}.output.dense.bias is missing" in line
+    assert "pooler.dense.weight is unknown" in line
+    assert "embeddings.LayerNorm.bias is (15,), not (14,)" in line
+
+
+def test_a_softmax_matrix_of_its_own(convert_fails, tmp_path):
+    source = save_folder(toy_model("ConvBertForMaskedLM"), tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    tensors["generator_lm_head.weight"] = torch.zeros(len(VOCABULARY), 14)
+    save_file(tensors, source / "model.safetensors")
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert "generator_lm_head.weight" in line
+
+
+@pytest.mark.parametrize("class_name", ["ForTokenClassification", "ForMultipleChoice"])
+def test_a_head_that_is_not_here(convert_fails, tmp_path, class_name):
+    source = save_folder(toy_model(f"ConvBert{class_name}"), tmp_path / "source")
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert "classifier.weight is unknown" in line
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])
+def test_a_file_that_is_missing(convert_fails, tmp_path, name):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    (source / name).unlink()
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert name in line
+    assert str(source) in line
+
+
+def test_a_vocabulary_from_elsewhere(convert, tmp_path):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    vocabulary = shutil.move(source / "vocab.txt", tmp_path / "words.txt")
+    folder, _ = convert("hf", "fairseq", source, tmp_path / "here", "--tokenizer", vocabulary)
+    assert (folder / "vocab.txt").read_text() == (tmp_path / "words.txt").read_text()
+
+
+def test_tensors_in_several_files(convert_fails, tmp_path):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    (source / "model.safetensors").rename(source / "model-00001-of-00002.safetensors")
+    (source / "model.safetensors.index.json").write_text("{}")
+    assert "max_shard_size" in convert_fails("hf", "fairseq", source, tmp_path / "here")
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder that holds something"])
+def test_a_destination_that_is_there(convert_fails, tmp_path, kind):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    destination = tmp_path / "there"
+    if kind == "a file":
+        destination.write_text("mine")
+    else:
+        destination.mkdir()
+        (destination / "mine").write_text("mine")
+    line = convert_fails("hf", "fairseq", source, destination)
+    assert str(destination) in line
+    assert "choose another folder" in line
+    assert (destination if destination.is_file() else destination / "mine").read_text() == "mine"
+
+
+def test_an_empty_destination_is_taken(convert, tmp_path):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    (tmp_path / "here").mkdir()
+    folder, _ = convert("hf", "fairseq", source, tmp_path / "here")
+    assert ConvBertModel.from_pretrained(folder)
+
+
+def test_a_config_is_made_of_every_option():
+    """An option of the model that this table does not know would be lost on the way."""
+    from convbert_plugin.formats import transformers_config
+
+    known = {*transformers_config.CONVBERT_OPTIONS, "conv_type"}
+    runtime = {"_name", "conv_backend", "pads_visible", "autocast_dtype"}
+    assert {field.name for field in ConvBertConfig.__dataclass_fields__.values()} == known | runtime

@@ -1,0 +1,285 @@
+"""Checkpoints that would run code, are broken, or say what is not so: one function for each.
+
+A function gets the path of a sound checkpoint and spoils it. Beside it stand words that the
+error has to hold.
+"""
+
+import argparse
+import io
+import os
+import pickle
+import pickletools
+import struct
+import subprocess
+import zipfile
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+MARK = "code-of-a-checkpoint-ran"
+
+
+def payload(path):
+    """What the code in a checkpoint would do: leave a file that a test would find."""
+    return f"touch '{path.parent / MARK}'"
+
+
+class Calls:
+    """Pickles as a call of ``function``."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def state_of(path):
+    return torch.load(path, weights_only=True)
+
+
+def spoil(change):
+    """A function that loads the checkpoint, changes what it holds, and writes it back."""
+
+    def run(path):
+        state = state_of(path)
+        replacement = change(state, path)
+        torch.save(state if replacement is None else replacement, path)
+
+    return run
+
+
+def with_cfg(section, **values):
+    return spoil(lambda state, path: state["cfg"][section].update(values))
+
+
+def records(path):
+    with zipfile.ZipFile(path) as archive:
+        return {record.filename: archive.read(record) for record in archive.infolist()}
+
+
+def write_records(path, contents, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+def runs_a_command(state, path):
+    state["cfg"]["model"]["encoder_layers"] = Calls(os.system, payload(path))
+
+
+def runs_a_command_among_the_tensors(state, path):
+    state["model"]["encoder.layers.0.attention.query.bias"] = Calls(os.system, payload(path))
+
+
+def evaluates_text(state, path):
+    # In the pickle, whose protocol is 2, stand the names of Python 2: here __builtin__.
+    state["extra"] = Calls(eval, f"__import__('os').system({payload(path)!r})")
+
+
+def starts_a_process(state, path):
+    # By the names of Python 2: commands.
+    state["extra_state"]["metrics"] = Calls(subprocess.Popen, payload(path), -1, None, None)
+
+
+def names_a_class_of_torch(state, path):
+    state["optimizer_history"].append(Calls(torch.hub.load_state_dict_from_url, "file:///"))
+
+
+def raw_pickle(path):
+    path.write_bytes(pickle.dumps(Calls(os.system, payload(path))))
+
+
+def old_format(path):
+    state = {**state_of(path), "extra": Calls(os.system, payload(path))}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def old_options(state, path):
+    state["cfg"]["model"] = argparse.Namespace(arch="convbert_small")
+
+
+def number_of_numpy(state, path):
+    state["extra_state"]["best"] = np.float64(1.5)
+
+
+def half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def beginning(path):
+    path.write_bytes(path.read_bytes()[:10])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("<!DOCTYPE html>\n<title>404: not found</title>\n")
+
+
+def another_archive(path):
+    write_records(path, {"notes.txt": b"no checkpoint"})
+
+
+def flipped_bit(path):
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda record: record.file_size)
+    data[largest.header_offset + 200 + largest.file_size // 2] ^= 1
+    path.write_bytes(data)
+
+
+def packed_zeros(path):
+    contents = records(path)
+    name = next(name for name in contents if name.endswith("/data/0"))
+    contents[name] = bytes(1 << 28)
+    write_records(path, contents, zipfile.ZIP_DEFLATED)
+
+
+def storage_of_no_end(path):
+    """The pickle declares 2^31 numbers where the record has a few."""
+    contents = records(path)
+    name = next(name for name in contents if name.endswith("data.pkl"))
+    pickled = contents[name]
+    opcodes = list(pickletools.genops(pickled))
+    storage = next(i for i, (code, _, _) in enumerate(opcodes) if code.name == "BINPERSID")
+    # Its last argument is the count of its numbers.
+    count = next(i for i in range(storage, 0, -1) if opcodes[i][0].name.startswith("BININT"))
+    start, end = opcodes[count][2], opcodes[count + 1][2]
+    many = pickle.BININT + struct.pack("<i", (1 << 31) - 1)
+    contents[name] = pickled[:start] + many + pickled[end:]
+    write_records(path, contents)
+
+
+def shape_of_no_end(state, path):
+    """A trillion rows in the place of a table, all of them the same few numbers."""
+    table = state["model"]["embeddings.tokens.weight"]
+    state["model"]["embeddings.tokens.weight"] = table[:1].expand(10**12, table.size(1))
+
+
+def without_tensors(state, path):
+    state["model"] = {}
+
+
+def without(key):
+    def change(state, path):
+        del state[key]
+
+    return spoil(change)
+
+
+def lacks_a_tensor(state, path):
+    del state["model"]["encoder.layers.1.attention.output.bias"]
+
+
+def holds_a_tensor_more(state, path):
+    state["model"]["encoder.layers.7.attention.output.bias"] = torch.zeros(32)
+
+
+def whole_numbers(state, path):
+    name = "embeddings.tokens.weight"
+    state["model"][name] = state["model"][name].long()
+
+
+def sparse(state, path):
+    name = "embeddings.tokens.weight"
+    state["model"][name] = state["model"][name].to_sparse()
+
+
+def text_for_a_tensor(state, path):
+    state["model"]["embeddings.tokens.weight"] = "weights"
+
+
+def laughs(state, path):
+    """Thirty lists, each ten times the one before."""
+    rung = ["ha"]
+    for _ in range(30):
+        rung = [rung] * 10
+    state["cfg"]["laughs"] = rung
+
+
+def bites_its_tail(state, path):
+    state["cfg"]["model"]["cfg"] = state["cfg"]
+
+
+def list_of_things(state, path):
+    return [1, 2, 3]
+
+
+def deep(path):
+    """Pickled lists in lists, deeper than any stack."""
+    path.write_bytes(b"\x80\x02" + b"(l" * 10**6 + b"a" * (10**6 - 1) + b".")
+
+
+def script(path):
+    module = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    path.write_bytes(buffer.getvalue())
+
+
+def safetensors(path):
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+REFUSED = "refused, nothing was run: its pickle names "
+HOSTILE = {
+    "runs_a_command": (spoil(runs_a_command), f"{REFUSED}posix.system"),
+    "runs_a_command_among_the_tensors": (
+        spoil(runs_a_command_among_the_tensors),
+        f"{REFUSED}posix.system",
+    ),
+    "evaluates_text": (spoil(evaluates_text), f"{REFUSED}__builtin__.eval"),
+    "starts_a_process": (spoil(starts_a_process), f"{REFUSED}commands.Popen"),
+    "names_a_class_of_torch": (
+        spoil(names_a_class_of_torch),
+        f"{REFUSED}torch.hub.load_state_dict_from_url",
+    ),
+    "raw_pickle": (raw_pickle, f"{REFUSED}posix.system"),
+    "old_format": (old_format, f"{REFUSED}posix.system"),
+    "old_options": (spoil(old_options), f"{REFUSED}argparse.Namespace"),
+    "number_of_numpy": (spoil(number_of_numpy), f"{REFUSED}numpy"),
+}
+BROKEN = {
+    "half": (half, "cut short"),
+    "beginning": (beginning, "cut short"),
+    "empty": (empty, "empty"),
+    "text": (text, "no checkpoint"),
+    "another_archive": (another_archive, "no checkpoint"),
+    "flipped_bit": (flipped_bit, "does not match its checksum"),
+    "packed_zeros": (packed_zeros, "is compressed"),
+    "storage_of_no_end": (storage_of_no_end, "damaged"),
+    "shape_of_no_end": (spoil(shape_of_no_end), "declares"),
+    "without_tensors": (spoil(without_tensors), "no dictionary of tensors"),
+    "without_model": (without("model"), "no dictionary of tensors"),
+    "without_cfg": (without("cfg"), "cfg is missing"),
+    "without_extra_state": (without("extra_state"), "extra_state is missing"),
+    "without_history": (without("optimizer_history"), "optimizer_history is missing"),
+    "lacks_a_tensor": (
+        spoil(lacks_a_tensor),
+        "(encoder.layers.1.attention.output.bias is missing)",
+    ),
+    "holds_a_tensor_more": (
+        spoil(holds_a_tensor_more),
+        "(encoder.layers.7.attention.output.bias is unknown)",
+    ),
+    "whole_numbers": (spoil(whole_numbers), "embeddings.tokens.weight is torch.int64"),
+    "sparse": (spoil(sparse), "embeddings.tokens.weight"),
+    "text_for_a_tensor": (spoil(text_for_a_tensor), "embeddings.tokens.weight is no tensor"),
+    "laughs": (spoil(laughs), "no plain values"),
+    "bites_its_tail": (spoil(bites_its_tail), "no plain values"),
+    "list_of_things": (spoil(list_of_things), "list"),
+    "deep": (deep, "no checkpoint"),
+    "script": (script, "no checkpoint"),
+    "safetensors": (safetensors, "no checkpoint"),
+    "reads_the_environment": (with_cfg("task", data="${oc.env:HOME}"), "no plain values"),
+    "of_another_width": (with_cfg("model", encoder_embed_dim=48), "do not fit its own options"),
+    "of_many_layers": (with_cfg("model", encoder_layers=10**9), "1000000000 layers"),
+    "of_no_end": (with_cfg("model", encoder_ffn_embed_dim=10**12), "do not fit its own options"),
+    "of_a_word": (with_cfg("model", encoder_embed_dim="32"), "encoder_embed_dim is '32'"),
+    "of_an_unknown_convolution": (with_cfg("model", conv_type="deep"), "conv_type is 'deep'"),
+    "of_an_odd_generator": (with_cfg("task", generator_size="all"), "make no model"),
+}

@@ -1,0 +1,235 @@
+"""No checkpoint runs anything or ends in a traceback, whichever way it is loaded."""
+
+import contextlib
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import convbert_plugin
+from convbert_plugin import ConvBertModel
+from convbert_plugin.cli import main as convbert_command
+from user_dir_tests.end_to_end.hostile_checkpoints import BROKEN, HOSTILE, MARK
+from user_dir_tests.oracles.transformers_models import save_folder, toy_model
+
+pytestmark = [
+    pytest.mark.weights,
+    pytest.mark.survival,
+    # of a pickle that torch has not written, and of a format that it gives up
+    pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+]
+
+CHECKOUT = Path(convbert_plugin.__file__).parents[1]
+CASES = {**HOSTILE, **BROKEN}
+NAME = "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
+@pytest.fixture
+def sound(kept, request):
+    """The folder of a finished run, trained once for all."""
+    if not kept.exists():
+        shutil.copytree(request.getfixturevalue("pretrained").folder, kept)
+    return kept
+
+
+@pytest.fixture
+def spoiled(sound, tmp_path):
+    """A copy of the run, its checkpoint spoiled; and the words that an error has to hold."""
+
+    def make(case):
+        folder = shutil.copytree(sound, tmp_path / "spoiled")
+        spoil, words = CASES[case]
+        spoil(folder / NAME)
+        return folder, words
+
+    return make
+
+
+@contextlib.contextmanager
+def limited_memory():
+    """A gigabyte beyond what is in use: what a hostile file asks for is not to be had."""
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def assert_told(line, folder, words):
+    assert isinstance(line, str), line
+    assert "\n" not in line
+    assert words in line
+    assert str(folder) in line
+    assert not list(folder.rglob(MARK))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_through_from_pretrained(spoiled, case):
+    folder, words = spoiled(case)
+    with limited_memory(), pytest.raises(ValueError, match=NAME) as raised:
+        ConvBertModel.from_pretrained(folder, NAME)
+    assert_told(str(raised.value), folder, words)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_through_convert(spoiled, tmp_path, case):
+    folder, words = spoiled(case)
+    command = ["convert", "--from", "fairseq", "--to", "hf", folder / NAME, tmp_path / "out"]
+    with limited_memory(), pytest.raises(SystemExit) as ended:
+        convbert_command([str(word) for word in command])
+    assert_told(ended.value.code, folder, words)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_through_restore_file(spoiled, corpus, fairseq_train, tmp_path, case):
+    folder, words = spoiled(case)
+    arguments = ("--restore-file", folder / NAME, "--max-update", "3")
+    with limited_memory(), pytest.raises(SystemExit) as ended:
+        fairseq_train(corpus.data, tmp_path / "run", *arguments)
+    assert_told(ended.value.code, folder, words)
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("flag", ["--finetune-from-model", "--save-dir"])
+def test_through_the_other_ways_to_start(spoiled, corpus, fairseq_train, tmp_path, flag):
+    folder, words = spoiled("runs_a_command")
+    value = folder if flag == "--save-dir" else folder / NAME
+    with pytest.raises(SystemExit) as ended:
+        fairseq_train(corpus.data, tmp_path / "run", flag, value, "--max-update", "3")
+    assert_told(ended.value.code, folder, words)
+
+
+def test_the_last_line_of_real_processes(spoiled, corpus, usual_arguments, tmp_path):
+    folder, words = spoiled("runs_a_command")
+    python = f"from convbert_plugin import ConvBertModel as M; M.from_pretrained({str(folder)!r})"
+    convert = ("convert", "--from", "fairseq", "--to", "hf", folder, tmp_path / "out")
+    train = (corpus.data, *usual_arguments, "--save-dir", tmp_path / "run", "--restore-file")
+    (folder / "checkpoint_best.pt").unlink()
+    for command in (
+        ("-c", python),
+        ("-m", "convbert_plugin.cli", *convert),
+        ("-m", "fairseq_cli.train", *train, folder / NAME),
+    ):
+        done = subprocess.run(
+            [sys.executable, *map(str, command)], cwd=CHECKOUT, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert ("Traceback" in done.stderr) == (command[0] == "-c")
+        assert_told(done.stderr.splitlines()[-1], folder, words)
+
+
+def test_the_files_would_run_code_where_it_is_allowed(sound, tmp_path):
+    """The payloads are live: loaded by pickle itself, they leave their mark."""
+    for case in ("runs_a_command", "raw_pickle", "old_format", "evaluates_text"):
+        folder = shutil.copytree(sound, tmp_path / case)
+        HOSTILE[case][0](folder / NAME)
+        with contextlib.suppress(Exception):
+            torch.load(folder / NAME, weights_only=False)
+        assert (folder / MARK).exists(), case
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def header_of_no_end(path):
+    data = path.read_bytes()
+    path.write_bytes((1 << 40).to_bytes(8, "little") + data[8:])
+
+
+def offsets_beyond_the_file(path):
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].replace(b'"shape":[40]', b'"shape":[41]')
+    path.write_bytes(data[:8] + header + data[8 + size :])
+
+
+def shapes_of_no_end(path):
+    header = b'{"w":{"dtype":"F32","shape":[1000000000000,1000000],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
+def whole_numbers(path):
+    header = b'{"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(truncated, header_of_no_end, offsets_beyond_the_file, shapes_of_no_end, whole_numbers),
+        *(lambda path: path.write_bytes(b""), lambda path: path.write_text("no tensors")),
+    ],
+)
+def test_safetensors(tmp_path, spoil):
+    folder = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    spoil(folder / "model.safetensors")
+    command = ["convert", "--from", "hf", "--to", "fairseq", folder, tmp_path / "out"]
+    with limited_memory(), pytest.raises(SystemExit) as ended:
+        convbert_command([str(word) for word in command])
+    assert_told(ended.value.code, folder, "model.safetensors")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("case", [*HOSTILE, "half", "empty", "text", "packed_zeros", "deep"])
+def test_pickled_models_of_transformers(tmp_path, sound, case):
+    folder = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    (folder / "model.safetensors").unlink()
+    shutil.copy(sound / NAME, folder / "pytorch_model.bin")
+    spoil, words = CASES[case]
+    spoil(folder / "pytorch_model.bin")
+    command = ["convert", "--from", "hf", "--to", "fairseq", folder, tmp_path / "out"]
+    with limited_memory(), pytest.raises(SystemExit) as ended:
+        convbert_command([str(word) for word in command])
+    assert_told(ended.value.code, folder, words)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[1]", '{"model_type": "convbert", "hidden_size": NaN}', "[" * 100_000, "\x00\xff"],
+    ids=["empty", "open", "a list", "no number", "deep", "no text"],
+)
+def test_configs(tmp_path, content):
+    folder = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    (folder / "config.json").write_bytes(content.encode("latin-1"))
+    command = ["convert", "--from", "hf", "--to", "fairseq", folder, tmp_path / "out"]
+    with pytest.raises(SystemExit) as ended:
+        convbert_command([str(word) for word in command])
+    assert_told(ended.value.code, folder, "config.json")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [("--help",), ("user-dir",)])
+def test_the_command_does_not_start_where_loading_would_run_code(command):
+    environment = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "convbert_plugin.cli", *command],
+        env=environment,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    assert not done.stdout
+
+
+def test_the_variable_is_seen_when_it_is_set_later(sound, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(ValueError, match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        ConvBertModel.from_pretrained(sound)
