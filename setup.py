@@ -27,7 +27,9 @@ setup(
         "torch>=2.6",
         "tqdm",
         # what the plugin adds
+        "google-crc32c",
         "matplotlib",
+        "protobuf",
         "safetensors",
         "sentencepiece>=0.2",
         "tensorboard",

@@ -18,7 +18,7 @@ from convbert_plugin.formats.tensor_bundle import open_bundle
 from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import Parts, empty_model, in_fp32
+from convbert_plugin.models.loading import Parts, check_layers, empty_model, in_fp32
 
 # What the optimizer keeps.
 NOT_THE_MODELS = re.compile(r"global_step|.*/adam_[mv]")
@@ -47,6 +47,7 @@ def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableMo
         raise UserError(
             f"{bundle.prefix}: no ConvBERT or ELECTRA of the released code ({error})"
         ) from None
+    check_layers(config.encoder_layers, shapes, bundle.prefix)
     rows = shapes["electra/embeddings/word_embeddings"][0]
     tokenizer = tokenizer or read_tokenizer(Path(bundle.prefix).parent)
     symbols = len(tokenizer.symbols)

@@ -18,7 +18,7 @@ from convbert_plugin.formats.keys import from_own, to_own, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import Head, Parts, empty_model, in_fp32, parts_of
+from convbert_plugin.models.loading import Head, Parts, check_layers, empty_model, in_fp32, parts_of
 
 CONFIG_FILE = "config.json"
 LOADERS = {"model.safetensors": load_safetensors, "pytorch_model.bin": load_pickled}
@@ -61,9 +61,7 @@ def read_transformers(
     config = _read_config(config_path)
     options = transformers_config.own_options(config, config_path)
     path, tensors = _read_tensors(folder)
-    if options["encoder_layers"] > len(tensors):
-        layers = options["encoder_layers"]
-        raise UserError(f"{path}: does not hold the {layers} layers of {CONFIG_FILE}")
+    check_layers(options["encoder_layers"], tensors, config_path)
     rows = transformers_config.vocabulary_size(config, config_path)
     tokenizer = tokenizer or read_tokenizer(folder)
     if len(tokenizer.symbols) != rows:

@@ -13,6 +13,8 @@ from convbert_plugin.models.state import tensor_problems
 
 CLASSIFICATION_HEAD = "classification_heads."
 TOKEN_TABLE = "embeddings.tokens.weight"
+# Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
+FEWEST_TENSORS_OF_LAYER = 16
 
 
 class Head(NamedTuple):
@@ -149,10 +151,17 @@ def config_of(values: Mapping, names: Collection[str], path) -> ConvBertConfig:
             raise UserError(f"{path}: its option {name} is {value!r}: damaged, or not written here")
     config = ConvBertConfig(**stored)
     config._name = values.get("_name")
-    # Before anything of that size is built.
-    if config.encoder_layers > len(names):
-        raise UserError(f"{path}: says {config.encoder_layers} layers and does not hold them")
+    check_layers(config.encoder_layers, names, path)
     return config
+
+
+def check_layers(layers: int, names: Collection[str], path):
+    """Raise UserError, before so many layers are built, where the tensors cannot be theirs."""
+    if layers * FEWEST_TENSORS_OF_LAYER > len(names):
+        raise UserError(
+            f"{path}: says {layers} layers and has only {len(names)} tensors: damaged, or another "
+            "model"
+        )
 
 
 def _fits(value, field) -> bool:

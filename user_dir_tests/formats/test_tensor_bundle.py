@@ -356,9 +356,8 @@ def test_a_sound_index_of_the_tests_own_writer(hostile):
 
 def test_fields_that_are_unknown_or_come_twice(hostile):
     """As protobuf has it: the last one counts, and what another version adds is passed over."""
-    unknown = (
-        varint(90 << 3 | 1) + b"\xff" * 8 + varint(91 << 3 | 5) + b"\xff" * 4 + field(92, b"x")
-    )
+    eight_bytes, four_bytes = varint(90 << 3 | 1) + b"\xff" * 8, varint(91 << 3 | 5) + b"\xff" * 4
+    unknown = eight_bytes + four_bytes + field(92, b"x")
     other_size = entry(VALUES, shape=(2, 3), size=7)
     size = field(5, len(VALUES))
     bundle = open_bundle(hostile(index_of((b"a", other_size + unknown + size))))

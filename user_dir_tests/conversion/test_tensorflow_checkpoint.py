@@ -1,0 +1,210 @@
+"""Checkpoints that TensorFlow's own saver wrote, at the released sizes, against the computation."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from convbert_plugin import ConvBertModel
+from convbert_plugin.cli import main
+from user_dir_tests.models.building import PAD, SPECIALS, random_tokens
+from user_dir_tests.oracles.released_model import (
+    RELEASED_SIZES,
+    discriminator_states,
+    generator_states,
+    masked_lm_logits,
+    optimizer_shapes,
+    random_variables,
+    replaced_logits,
+    variable_shapes,
+)
+from user_dir_tests.oracles.tensorflow_saver import Checkpoint, write_checkpoints
+from user_dir_tests.tolerances import TOLERANCES, relative_error
+
+pytestmark = pytest.mark.weights
+
+VOCABULARY, POSITIONS = 30522, 512
+LENGTHS = (9, 6)
+
+
+def write_vocabulary(folder, rows=VOCABULARY):
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [*SPECIALS, *(f"w{number}" for number in range(rows - len(SPECIALS)))]
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    return folder / "vocab.txt"
+
+
+def as_saved(variables):
+    return {name: torch.from_numpy(values).float() for name, values in variables.items()}
+
+
+@pytest.fixture(scope="module", params=RELEASED_SIZES)
+def released(request, tmp_path_factory):
+    """A checkpoint as pretraining leaves it, its variables in float64, and what we make of it."""
+    size, folder = request.param, tmp_path_factory.mktemp(request.param)
+    shapes = variable_shapes(RELEASED_SIZES[size], VOCABULARY, POSITIONS)
+    tensors = as_saved(random_variables(shapes, seed=1))
+    # The slots of the largest would be a gigabyte that is not read.
+    slots = {"global_step": ()} if size == "base" else optimizer_shapes(shapes)
+    others = {name: torch.full(shape, 7.0) for name, shape in slots.items()}
+    others["global_step"] = torch.tensor(1_000_000)
+    prefix = folder / "released" / "model.ckpt-1000000"
+    write_checkpoints([Checkpoint(prefix, {**tensors, **others})], folder)
+    write_vocabulary(prefix.parent)
+    command = ["convert", "--from", "tf", "--to", "fairseq", "--pads-visible"]
+    assert main([*command, str(prefix), str(folder / "here")]) == 0
+    for file in prefix.parent.glob("model.ckpt*.data*"):
+        file.unlink()
+    return SimpleNamespace(
+        size=size,
+        variables={name: tensor.double().numpy() for name, tensor in tensors.items()},
+        folder=folder / "here",
+    )
+
+
+@torch.no_grad()
+def test_equals_the_released_computation(released):
+    convbert = ConvBertModel.from_pretrained(released.folder)
+    pads = torch.arange(LENGTHS[0]) >= torch.tensor(LENGTHS)[:, None]
+    tokens = random_tokens(*pads.shape).masked_fill(pads, PAD)
+    segments = random_tokens(*pads.shape, seed=2) % 2
+    sizes = RELEASED_SIZES[released.size]
+    arguments = (tokens.numpy(), segments.numpy(), released.variables, sizes, pads.numpy())
+    states, of_generator = discriminator_states(*arguments), generator_states(*arguments)
+    expected = [
+        *states,
+        replaced_logits(states[-1], released.variables),
+        torch.from_numpy(masked_lm_logits(of_generator[-1], released.variables)).log_softmax(-1),
+    ]
+    for dtype, bound in ((torch.float32, "transformers"), (torch.float64, "block")):
+        model = convbert.model.to(dtype)
+        log_probs = model.masked_lm_log_probs(tokens, segments, torch.arange(tokens.numel()))
+        results = [
+            *convbert.extract_features(tokens, segments, return_all_hiddens=True),
+            model.replaced_logits(tokens, segments),
+            log_probs.unflatten(0, tokens.shape),
+        ]
+        errors = [relative_error(*pair) for pair in zip(results, expected, strict=True)]
+        assert max(errors) <= TOLERANCES[dtype][bound], (dtype, errors)
+
+
+def test_the_sizes_are_those_of_the_named_architecture(released):
+    cfg = torch.load(released.folder / "model.pt", weights_only=True)["cfg"]
+    assert cfg["model"]["_name"] == f"convbert_{released.size}"
+    fraction = RELEASED_SIZES[released.size].generator_fraction
+    assert cfg["task"]["generator_size"] == pytest.approx(fraction)
+    convbert = ConvBertModel.from_pretrained(released.folder)
+    assert 0 < convbert.detect_replaced(convbert.encode("w1 w2 w3")).max() < 1
+    assert len(convbert.fill_mask("w1 [MASK] w3", topk=3)) == 3
+
+
+SMALL = {"vocabulary": 50, "positions": 20}
+QUERY = "electra/encoder/layer_0/attention/self/query/kernel"
+
+
+def without_convolution(tensors):
+    for name in list(tensors):
+        if name.startswith("generator") or "conv_attn" in name:
+            del tensors[name]
+        elif "attention/self/" in name:
+            shape = (256, 256) if name.endswith("kernel") else (256,)
+            tensors[name] = torch.randn(shape) * 0.05
+        elif name.endswith("attention/output/dense/kernel"):
+            tensors[name] = torch.randn(256, 256) * 0.05
+
+
+# Changes of a checkpoint of few rows, each with what has to be said of it.
+VARIANTS = {
+    "sound": (lambda tensors: None, None),
+    "electra": (without_convolution, None),
+    "lacks a bias": (
+        lambda tensors: tensors.pop("electra/encoder/layer_3/output/dense/bias"),
+        "electra/encoder/layer_3/output/dense/bias is missing",
+    ),
+    "fine-tuned": (
+        lambda tensors: tensors.update({"task_specific/mrpc/dense/bias": torch.zeros(2)}),
+        "task_specific/mrpc/dense/bias is unknown",
+    ),
+    "other shape": (
+        lambda tensors: tensors.update({"discriminator_predictions/dense/bias": torch.zeros(255)}),
+        "discriminator_predictions/dense/bias is (255,), not (256,)",
+    ),
+    "no tokens": (
+        lambda tensors: tensors.pop("electra/embeddings/word_embeddings"),
+        "electra/embeddings/word_embeddings",
+    ),
+    "flat query": (
+        lambda tensors: tensors.update({QUERY: torch.zeros(256)}),
+        "no ConvBERT or ELECTRA",
+    ),
+    "many layers": (
+        lambda tensors: tensors.update(
+            {f"electra/encoder/layer_{n}/output/dense/bias": torch.zeros(1) for n in range(12, 99)}
+        ),
+        "99 layers",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory):
+    """The prefix of each, beside its vocabulary, all saved by one process."""
+    folder = tmp_path_factory.mktemp("variants")
+    shapes = variable_shapes(RELEASED_SIZES["small"], **SMALL)
+    checkpoints = {}
+    for name, (change, _) in VARIANTS.items():
+        tensors = as_saved(random_variables(shapes, seed=1))
+        change(tensors)
+        checkpoints[name] = Checkpoint(folder / name / "model.ckpt-1", tensors)
+        write_vocabulary(folder / name, SMALL["vocabulary"])
+    write_checkpoints(checkpoints.values(), folder)
+    return {name: checkpoint.prefix for name, checkpoint in checkpoints.items()}
+
+
+def test_to_transformers_and_by_the_folder(convert, variants, tmp_path):
+    import transformers
+
+    prefix = variants["sound"]
+    here, _ = convert("tf", "fairseq", prefix, tmp_path / "here", "--pads-visible")
+    there, lines = convert("tf", "hf", prefix.parent, tmp_path / "there")
+    assert lines[1] == "the discriminator as ConvBertModel"
+    model = transformers.AutoModel.from_pretrained(there).eval()
+    convbert = ConvBertModel.from_pretrained(here)
+    tokens = convbert.encode("w1 w2 w30", "w4")
+    segments = torch.tensor([0, 0, 0, 0, 0, 1, 1])
+    with torch.no_grad():
+        theirs = model(tokens[None], token_type_ids=segments[None]).last_hidden_state
+    error = relative_error(convbert.extract_features(tokens), theirs)
+    assert error <= TOLERANCES[torch.float32]["transformers"]
+
+
+def test_an_electra_without_a_generator(convert, variants, tmp_path):
+    folder, lines = convert("tf", "fairseq", variants["electra"], tmp_path / "here")
+    assert any("--arch electra_small --max-positions 20" in line for line in lines), lines
+    convbert = ConvBertModel.from_pretrained(folder)
+    assert convbert.model.generator is None
+    assert convbert.detect_replaced(convbert.encode("w1 w2")).shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, words) in VARIANTS.items() if words])
+def test_variables_that_make_no_model(convert_fails, variants, tmp_path, name):
+    line = convert_fails("tf", "fairseq", variants[name], tmp_path / "here")
+    assert VARIANTS[name][1] in line
+    assert str(variants[name]) in line
+
+
+def test_a_vocabulary_of_another_length(convert_fails, variants, tmp_path):
+    vocabulary = write_vocabulary(tmp_path / "other", rows=49)
+    arguments = ("tf", "fairseq", variants["sound"], tmp_path / "here", "--tokenizer", vocabulary)
+    line = convert_fails(*arguments)
+    assert "50 rows in the model and 49 symbols" in line
+    assert "--tokenizer" in line
+
+
+def test_a_vocabulary_from_elsewhere(convert, convert_fails, variants, tmp_path):
+    source = shutil.copytree(variants["sound"].parent, tmp_path / "source")
+    vocabulary = (source / "vocab.txt").rename(tmp_path / "words.txt")
+    assert "vocab" in convert_fails("tf", "fairseq", source, tmp_path / "here")
+    folder, _ = convert("tf", "fairseq", source, tmp_path / "here", "--tokenizer", vocabulary)
+    assert (folder / "vocab.txt").read_text() == vocabulary.read_text()
