@@ -1,0 +1,202 @@
+"""The hub interface on batches, and its heads; the rest is in test_from_pretrained.py."""
+
+import pytest
+import torch
+
+from convbert_plugin import ConvBertModel
+from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
+from user_dir_tests.tolerances import TOLERANCES, relative_error
+
+pytestmark = pytest.mark.weights
+
+TEXTS = [("the small cat sees a mouse.", "the dog called."), ("a bird!",), ("the old dog.", "a")]
+HIDDEN, LAYERS, HEADS, TAPS = 32, 2, 2, 3
+
+
+@pytest.fixture
+def convbert(pretrained):
+    return ConvBertModel.from_pretrained(pretrained.folder)
+
+
+@pytest.fixture
+def texts(convbert):
+    """Token ids of texts of unequal lengths, and the batch of them."""
+    ids = [convbert.encode(*text) for text in TEXTS]
+    assert len({len(tokens) for tokens in ids}) == len(ids)
+    pad = convbert.vocabulary.pad()
+    return ids, torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@torch.no_grad()
+def test_a_batch_gives_what_each_text_gives(convbert, texts, dtype):
+    """In fp32 to 2e-5, in float64 to 1e-12, of outputs with a deviation of about 1."""
+    convbert.to(dtype)
+    convbert.register_classification_head("topic", num_classes=3)
+    bound = TOLERANCES[dtype]["padding"]
+    ids, batch = texts
+    states = convbert.extract_features(batch, return_all_hiddens=True)
+    chances, topics = convbert.detect_replaced(batch), convbert.predict("topic", batch)
+    maps = convbert.extract_attention(batch)
+    assert states[-1].dtype == topics.dtype == dtype
+    for row, tokens in enumerate(ids):
+        real = slice(0, len(tokens))
+        for level, alone in enumerate(convbert.extract_features(tokens, return_all_hiddens=True)):
+            assert (states[level][row, real] - alone[0]).abs().max() <= bound
+        assert (chances[row, real] - convbert.detect_replaced(tokens)[0]).abs().max() <= bound
+        assert (topics[row] - convbert.predict("topic", tokens)[0]).abs().max() <= bound
+        of_text = convbert.extract_attention(tokens)
+        attention = maps.attention[:, row, :, real, real]
+        assert (attention - of_text.attention[:, 0]).abs().max() <= bound
+        assert (maps.kernels[:, row, :, real] - of_text.kernels[:, 0]).abs().max() <= bound
+    assert not chances[batch.eq(convbert.vocabulary.pad())].any()
+
+
+def test_attention_and_kernels_are_distributions(convbert, texts):
+    _, batch = texts
+    maps = convbert.extract_attention(batch)
+    rows, length = batch.shape
+    assert maps.attention.shape == (LAYERS, rows, HEADS, length, length)
+    assert maps.kernels.shape == (LAYERS, rows, HEADS, length, TAPS)
+    for distribution in maps:
+        assert (distribution.sum(-1) - 1).abs().max() <= 1e-5
+    pads = batch.eq(convbert.vocabulary.pad())
+    assert not maps.attention.movedim(-1, 2)[:, pads.nonzero()[:, 0], pads.nonzero()[:, 1]].any()
+
+
+def test_attention_is_what_the_layers_weigh_with(convbert):
+    """Layer by layer: the maps times the values, through the output, are the layer's attention."""
+    tokens = convbert.encode(*TEXTS[0])
+    maps = convbert.extract_attention(tokens)
+    states = convbert.extract_features(tokens, return_all_hiddens=True)
+    for number, layer in enumerate(convbert.model.encoder.layers):
+        mixed, hidden = layer.attention, states[number]
+        value = mixed.value(hidden).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        attended = (maps.attention[number] @ value).transpose(1, 2).flatten(2)
+        padded = torch.nn.functional.pad(mixed.conv_value(hidden), (0, 0, TAPS // 2, TAPS // 2))
+        windows = padded.unfold(1, TAPS, 1).unflatten(2, (HEADS, -1))
+        kernels = maps.kernels[number].transpose(1, 2).unsqueeze(3)
+        convolved = (windows * kernels).sum(-1).flatten(2)
+        expected = mixed(hidden, None)
+        result = mixed.output(torch.cat([attended, convolved], dim=-1))
+        assert relative_error(result, expected) <= TOLERANCES[torch.float32]["operation"]
+
+
+def test_a_model_without_convolution_has_no_kernels(corpus, fairseq_train, tmp_path):
+    arguments = ("--arch", "electra_small", "--max-update", "1")
+    run = fairseq_train(corpus.data, tmp_path / "run", *arguments)
+    electra = ConvBertModel.from_pretrained(run.folder)
+    maps = electra.extract_attention(electra.encode("a bird!"))
+    assert maps.kernels is None
+    assert maps.attention.shape[2] == 4
+
+
+@pytest.mark.parametrize("kind", CLASSIFICATION_HEADS)
+def test_heads_classify_and_score(convbert, texts, kind):
+    _, batch = texts
+    convbert.register_classification_head("topic", num_classes=5, kind=kind)
+    convbert.register_classification_head("score", num_classes=1, kind=kind)
+    head = convbert.model.classification_heads["topic"]
+    features = convbert.extract_features(batch)
+    logits = convbert.predict("topic", batch, return_logits=True)
+    assert torch.equal(logits, head(features))
+    assert torch.allclose(convbert.predict("topic", batch), logits.log_softmax(1))
+    scores = convbert.predict("score", batch)
+    assert scores.shape == (len(batch), 1)
+    assert torch.equal(scores, convbert.model.classification_heads["score"](features))
+
+
+def test_the_released_head_is_one_linear_layer(convbert, texts):
+    """classification_tasks.py:267-290: no dense layer, no activation; what [CLS] has, alone."""
+    _, batch = texts
+    convbert.register_classification_head("topic", num_classes=5)
+    layer = convbert.model.classification_heads["topic"].output
+    first = convbert.extract_features(batch)[:, 0]
+    expected = first @ layer.weight.T + layer.bias
+    assert torch.allclose(convbert.predict("topic", batch, return_logits=True), expected, atol=1e-6)
+    assert [name for name, _ in convbert.model.named_parameters() if "topic" in name] == [
+        "classification_heads.topic.output.weight",
+        "classification_heads.topic.output.bias",
+    ]
+
+
+def test_a_head_can_be_trained(convbert, texts):
+    """As a user would: a fresh head, gradients through features, the loss falls."""
+    _, batch = texts
+    torch.manual_seed(1)
+    convbert.register_classification_head("topic", num_classes=3)
+    targets = torch.tensor([2, 0, 1])
+    optimizer = torch.optim.Adam(convbert.parameters(), lr=1e-2)
+    convbert.train()
+    losses = []
+    for _ in range(20):
+        logits = convbert.model.classification_logits("topic", batch)
+        loss = torch.nn.functional.cross_entropy(logits, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 3
+    assert convbert.eval().predict("topic", batch).argmax(1).tolist() == targets.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("topic", 0), "at least 1"),
+        (("a.b", 2), "'a.b'"),
+        (("", 2), "''"),
+        (("keys", 2), "'keys'"),
+        (("topic", 2, "deep"), "released, transformers"),
+    ],
+)
+def test_heads_that_cannot_be(convbert, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        convbert.register_classification_head(*arguments)
+
+
+def test_a_head_that_is_there_or_not(convbert):
+    with pytest.raises(ValueError, match="no classification head 'topic'"):
+        convbert.predict("topic", convbert.encode("a bird!"))
+    convbert.register_classification_head("topic", 2)
+    with pytest.raises(ValueError, match="topic already"):
+        convbert.register_classification_head("topic", 2)
+
+
+def test_segments_may_be_given(convbert):
+    tokens = convbert.encode(*TEXTS[0])
+    separator = convbert.vocabulary.eos()
+    first = tokens.tolist().index(separator) + 1
+    segments = (torch.arange(len(tokens)) >= first).long()
+    convbert.register_classification_head("topic", 2)
+    for use in (
+        convbert.extract_features,
+        lambda *given: convbert.predict("topic", *given),
+        lambda *given: convbert.extract_attention(*given).kernels,
+    ):
+        assert torch.equal(use(tokens), use(tokens, segments))
+        assert not torch.equal(use(tokens), use(tokens, torch.zeros_like(segments)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(convbert, texts, dtype):
+    _, batch = texts
+    expected = convbert.extract_features(batch)
+    convbert.to(dtype)
+    features = convbert.extract_features(batch)
+    assert features.dtype == dtype
+    assert relative_error(features, expected) <= TOLERANCES[torch.bfloat16]["model"]
+    assert convbert.detect_replaced(batch).isfinite().all()
+    assert len(convbert.fill_mask("the [MASK] sees.")) == 5
+
+
+def test_the_checkpoint_that_is_taken_without_a_name(pretrained, tmp_path):
+    """model.pt, else the best of a run, else its last."""
+    folder = pretrained.folder
+    (folder / "checkpoint_best.pt").unlink()
+    assert ConvBertModel.from_pretrained(folder)
+    (folder / "checkpoint_best.pt").write_text("not this one")
+    with pytest.raises(ValueError, match=r"checkpoint_best\.pt"):
+        ConvBertModel.from_pretrained(folder)
+    (folder / "model.pt").write_bytes((folder / "checkpoint_last.pt").read_bytes())
+    assert ConvBertModel.from_pretrained(folder)
