@@ -68,11 +68,12 @@ def convert(
     with whole_folder(destination) as folder:
         report("reading")
         model = READERS[origin](source, options)
+        read = _size(model)
         report("changing")
         model, lines = _changed(model, options)
         report("writing")
         lines += WRITERS[target](model, folder, options)
-    return [f"{destination}: {_size(model)}", *lines]
+    return [f"{destination}: written from {read} of {source}", *lines]
 
 
 def _changed(model: PortableModel, options: Conversion) -> tuple[PortableModel, list[str]]:
@@ -93,4 +94,4 @@ def _changed(model: PortableModel, options: Conversion) -> tuple[PortableModel, 
 
 def _size(model: PortableModel) -> str:
     numbers = sum(tensor.numel() for tensor in model.tensors.values())
-    return f"{len(model.tensors):,} tensors of {numbers:,} numbers"
+    return f"{len(model.tensors):,} tensors ({numbers:,} numbers)"

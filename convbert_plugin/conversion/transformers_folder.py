@@ -215,7 +215,8 @@ def _choose_head(model: PortableModel, name: Optional[str]):
                 "and the one of transformers has a dense layer with GELU before it"
             )
         elif part in lacking:
-            lines.append(f"left out: the {part}: the ConvBERT of transformers has none")
+            words = part.replace("_", " ")
+            lines.append(f"left out: the {words}: the ConvBERT of transformers has none")
         else:
             possible.append(f"{part}.{name}" if part == "classification_heads" else part)
     lines += [
