@@ -104,7 +104,9 @@ def _read_config(path: Path) -> dict:
 def _read_tensors(folder: Path):
     for name, load in LOADERS.items():
         if (folder / name).is_file():
-            return folder / name, checked_tensors(load(folder / name), folder / name)
+            return folder / name, checked_tensors(
+                _without_buffers(load(folder / name)), folder / name
+            )
         if (folder / f"{name}.index.json").is_file():
             raise UserError(
                 f"{folder}: its tensors are cut into several files: load it in transformers and "
@@ -113,11 +115,21 @@ def _read_tensors(folder: Path):
     raise UserError(f"{folder}: {' or '.join(LOADERS)} is missing in it")
 
 
+def _without_buffers(tensors: object) -> object:
+    """Less the buffers of whole numbers that older versions of transformers stored."""
+    if not isinstance(tensors, Mapping):
+        return tensors
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (isinstance(name, str) and name.endswith(COUNTED_BUFFERS))
+    }
+
+
 def _without_copies(tensors: Mapping, body: str, path) -> dict:
-    """The tensors less buffers that only count, and the softmax matrix that is the token table."""
+    """The tensors less the softmax matrix that is the token table."""
     prefix = f"{body}." if body else ""
-    counted = {prefix + name for name in COUNTED_BUFFERS}
-    kept = {name: tensor for name, tensor in tensors.items() if name not in counted}
+    kept = dict(tensors)
     tied, table = kept.pop(TIED_MATRIX, None), kept.get(prefix + TOKEN_TABLE)
     if tied is not None and (table is None or not torch.equal(tied, table)):
         raise UserError(

@@ -268,7 +268,9 @@ def _in_one_line(problems: Iterable[tuple[str, str]]) -> str:
     """All problems; where layers share one, their numbers stand in braces."""
     layers: dict[tuple, list[str]] = {}
     for name, words in problems:
-        before, number, after = re.fullmatch(r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)", name).groups()
+        before, number, after = re.fullmatch(
+            r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)", " ".join(name.split())
+        ).groups()
         layers.setdefault((before, after, words), []).append(number)
     return "; ".join(
         f"{before or ''}{_numbers(numbers)}{after} {words}"

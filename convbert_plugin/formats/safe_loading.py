@@ -102,6 +102,10 @@ def _check_tensor(name, tensor, path):
         raise UserError(f"{path}: names a tensor {name!r}, where a text is expected: damaged")
     if not isinstance(tensor, torch.Tensor):
         raise UserError(f"{path}: {name} is no tensor but {type(tensor).__name__}: damaged")
+    if tensor.device.type != "cpu":
+        raise UserError(f"{path}: {name} has no numbers in it ({tensor.device}): damaged")
+    if tensor.dim() == 0:
+        raise UserError(f"{path}: {name} is a single number, where a table is expected: damaged")
     if tensor.layout != torch.strided or tensor.is_quantized or not tensor.is_floating_point():
         raise UserError(
             f"{path}: {name} is {tensor.dtype} ({tensor.layout}), where ordinary floating-point "

@@ -117,7 +117,7 @@ def attention_heads(heads: int, ratio: int) -> int:
 
 def _model_type(config, path) -> ModelType:
     name = config.get("model_type")
-    if name not in MODEL_TYPES:
+    if not isinstance(name, str) or name not in MODEL_TYPES:
         raise UserError(
             f"{path}: a model_type of {name!r}: only {' and '.join(MODEL_TYPES)} can be converted"
         )

@@ -116,7 +116,7 @@ class ConvBertModel(BaseFairseqModel):
         if kind not in CLASSIFICATION_HEADS:
             known = ", ".join(CLASSIFICATION_HEADS)
             raise UserError(f"classification head of kind {kind!r}: choose one of {known}")
-        if not name or "." in name or hasattr(nn.ModuleDict, name):
+        if not name or "." in name or hasattr(nn.ModuleDict(), name):
             raise UserError(f"a classification head cannot be called {name!r}: choose a plain word")
         if name in self.classification_heads:
             raise UserError(f"there is a classification head {name} already: choose another name")

@@ -71,7 +71,9 @@ def empty_model(
         with torch.device("meta"):
             return _with_parts(model_class(config, vocabulary), parts, generator_size)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"its sizes make no model ({error})") from None
+        # torch adds a trace of its own to some.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"its sizes make no model ({reason})") from None
 
 
 def _with_parts(model, parts: Parts, generator_size):
@@ -150,7 +152,8 @@ def config_of(values: Mapping, names: Collection[str], path) -> ConvBertConfig:
         if not _fits(value, known[name]):
             raise UserError(f"{path}: its option {name} is {value!r}: damaged, or not written here")
     config = ConvBertConfig(**stored)
-    config._name = values.get("_name")
+    name = values.get("_name")
+    config._name = name if isinstance(name, str) else None
     check_layers(config.encoder_layers, names, path)
     return config
 

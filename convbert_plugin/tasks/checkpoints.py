@@ -35,7 +35,7 @@ def check_checkpoints(cfg, vocabulary: Vocabulary):
                 f"{folder / 'dict.txt'}: the checkpoints there have another vocabulary than "
                 f"{cfg.data}: binarize with that dict.txt, or choose another folder"
             )
-    start = named or (last if last.is_file() else source)
+    start = named or (last if last.is_file() else cfg.continue_once or source)
     if start:
         checkpoint = read_checkpoint(start)
         rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))

@@ -62,6 +62,7 @@ class ReplacedTokenDetectionTaskConfig(FairseqDataclass):
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    continue_once: Optional[str] = II("checkpoint.continue_once")
 
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)

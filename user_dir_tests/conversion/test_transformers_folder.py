@@ -269,7 +269,7 @@ def test_a_pickled_model(convert, tmp_path, new_zip):
     tensors = load_file(source / "model.safetensors")
     (source / "model.safetensors").unlink()
     # As old versions wrote them: with buffers that only count, and the tied matrix twice.
-    tensors["convbert.embeddings.position_ids"] = torch.arange(37.0)[None]
+    tensors["convbert.embeddings.position_ids"] = torch.arange(37).expand(1, -1)
     tensors["generator_lm_head.weight"] = tensors["convbert.embeddings.word_embeddings.weight"]
     torch.save(tensors, source / "pytorch_model.bin", _use_new_zipfile_serialization=new_zip)
     folder, _ = convert("hf", "hf", source, tmp_path / "there")

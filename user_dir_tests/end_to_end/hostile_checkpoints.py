@@ -193,6 +193,14 @@ def text_for_a_tensor(state, path):
     state["model"]["embeddings.tokens.weight"] = "weights"
 
 
+def without_numbers(state, path):
+    state["model"] = {name: tensor.to("meta") for name, tensor in state["model"].items()}
+
+
+def single_number(state, path):
+    state["model"]["embeddings.tokens.weight"] = torch.tensor(1.0)
+
+
 def laughs(state, path):
     """Thirty lists, each ten times the one before."""
     rung = ["ha"]
@@ -269,6 +277,9 @@ BROKEN = {
     "whole_numbers": (spoil(whole_numbers), "embeddings.tokens.weight is torch.int64"),
     "sparse": (spoil(sparse), "embeddings.tokens.weight"),
     "text_for_a_tensor": (spoil(text_for_a_tensor), "embeddings.tokens.weight is no tensor"),
+    "without_numbers": (spoil(without_numbers), "has no numbers in it"),
+    "single_number": (spoil(single_number), "embeddings.tokens.weight is a single number"),
+    "of_no_count": (with_cfg("model", encoder_ffn_embed_dim=10**40), "make no model"),
     "laughs": (spoil(laughs), "no plain values"),
     "bites_its_tail": (spoil(bites_its_tail), "no plain values"),
     "list_of_things": (spoil(list_of_things), "list"),

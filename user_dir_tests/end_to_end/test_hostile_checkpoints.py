@@ -104,7 +104,7 @@ def test_through_restore_file(spoiled, corpus, fairseq_train, tmp_path, case):
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("flag", ["--finetune-from-model", "--save-dir"])
+@pytest.mark.parametrize("flag", ["--finetune-from-model", "--continue-once", "--save-dir"])
 def test_through_the_other_ways_to_start(spoiled, corpus, fairseq_train, tmp_path, flag):
     folder, words = spoiled("runs_a_command")
     value = folder if flag == "--save-dir" else folder / NAME

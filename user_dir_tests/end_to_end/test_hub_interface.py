@@ -147,6 +147,7 @@ def test_a_head_can_be_trained(convbert, texts):
         (("a.b", 2), "'a.b'"),
         (("", 2), "''"),
         (("keys", 2), "'keys'"),
+        (("training", 2), "'training'"),
         (("topic", 2, "deep"), "released, transformers"),
     ],
 )
