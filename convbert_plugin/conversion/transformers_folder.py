@@ -40,6 +40,8 @@ CLASS_SUFFIXES = {
     "replaced_token_head": "ForPreTraining",
 }
 BARE_CLASS_SUFFIX = "Model"
+# What would make transformers run foreign code, or take plain tensors for packed ones.
+NOT_PASSED_ON = ("auto_map", "quantization_config")
 ELECTRA_ALONE = ("replaced_token_head",)
 
 
@@ -265,7 +267,8 @@ def _config_of(model: PortableModel, part: Optional[str]) -> dict:
     # Nothing reads the other two: what the source says of them stays.
     kept = {name: config[name] for name in ("bos_token_id", "eos_token_id") if name in config}
     config = {**config, "architectures": [prefix + suffix], **ids, **kept}
-    config.pop(transformers_config.TRAINED_POSITIONS, None)
+    for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS):
+        config.pop(name, None)
     if model.trained_positions < model.config.max_positions:
         config[transformers_config.TRAINED_POSITIONS] = model.trained_positions
     if kind == "classification_heads":

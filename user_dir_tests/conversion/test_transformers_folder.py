@@ -493,3 +493,11 @@ def test_a_config_is_made_of_every_option():
     known = {*transformers_config.CONVBERT_OPTIONS, "conv_type"}
     runtime = {"_name", "conv_backend", "pads_visible", "autocast_dtype"}
     assert {field.name for field in ConvBertConfig.__dataclass_fields__.values()} == known | runtime
+
+
+def test_what_would_run_foreign_code_is_not_passed_on(convert, tmp_path):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    broken(source, {"auto_map": {"AutoModel": "a/b--c.D"}, "quantization_config": {"bits": 4}})
+    folder, _ = convert("hf", "hf", source, tmp_path / "there")
+    assert not {"auto_map", "quantization_config"} & json_of(folder / "config.json").keys()
+    assert transformers.AutoModel.from_pretrained(folder)
