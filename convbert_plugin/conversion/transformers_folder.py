@@ -75,7 +75,7 @@ def read_transformers(
     own_config = ConvBertConfig(**options)
     has_body = any(name.startswith(f"{config['model_type']}.") for name in tensors)
     body = config["model_type"] if has_body else ""
-    tensors = _without_copies(tensors, body, path)
+    tensors = _without_tied_matrix(tensors, body, path)
     try:
         # A range has the length of a vocabulary, and no more is needed of one.
         model = empty_model(ConvBertModel, own_config, range(rows), _parts(tensors, head_name))
@@ -128,7 +128,7 @@ def _without_buffers(tensors: object) -> object:
     }
 
 
-def _without_copies(tensors: Mapping, body: str, path) -> dict:
+def _without_tied_matrix(tensors: Mapping, body: str, path) -> dict:
     """The tensors less the softmax matrix that is the token table."""
     prefix = f"{body}." if body else ""
     kept = dict(tensors)
