@@ -75,6 +75,7 @@ def bench(tmp_path):
                 seed=11,
                 save_dir="",
                 restore_file="checkpoint_last.pt",
+                continue_once=None,
                 finetune_from_model=None,
                 **fields,
                 **options,
