@@ -1,10 +1,13 @@
 """The ``convbert`` command: one module a subcommand, imported only when it is asked for."""
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from typing import Callable, Optional, Sequence
+import threading
+from typing import Callable, Iterator, Optional, Sequence
 
 from convbert_plugin import FAIRSEQ_MISSING
 from convbert_plugin.errors import UserError
@@ -14,23 +17,30 @@ from convbert_plugin.errors import UserError
 SUBCOMMANDS = {
     "train-vocab": ("train_vocab", "a sentencepiece model and dict.txt from text"),
     "encode": ("encode", "text to pieces, one line a line, for fairseq-preprocess"),
+    "prepare-glue": ("prepare_glue", "GLUE's files, or your own, to data for --task glue"),
+    "predict-glue": ("predict_glue", "the predictions of a fine-tuned model, as GLUE wants them"),
     "convert": ("convert", "weights of transformers, TensorFlow or fairseq in, out, and resized"),
     "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),
 }
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run one subcommand and return the exit status: 0 done, 1 failed, 130 interrupted.
+    """Run one subcommand and return the exit status.
 
+    It is 0 where all is done, 1 where it failed, 130 after an interrupt and 143 after SIGTERM.
     A mistake of the user leaves as UserError (status 1), wrong arguments as SystemExit(2).
     """
     arguments = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
-        arguments.run(arguments)
-        sys.stdout.flush()
+        with _sigterm_raises():
+            arguments.run(arguments)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"convbert {arguments.subcommand}: interrupted", file=sys.stderr)
         return 130
+    except _Terminated:
+        print(f"convbert {arguments.subcommand}: terminated", file=sys.stderr)
+        return 143
     except BrokenPipeError:
         # Python flushes stdout once more at exit: that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,6 +53,29 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         raise UserError(f"{where}{error.strerror or error}") from None
     return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as Ctrl-C is KeyboardInterrupt: what is half written is removed on the way out."""
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    # Python lets the main thread alone say what a signal does.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number, frame):
+        # A second one must not break off the clearing up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

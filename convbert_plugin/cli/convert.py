@@ -7,19 +7,23 @@ the files is run.
 """
 
 import argparse
+import contextlib
+import itertools
 import logging
 import sys
-from typing import Optional
+from typing import Iterator, Optional
 
 from convbert_plugin.cli import at_least
-from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
-from convbert_plugin.errors import UserError
+from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags
+from convbert_plugin.conversion.tokenizer_reading import read_tokenizer
 
 SOURCES = ("hf", "tf", "fairseq")
 DESTINATIONS = ("hf", "fairseq")
 NETWORKS = ("discriminator", "generator")
 # Reading, changing, writing.
 STEPS = 3
+# The largest model then has a position table of 3 GB.
+MOST_POSITIONS = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--head",
+        type=_plain_word,
         metavar="NAME",
-        help="the classification head: its name here, or which of several goes to hf",
+        help="the classification head: its name here (from hf to fairseq), or which of several "
+        "goes to hf (from fairseq)",
     )
     parser.add_argument(
         "--network",
@@ -53,13 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-positions",
         type=at_least(1),
         metavar="N",
-        help="cut the position table, or repeat its trained rows up to N",
+        help=f"cut the position table, or repeat its trained rows up to N (at most "
+        f"{MOST_POSITIONS:,})",
     )
     parser.add_argument(
         "--trained-length",
         type=at_least(1),
         metavar="N",
-        help="the length of the examples in training, where the model does not say it",
+        help="the length of the examples in training, where the model does not say it (default: "
+        "assume that all positions were trained)",
     )
     parser.add_argument(
         "--vocab",
@@ -67,22 +75,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="map the model to this WordPiece vocabulary; shared pieces keep their rows",
     )
     add_tokenizer_flags(parser)
+    parser.set_defaults(refuse=parser.error)
+
+
+def _plain_word(text: str) -> str:
+    if not text or "." in text:
+        raise ValueError
+    return text
+
+
+# argparse names the type when it refuses a value.
+_plain_word.__name__ = "plain word"
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert; DST appears only when all of it is written."""
-    if arguments.target != "hf" and arguments.network != NETWORKS[0]:
-        raise UserError("--network generator goes with --to hf: here both networks stay together")
+    if (reason := _contradiction(arguments)) is not None:
+        arguments.refuse(reason)
     from tqdm import tqdm
 
-    with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar:
+    with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, _quiet():
         bar.set_description("convert: starting")
-        # fairseq tells of optional packages while it is imported.
-        logging.disable(logging.INFO)
         from convbert_plugin.conversion.convert import Conversion, convert
 
+        steps_done = itertools.count()
+
         def show(step: str) -> None:
-            bar.update()
+            bar.update(next(steps_done) - bar.n)
             bar.set_description(f"convert: {step}")
 
         lines = convert(
@@ -101,8 +120,44 @@ def run(arguments: argparse.Namespace) -> None:
             ),
             show,
         )
+        bar.update(STEPS - bar.n)
     print("\n".join(lines))
 
 
+def _contradiction(arguments: argparse.Namespace) -> Optional[str]:
+    """What is wrong with the arguments whatever the files hold, None where nothing is."""
+    is_generator = arguments.network == NETWORKS[1]
+    positions = arguments.max_positions
+    if is_generator and arguments.target != "hf":
+        return "--network generator goes with --to hf: else both networks stay together"
+    if arguments.head is not None:
+        if is_generator:
+            return "--head goes with the discriminator: the generator has no classification head"
+        if {arguments.origin, arguments.target} != {"hf", "fairseq"}:
+            return "--head goes with --from hf --to fairseq or the other way round: drop it"
+    if positions is not None and positions > MOST_POSITIONS:
+        return f"--max-positions: at most {MOST_POSITIONS:,}"
+    has_flags = arguments.cased or arguments.strip_accents is not None
+    if has_flags and arguments.tokenizer is None and arguments.vocab is None:
+        return (
+            "--cased, --strip-accents and --keep-accents say how the vocabulary of --tokenizer or "
+            "--vocab is used: give one, or drop them"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what fairseq tells of optional packages while it is imported."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _tokenizer(path: Optional[str], arguments: argparse.Namespace):
-    return None if path is None else tokenizer_loader(path, arguments)()
+    if path is None:
+        return None
+    return read_tokenizer(path, cased=arguments.cased, strip_accents=arguments.strip_accents)

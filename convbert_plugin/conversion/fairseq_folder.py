@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Optional
 
 import torch
 from fairseq import options
@@ -18,7 +19,7 @@ from convbert_plugin.formats.fairseq_checkpoint import checkpoint_of, read_check
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.hub_interface import find_checkpoint
+from convbert_plugin.models.hub_interface import CHECKPOINT_FILES, find_checkpoint
 from convbert_plugin.models.loading import (
     check_vocabulary,
     empty_model_of,
@@ -27,7 +28,7 @@ from convbert_plugin.models.loading import (
 )
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
 
-MODEL_FILE = "model.pt"
+MODEL_FILE = CHECKPOINT_FILES[0]
 # What is told of ``pads_visible``.
 PADS = {
     False: "pads are masked, so that padding never changes a result (released: --pads-visible)",
@@ -48,20 +49,22 @@ def read_fairseq(source) -> PortableModel:
     checkpoint = read_checkpoint(path)
     check_vocabulary(checkpoint, vocabulary, path)
     config = empty_model_of(ConvBertModel, checkpoint, vocabulary, path).cfg
+    trained = _trained_positions(checkpoint.task, config.max_positions)
     size = checkpoint.task.get("generator_size") or released_generator_size(config._name)
     return PortableModel(
         config=config,
         tensors=in_fp32(checkpoint.tensors),
         tokenizer=tokenizer,
-        trained_positions=_trained_positions(checkpoint.task, config.max_positions),
+        trained_positions=trained or config.max_positions,
+        trained_positions_assumed=trained is None,
         generator_size=size if parts_of(checkpoint.tensors).generator else None,
         transformers_config=checkpoint.transformers_config,
     )
 
 
-def _trained_positions(task: dict, positions: int) -> int:
-    length = task.get("tokens_per_sample", positions)
-    return min(length, positions) if type(length) is int and length > 0 else positions
+def _trained_positions(task: dict, positions: int) -> Optional[int]:
+    length = task.get("tokens_per_sample")
+    return min(length, positions) if type(length) is int and length > 0 else None
 
 
 def write_fairseq(model: PortableModel, folder: Path) -> list[str]:

@@ -15,8 +15,9 @@ class PortableModel:
 
     ``tensors`` are fp32 and have our names; they say which parts there are (encoder, generator,
     heads). ``generator_size`` is the generator's width as a fraction of the discriminator's, None
-    without a generator. ``trained_positions``: examples in training were no longer than that.
-    ``transformers_config`` is the config.json that the model came with, empty if it had none.
+    without a generator. ``trained_positions``: examples in training were no longer than that, and
+    nothing says so if it is ``assumed``. ``transformers_config`` is the config.json that the model
+    came with, empty if it had none. ``remarks``: what to tell of how it was read.
     """
 
     config: ConvBertConfig
@@ -25,3 +26,5 @@ class PortableModel:
     trained_positions: int
     generator_size: Optional[float] = None
     transformers_config: dict = field(default_factory=dict)
+    trained_positions_assumed: bool = False
+    remarks: tuple[str, ...] = ()

@@ -1,16 +1,16 @@
 """A model for longer texts, or for another vocabulary."""
 
 from dataclasses import replace
+from typing import Mapping
 
 from convbert_plugin.conversion.portable import PortableModel
-from convbert_plugin.data.tokenizer import WordPieceTokenizer
+from convbert_plugin.data.tokenizer import CONTINUATION, LONGEST_WORD, WordPieceTokenizer
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.surgery import compose_rows, tile_positions
 
 POSITIONS = "embeddings.positions.weight"
 # What has a row or a number for each token.
 OF_VOCABULARY = ("embeddings.tokens.weight", "masked_lm_head.bias", "generator.head.bias")
-CONTINUES = "##"
 # What config.json says of the old vocabulary.
 SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 
@@ -38,7 +38,8 @@ def change_vocabulary(
     """The model with the rows of another WordPiece vocabulary, and what to tell.
 
     A symbol of both keeps its row. Another one gets the mean of the rows of the pieces into which
-    the old vocabulary cuts it (Gee et al. 2022), or a fresh row where it cannot.
+    the old tokenizer cuts it (Gee et al. 2022), or a fresh row where it cannot; a longer one than
+    any word may be, the row of [UNK].
 
     Raises:
         UserError: either vocabulary is not WordPiece.
@@ -66,22 +67,31 @@ def change_vocabulary(
 def _sources(old: WordPieceTokenizer, new: WordPieceTokenizer) -> list[list[int]]:
     ids = {symbol: index for index, symbol in enumerate(old.symbols)}
     return [
-        [ids[symbol]] if symbol in ids else _cut(symbol, ids, old.settings.cased)
+        [ids[symbol]] if symbol in ids else [ids[piece] for piece in _cut(symbol, old, ids)]
         for symbol in new.symbols
     ]
 
 
-def _cut(symbol: str, ids: dict[str, int], cased: bool) -> list[int]:
-    """Ids of the longest pieces, from the left, that make up a symbol; none if one is lacking."""
-    is_inside = symbol.startswith(CONTINUES)
-    rest = symbol.removeprefix(CONTINUES)
-    rest = rest if cased else rest.lower()
-    numbers = []
+def _cut(symbol: str, old: WordPieceTokenizer, ids: Mapping[str, int]) -> list[str]:
+    """The pieces of which the old tokenizer makes a symbol; none if it lacks one."""
+    if len(symbol.removeprefix(CONTINUATION)) > LONGEST_WORD:
+        return [old.unknown]
+    if symbol.startswith(CONTINUATION):
+        # Spaces stand only around Chinese characters.
+        inside = "".join(old.normalized(symbol.removeprefix(CONTINUATION)).split())
+        return _cut_inside(inside, ids)
+    pieces = old.pieces(symbol)
+    return [] if old.unknown in pieces else pieces
+
+
+def _cut_inside(rest: str, ids: Mapping[str, int]) -> list[str]:
+    """The longest pieces, from the left, that go on with a word; none if one is lacking."""
+    pieces = []
     while rest:
-        prefix = CONTINUES if is_inside or numbers else ""
-        end = next((e for e in range(len(rest), 0, -1) if prefix + rest[:e] in ids), None)
+        ends = range(len(rest), 0, -1)
+        end = next((end for end in ends if CONTINUATION + rest[:end] in ids), None)
         if end is None:
             return []
-        numbers.append(ids[prefix + rest[:end]])
+        pieces.append(CONTINUATION + rest[:end])
         rest = rest[end:]
-    return numbers
+    return pieces

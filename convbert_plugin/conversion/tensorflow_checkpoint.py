@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Mapping, Optional
 
 from convbert_plugin.conversion.portable import PortableModel
-from convbert_plugin.conversion.tokenizer_files import read_tokenizer
+from convbert_plugin.conversion.tokenizer_reading import check_rows, read_tokenizer
 from convbert_plugin.data.tokenizer import Tokenizer
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import (
@@ -15,14 +15,13 @@ from convbert_plugin.formats.keys import (
     to_own,
 )
 from convbert_plugin.formats.tensor_bundle import open_bundle
-from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import Parts, check_layers, empty_model, in_fp32
 
 # What the optimizer keeps.
 NOT_THE_MODELS = re.compile(r"global_step|.*/adam_[mv]")
-# ELECTRA's, where no convolution tells it.
+# ELECTRA's at every size that was released.
 HEAD_SIZE = 64
 
 Shapes = Mapping[str, tuple]
@@ -35,7 +34,7 @@ def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableMo
 
     Raises:
         UserError: a file that is missing or damaged; variables that do not make up one model, by
-            their names; a vocabulary of another length.
+            their names; an ELECTRA whose heads cannot be known; a vocabulary of another length.
     """
     bundle = open_bundle(source)
     shapes = {
@@ -47,15 +46,13 @@ def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableMo
         raise UserError(
             f"{bundle.prefix}: no ConvBERT or ELECTRA of the released code ({error})"
         ) from None
+    is_electra = config.conv_type == "none"
+    if is_electra:
+        _check_width_of_electra(config.encoder_embed_dim, bundle.prefix)
     check_layers(config.encoder_layers, shapes, bundle.prefix)
     rows = shapes["electra/embeddings/word_embeddings"][0]
     tokenizer = tokenizer or read_tokenizer(Path(bundle.prefix).parent)
-    symbols = len(tokenizer.symbols)
-    if symbols != rows:
-        raise UserError(
-            f"{bundle.prefix}: {rows:,} rows in the model and {symbols:,} symbols in the "
-            "vocabulary: give the one that it was trained with by --tokenizer"
-        )
+    check_rows(tokenizer, rows, bundle.prefix)
     first_words = {name.split("/")[0] for name in shapes}
     parts = Parts(
         generator=generator_size is not None,
@@ -75,7 +72,9 @@ def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableMo
         tensors=in_fp32(to_own(tensors, expected, names)),
         tokenizer=tokenizer,
         trained_positions=config.max_positions,
+        trained_positions_assumed=True,
         generator_size=generator_size,
+        remarks=(_heads_remark(config),) if is_electra else (),
     )
 
 
@@ -99,10 +98,9 @@ def _config(shapes: Shapes) -> ConvBertConfig:
 def _convolution(shapes: Shapes, hidden: int, width: int) -> dict:
     kernels = shapes.get("electra/encoder/layer_0/attention/self/conv_attn_kernel/bias")
     if kernels is None:
-        heads = _heads_of_electra(hidden)
         return {
             "conv_type": "none",
-            "encoder_attention_heads": heads,
+            "encoder_attention_heads": hidden // HEAD_SIZE,
             "head_ratio": hidden // width,
         }
     taps = shapes["electra/encoder/layer_0/attention/self/conv_attn_key/depthwise_kernel"][0]
@@ -116,10 +114,20 @@ def _convolution(shapes: Shapes, hidden: int, width: int) -> dict:
     }
 
 
-def _heads_of_electra(hidden: int) -> int:
-    """No shape tells them: those of the named architecture of that width, or ELECTRA's rule."""
-    named = (a for a in ARCHITECTURES.values() if a["encoder_embed_dim"] == hidden)
-    return next((a["encoder_attention_heads"] for a in named), hidden // HEAD_SIZE)
+def _check_width_of_electra(hidden: int, path) -> None:
+    if hidden < HEAD_SIZE or hidden % HEAD_SIZE:
+        raise UserError(
+            f"{path}: no shape tells the attention heads of an ELECTRA, and a width of {hidden} "
+            f"does not divide into ELECTRA's, of {HEAD_SIZE} each: make it a folder of "
+            "transformers whose config.json says num_attention_heads, and use --from hf"
+        )
+
+
+def _heads_remark(config: ConvBertConfig) -> str:
+    return (
+        f"assuming {config.encoder_attention_heads} attention heads of {HEAD_SIZE}, ELECTRA's rule "
+        f"for a width of {config.encoder_embed_dim}: no shape tells them"
+    )
 
 
 def _feed_forward(shapes: Shapes) -> dict:

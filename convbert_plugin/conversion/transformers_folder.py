@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from convbert_plugin.conversion.portable import PortableModel
-from convbert_plugin.conversion.tokenizer_files import read_tokenizer, transformers_files
+from convbert_plugin.conversion.tokenizer_reading import check_rows, read_tokenizer
+from convbert_plugin.conversion.tokenizer_writing import transformers_files
+from convbert_plugin.data.json_files import read_json_object
 from convbert_plugin.data.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
 from convbert_plugin.data.tokenizer import Tokenizer
 from convbert_plugin.errors import UserError
@@ -28,9 +30,6 @@ TOKEN_TABLE = "embeddings.word_embeddings.weight"
 TIED_MATRIX = "generator_lm_head.weight"
 # fairseq's own name for the head of a model that has one.
 DEFAULT_HEAD = "sentence_classification_head"
-DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
-
-
 # Our parts that transformers has as heads -> the end of the name of its class. In this order one
 # is chosen where a model has several.
 CLASS_SUFFIXES = {
@@ -58,20 +57,18 @@ def read_transformers(
     """
     folder = Path(source)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder: give one that transformers wrote")
+        raise UserError(f"{folder}: no folder: give one that transformers wrote")
     config_path = folder / CONFIG_FILE
     config = _read_config(config_path)
     options = transformers_config.own_options(config, config_path)
+    transformers_config.dtype_name(config, config_path)
     path, tensors = _read_tensors(folder)
     check_layers(options["encoder_layers"], tensors, config_path)
     rows = transformers_config.vocabulary_size(config, config_path)
     tokenizer = tokenizer or read_tokenizer(folder)
-    if len(tokenizer.symbols) != rows:
-        raise UserError(
-            f"{folder}: {len(tokenizer.symbols):,} symbols in the vocabulary and {rows:,} rows in "
-            f"the model ({CONFIG_FILE}): bring the vocabulary to as many rows, or give another "
-            "with --tokenizer"
-        )
+    check_rows(tokenizer, rows, config_path)
+    if head_name is not None and "classifier" not in _first_words(tensors):
+        raise UserError(f"--head {head_name}: {path} has no classification head: drop it")
     own_config = ConvBertConfig(**options)
     has_body = any(name.startswith(f"{config['model_type']}.") for name in tensors)
     body = config["model_type"] if has_body else ""
@@ -87,20 +84,15 @@ def read_transformers(
         tensors=in_fp32(own),
         tokenizer=tokenizer,
         trained_positions=transformers_config.trained_positions(config, config_path),
+        trained_positions_assumed=transformers_config.TRAINED_POSITIONS not in config,
         transformers_config=config,
     )
 
 
 def _read_config(path: Path) -> dict:
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path} is missing: give a folder that transformers wrote")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON ({type(error).__name__}): copy it again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: no JSON object: copy it again")
-    return config
+    return read_json_object(path)
 
 
 def _read_tensors(folder: Path):
@@ -141,8 +133,12 @@ def _without_tied_matrix(tensors: Mapping, body: str, path) -> dict:
     return kept
 
 
+def _first_words(tensors: Mapping) -> set[str]:
+    return {name.split(".")[0] for name in tensors}
+
+
 def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
-    words = {name.split(".")[0] for name in tensors}
+    words = _first_words(tensors)
     heads = {}
     if "classifier" in words:
         scores = tensors.get("classifier.out_proj.bias", ())
@@ -172,7 +168,7 @@ def write_transformers(
     kept = ("embeddings.", "encoder.", *([f"{part}."] if part else []))
     names = transformers_names(config["model_type"] if part else "")
     own = {name: tensor for name, tensor in model.tensors.items() if name.startswith(kept)}
-    dtype = DTYPES.get(config.get("dtype", config.get("torch_dtype")), torch.float32)
+    dtype = getattr(torch, transformers_config.dtype_name(config, f"the source's {CONFIG_FILE}"))
     tensors = {name: t.to(dtype).contiguous() for name, t in from_own(own, names).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
@@ -264,9 +260,7 @@ def _config_of(model: PortableModel, part: Optional[str]) -> dict:
     is_wordpiece = model.tokenizer.unknown == WORDPIECE_SPECIALS["unk"]
     specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
     ids = {f"{role}_token_id": symbols.index(specials[role]) for role in ("pad", "bos", "eos")}
-    # Nothing reads the other two: what the source says of them stays.
-    kept = {name: config[name] for name in ("bos_token_id", "eos_token_id") if name in config}
-    config = {**config, "architectures": [prefix + suffix], **ids, **kept}
+    config = {**config, "architectures": [prefix + suffix], **ids}
     for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS):
         config.pop(name, None)
     if model.trained_positions < model.config.max_positions:

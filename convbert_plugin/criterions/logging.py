@@ -50,6 +50,16 @@ def log_score(name: str, function, key: str, priority: int):
     _log_derived(name, lambda meters: function(meters[f"_{key}"].sum), key, priority)
 
 
+def log_exact_score(name: str, function, keys, priority: int):
+    """Log what a function makes of several sums, to the last digit."""
+
+    def value(meters):
+        sums = [meters[f"_{key}"].sum for key in keys]
+        return function(*sums) if torch.is_tensor(sums[0]) else math.nan
+
+    metrics.log_derived(name, value, priority=priority)
+
+
 def _log_derived(name, function, key, priority):
     def value(meters):
         # A meter that has seen nothing since it was made or reset holds the number 0.

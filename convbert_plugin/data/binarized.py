@@ -12,13 +12,15 @@ from convbert_plugin.errors import UserError
 LINES_CHECKED = 1000
 
 
-def open_lines(path, vocabulary, combine: bool = False):
+def open_lines(path, vocabulary, combine: bool = False, remedy: str = "fairseq-preprocess"):
     """Indexed lines of ``path`` (.bin and .idx; with ``combine`` also path1, path2, ...).
+
+    ``remedy`` is what makes such files, for the error.
 
     Raises:
         UserError: files that are missing, damaged, without text or of another vocabulary.
     """
-    lines = _load_lines(path, vocabulary, combine)
+    lines = _load_lines(path, vocabulary, combine, remedy)
     _check_lines(f"{path}.bin", lines, np.asarray(lines.sizes), vocabulary)
     return lines
 
@@ -29,11 +31,11 @@ def document_count(sizes: np.ndarray) -> int:
     return int(is_text[0]) + int((is_text[1:] & ~is_text[:-1]).sum())
 
 
-def _load_lines(path, vocabulary, combine):
+def _load_lines(path, vocabulary, combine, remedy):
     for file in (f"{path}.bin", f"{path}.idx"):
         if not os.path.isfile(file):
             raise UserError(
-                f"{file} is missing: make it with fairseq-preprocess, or name another split"
+                f"{file} is missing: make it with {remedy}, or name another split"
             )
     if os.path.getsize(f"{path}.bin") == 0:
         raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
@@ -46,7 +48,7 @@ def _load_lines(path, vocabulary, combine):
         lines[len(lines) - 1]
     except (AssertionError, ValueError, struct.error):
         raise UserError(
-            f"{path}.bin does not fit its .idx, or is cut short: make both with fairseq-preprocess"
+            f"{path}.bin does not fit its .idx, or is cut short: make both with {remedy}"
         ) from None
     return lines
 

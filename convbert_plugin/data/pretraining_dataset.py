@@ -4,9 +4,10 @@ from typing import List, NamedTuple, Tuple
 
 import numpy as np
 import torch
-from fairseq.data import FairseqDataset, data_utils
+from fairseq.data import data_utils
 
 from convbert_plugin.data.blocks import BlockIndex, full_blocks, whole_line_blocks
+from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.masking import MASKING_RECIPES, mask_tokens, masked_count
 from convbert_plugin.data.segments import SPECIALS_OF_TWO_SEGMENTS, split_into_segments
 
@@ -23,7 +24,7 @@ class PretrainingOptions(NamedTuple):
     seed: int
 
 
-class PretrainingDataset(FairseqDataset):
+class PretrainingDataset(LengthBatchedDataset):
     """[CLS] A [SEP] (B [SEP]) from binarized lines, masked anew in every epoch.
 
     Segments, masks and the numbers that choose the replacements are a function of (seed, epoch,
@@ -114,41 +115,12 @@ class PretrainingDataset(FairseqDataset):
         specials = 2 if self.options.full_blocks else SPECIALS_OF_TWO_SEGMENTS
         return np.minimum(self.blocks.tokens + specials, self.options.max_length)
 
-    def size(self, index: int) -> int:
-        return self.num_tokens(index)
-
     def num_tokens(self, index: int) -> int:
         specials = 2 if self.options.full_blocks else SPECIALS_OF_TWO_SEGMENTS
         return min(int(self.blocks.tokens[index]) + specials, self.options.max_length)
 
-    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        return self.sizes[indices]
-
-    def ordered_indices(self) -> np.ndarray:
-        """Examples by length, in random order within a length."""
-        shuffled = np.random.permutation(len(self))
-        return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
-
-    def batch_by_size(
-        self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1
-    ):
-        """Batches as fairseq makes them, and the examples that it leaves out at the end."""
-        limits = {"max_tokens": max_tokens, "max_sentences": max_sentences}
-        batches = super().batch_by_size(
-            indices, required_batch_size_multiple=required_batch_size_multiple, **limits
-        )
-        left_out = indices[sum(map(len, batches)) :]
-        if len(left_out):
-            batches = [*batches, *super().batch_by_size(left_out, **limits)]
-        return batches
-
     def set_epoch(self, epoch: int):
         self.epoch = epoch
-
-    @property
-    def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """Batches are put together anew, from the epoch's seed: so a resumed run makes the same."""
-        return False
 
     def _segments(self, index, rng) -> Tuple[np.ndarray, np.ndarray]:
         lines = self._block_lines(index)

@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from pathlib import Path
+import reprlib
 from typing import NamedTuple
 
-from convbert_plugin.data.text_files import PathLike, check_is_file, decode_utf8, split_lines
+from convbert_plugin.data.text_files import PathLike, read_text, split_lines
 from convbert_plugin.errors import UserError
 
 WORDPIECE_SPECIALS = {
@@ -18,6 +18,8 @@ WORDPIECE_SPECIALS = {
 # The order is fairseq's: their ids are 0 to 3. The mask has no fixed id.
 FAIRSEQ_SPECIALS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
 FAIRSEQ_FIRST = ("<s>", "<pad>", "</s>", "<unk>")
+# What 64 bits hold; Python itself refuses more than 4,300 digits.
+COUNT = re.compile("[0-9]{1,18}")
 
 
 class Symbols(NamedTuple):
@@ -59,8 +61,7 @@ def read_symbols(path: PathLike) -> Symbols:
 
 
 def _read_rows(path: PathLike) -> list[str]:
-    check_is_file(path)
-    rows = split_lines(decode_utf8(Path(path).read_bytes(), path).removeprefix("\ufeff"))
+    rows = split_lines(read_text(path))
     while rows and not rows[-1].strip():
         rows.pop()
     if not rows:
@@ -72,10 +73,10 @@ def _split_counts(rows: list[str], path: PathLike) -> tuple[list[str], list[int]
     symbols, counts = [], []
     for number, row in enumerate(rows, start=1):
         symbol, _, count = row.rpartition(" ")
-        if not symbol or not re.fullmatch("[0-9]+", count):
+        if not symbol or not COUNT.fullmatch(count):
             raise UserError(
-                f"{path}:{number}: expected 'piece count' as in the rows above, got {row!r}: "
-                "write the dictionary again"
+                f"{path}:{number}: expected 'piece count', the count of at most 18 digits, got "
+                f"{reprlib.repr(row)}: write the dictionary again"
             )
         symbols.append(symbol)
         counts.append(int(count))

@@ -63,6 +63,19 @@ def check_is_file(path: PathLike) -> None:
         raise UserError(f"{path}: a folder, where a file is expected")
 
 
+def read_file(path: PathLike) -> bytes:
+    """The bytes of a regular file. Raises UserError for anything else: a pipe might never end."""
+    check_is_file(path)
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: a pipe or a device, where a regular file is expected: replace it")
+    return Path(path).read_bytes()
+
+
+def read_text(path: PathLike) -> str:
+    """The text of a regular file of UTF-8, without a byte order mark; errors as ``read_file``."""
+    return decode_utf8(read_file(path), path).removeprefix("\ufeff")
+
+
 def read_blocks(
     path: PathLike, report_position: Callable[[int], None] = lambda position: None
 ) -> Iterator[Block]:

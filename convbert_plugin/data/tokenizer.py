@@ -10,8 +10,9 @@ import itertools
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, Iterable, NamedTuple, Optional
 
+from convbert_plugin.data.json_files import read_json_object
 from convbert_plugin.data.symbols import (
     FAIRSEQ_FIRST,
     FAIRSEQ_SPECIALS,
@@ -24,7 +25,7 @@ from convbert_plugin.data.text_files import (
     ODD_WHITESPACE,
     PathLike,
     check_is_file,
-    decode_utf8,
+    read_file,
     replace_when_done,
 )
 from convbert_plugin.errors import UserError
@@ -36,6 +37,10 @@ DICTIONARY_FILE = "dict.txt"
 WORDPIECE_FILES = (VOCAB_FILE, SETTINGS_FILE)
 SENTENCEPIECE_FILES = (SENTENCEPIECE_FILE,)
 TOKENIZER_FILES = WORDPIECE_FILES + SENTENCEPIECE_FILES
+
+# What transformers' BertTokenizer reads of its settings, and assumes where they are silent.
+SETTINGS_KEYS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+SETTINGS_DEFAULTS = (True, None, True)
 
 # Begins the pieces that go on with a word.
 CONTINUATION = "##"
@@ -180,6 +185,10 @@ class WordPieceTokenizer(Tokenizer):
         )
         pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         return pipeline
+
+    def normalized(self, text: str) -> str:
+        """The text as it is before it is cut into words and pieces: case, accents, spaces."""
+        return self._pipeline.normalizer.normalize_str(text)
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
         # No word reaches over a space, and text repeats its words: each is encoded once. (Other
@@ -344,35 +353,42 @@ def _load_wordpiece(file: Path, flags: WordPieceSettings) -> WordPieceTokenizer:
 
 
 def _stored_settings(path: Path, flags: WordPieceSettings) -> WordPieceSettings:
-    try:
-        stored = json.loads(decode_utf8(path.read_bytes(), path))
-        lower = stored.get("do_lower_case", True)
-        accents = stored.get("strip_accents")
-        chinese = stored.get("tokenize_chinese_chars", True)
-    except (ValueError, AttributeError, RecursionError):
-        raise UserError(f"{path}: not a JSON object: remove the file or write it again") from None
+    stored = read_json_object(path)
+    values = map(stored.get, SETTINGS_KEYS, SETTINGS_DEFAULTS)
+    settings = checked_settings(*values, SETTINGS_KEYS, path)
+    check_flags(settings, flags, path)
+    return settings
+
+
+def checked_settings(
+    lower: Any, accents: Any, chinese: Any, keys: Iterable[str], path: Path
+) -> WordPieceSettings:
+    """The settings that a file gives under these keys. Raises UserError for other types."""
     if not all(isinstance(value, bool) for value in (lower, chinese, accents is None or accents)):
         raise UserError(
-            f"{path}: do_lower_case, strip_accents and tokenize_chinese_chars have to be true or "
-            "false (strip_accents also null)"
+            f"{path}: {', '.join(keys)} have to be true or false (strip_accents also null): "
+            "correct them, or copy the file again"
         )
-    settings = WordPieceSettings(not lower, accents, chinese)
+    return WordPieceSettings(not lower, accents, chinese)
+
+
+def check_flags(settings: WordPieceSettings, flags: WordPieceSettings, path: Path) -> None:
+    """Raise UserError where a flag contradicts the settings that ``path`` stores."""
     if flags.cased and not settings.cased:
-        raise UserError(f"{path}: its do_lower_case contradicts --cased: drop the flag")
+        raise UserError(f"{path}: it lower-cases, which contradicts --cased: drop the flag")
     if flags.strip_accents not in (None, settings.strips_accents):
-        flag = "--strip-accents" if flags.strip_accents else "--keep-accents"
-        raise UserError(
-            f"{path}: its strip_accents and do_lower_case contradict {flag}: drop the flag"
+        kept, flag = (
+            ("keeps", "--strip-accents") if flags.strip_accents else ("strips", "--keep-accents")
         )
-    return settings
+        raise UserError(f"{path}: it {kept} accents, which contradicts {flag}: drop the flag")
 
 
 def _load_sentencepiece(file: Path) -> SentencePieceTokenizer:
     dictionary = file.with_name(DICTIONARY_FILE)
     if file.name != SENTENCEPIECE_FILE or not dictionary.exists():
-        return SentencePieceTokenizer(file.read_bytes(), file)
+        return SentencePieceTokenizer(read_file(file), file)
     numbered = read_symbols(dictionary).symbols
-    tokenizer = SentencePieceTokenizer(file.read_bytes(), file, numbered)
+    tokenizer = SentencePieceTokenizer(read_file(file), file, numbered)
     # A dictionary counted from a corpus may lack rare pieces and hold some of its own.
     if len(set(tokenizer._own_symbols()) & set(numbered)) * 2 < len(numbered):
         raise UserError(

@@ -1,7 +1,6 @@
 """The dictionary: fairseq's, or a WordPiece vocabulary that keeps its own ids."""
 
 import os
-import shutil
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -13,7 +12,7 @@ from convbert_plugin.data.symbols import (
     fingerprint,
     read_symbols,
 )
-from convbert_plugin.data.text_files import PathLike, replace_when_done
+from convbert_plugin.data.text_files import PathLike, read_file, replace_when_done
 from convbert_plugin.data.tokenizer import (
     DICTIONARY_FILE,
     SENTENCEPIECE_FILES,
@@ -76,14 +75,15 @@ class Vocabulary(Dictionary):
         super().save(str(Path(f).absolute()))
         for name, source in self.tokenizer_files.items():
             if not (folder / name).exists():
-                with open(source, "rb") as original, replace_when_done(folder / name) as copy:
-                    shutil.copyfileobj(original, copy)
+                content = read_file(source)
+                with replace_when_done(folder / name) as copy:
+                    copy.write(content)
 
     def check_folder(self, folder: Path) -> None:
         """Raise UserError if another tokenizer's files stand in ``folder``."""
         for name in TOKENIZER_FILES:
             held, own = folder / name, self.tokenizer_files.get(name)
-            if held.exists() and (own is None or held.read_bytes() != Path(own).read_bytes()):
+            if held.exists() and (own is None or read_file(held) != read_file(own)):
                 raise UserError(
                     f"{held}: belongs to another tokenizer than this dictionary: choose another "
                     "folder, or remove the old data with its tokenizer"

@@ -5,17 +5,19 @@ from typing import NamedTuple, Optional
 import torch
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.safe_loading import checked_tensors, is_plain, load_pickled
+from convbert_plugin.formats.safe_loading import checked_tensors, is_plain, load_pickled, resolves
 
 # What the config.json of transformers said where a model came from there.
 TRANSFORMERS_CONFIG = "transformers_config"
+# What fairseq calls the newest checkpoint of a run, and ``convbert convert`` its only one.
+LAST_CHECKPOINT, MODEL_FILE = "checkpoint_last.pt", "model.pt"
 
 
 class FairseqCheckpoint(NamedTuple):
-    """The model's part of a checkpoint.
+    """A checkpoint of which the model's part is checked.
 
     ``model`` and ``task``: the options of both, as plain values. ``vocabulary``: the fingerprint
-    of the dictionary, where it was kept.
+    of the dictionary, where it was kept. ``progress``: what a run would go on from, unchecked.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -23,6 +25,7 @@ class FairseqCheckpoint(NamedTuple):
     task: dict
     vocabulary: Optional[str]
     transformers_config: dict
+    progress: dict
 
 
 def read_checkpoint(path) -> FairseqCheckpoint:
@@ -40,19 +43,29 @@ def read_checkpoint(path) -> FairseqCheckpoint:
     cfg = _entry(state, "cfg", dict, path)
     extra_state = _entry(state, "extra_state", dict, path)
     history = _entry(state, "optimizer_history", list, path)
-    if not is_plain(cfg) or not is_plain(history):
+    if not is_plain([cfg, history]) or resolves([cfg, history]):
         raise UserError(f"{path}: its options are no plain values: damaged, or not written here")
     if not history or not isinstance(history[-1], dict):
         raise UserError(f"{path}: its optimizer_history is empty: no checkpoint of fairseq")
     task_state = state.get("task_state")
     vocabulary = task_state.get("vocabulary") if isinstance(task_state, dict) else None
-    source = extra_state.get(TRANSFORMERS_CONFIG)
+    source = extra_state.get(TRANSFORMERS_CONFIG, {})
+    if not isinstance(source, dict) or not is_plain(source):
+        raise UserError(
+            f"{path}: its {TRANSFORMERS_CONFIG} is not what a config.json holds: damaged, or not "
+            "written here"
+        )
     return FairseqCheckpoint(
         tensors=checked_tensors(state.get("model"), path),
         model=_entry(cfg, "model", dict, path),
         task=_entry(cfg, "task", dict, path),
         vocabulary=vocabulary if isinstance(vocabulary, str) else None,
-        transformers_config=source if isinstance(source, dict) and is_plain(source) else {},
+        transformers_config=source,
+        progress={
+            "extra_state": extra_state,
+            "optimizer_history": history,
+            "last_optimizer_state": state.get("last_optimizer_state"),
+        },
     )
 
 

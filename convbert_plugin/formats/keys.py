@@ -13,6 +13,7 @@ from typing import Callable, Iterable, Mapping, NamedTuple
 import torch
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.safe_loading import readable
 
 
 class Surgery(NamedTuple):
@@ -238,18 +239,24 @@ def check_names(
     Raises:
         UserError: one line that names all tensors that are missing, unknown or of another shape.
     """
-    problems, known = [], set()
+    wanted = {}
     for ours, tensor in expected.items():
         name, surgery = foreign_name(ours, library)
-        known.add(name)
-        wanted = tuple(surgery.from_own(tensor).shape)
+        wanted[name] = surgery.from_own(tensor).shape
+    if problems := shape_problems(shapes, wanted):
+        raise UserError(problems)
+
+
+def shape_problems(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> str:
+    """All names that are missing, unknown or of another shape, in one line; empty if none is."""
+    problems = []
+    for name, shape in wanted.items():
         if name not in shapes:
             problems.append((name, "is missing"))
-        elif tuple(shapes[name]) != wanted:
-            problems.append((name, f"is {tuple(shapes[name])}, not {wanted}"))
-    problems += [(name, "is unknown") for name in shapes if name not in known]
-    if problems:
-        raise UserError(_in_one_line(problems))
+        elif tuple(shapes[name]) != tuple(shape):
+            problems.append((name, f"is {tuple(shapes[name])}, not {tuple(shape)}"))
+    problems += [(name, "is unknown") for name in shapes if name not in wanted]
+    return _in_one_line(problems)
 
 
 def to_own(
@@ -269,7 +276,7 @@ def _in_one_line(problems: Iterable[tuple[str, str]]) -> str:
     layers: dict[tuple, list[str]] = {}
     for name, words in problems:
         before, number, after = re.fullmatch(
-            r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)", " ".join(name.split())
+            r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)", readable(name)
         ).groups()
         layers.setdefault((before, after, words), []).append(number)
     return "; ".join(

@@ -5,9 +5,10 @@ import contextlib
 import io
 import pickletools
 import re
+import reprlib
 import zipfile
 from pathlib import Path
-from typing import Iterator, Mapping
+from typing import Iterator, Mapping, Optional
 
 import torch
 
@@ -16,9 +17,15 @@ from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
 ZIP_MAGIC = b"PK\x03\x04"
 HARMLESS_MODULES = ("torch", "collections")
-# A config of fairseq holds about 500 values.
-MOST_PLAIN_VALUES = 100_000
+# A config of fairseq holds about 500 values, one of transformers four for each of its labels.
+MOST_PLAIN_VALUES = 1_000_000
 PLAIN_TYPES = (str, bool, int, float, type(None))
+# Python writes none out that has more digits.
+LARGEST_INTEGER = 10**4300
+LONGEST_NAME = 200
+
+_CUT = reprlib.Repr()
+_CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
 
 
 def load_pickled(path) -> object:
@@ -80,41 +87,77 @@ def checked_tensors(values: object, path) -> dict[str, torch.Tensor]:
 
 
 def is_plain(value: object) -> bool:
-    """Whether ``value`` is made of strings, numbers and None, in dictionaries, lists and tuples.
+    """Whether JSON can say ``value``: strings, numbers and None, in lists and under strings."""
+    return all(map(_is_plain_alone, _parts_of(value)))
 
-    A string that a config would still have to resolve (``${...}``) is not plain.
-    """
-    seen, rest = 0, [value]
-    while rest and seen <= MOST_PLAIN_VALUES:
+
+def resolves(value: object) -> bool:
+    """Whether a plain ``value`` holds a string that a config would resolve (``${...}``)."""
+    return any(isinstance(part, str) and "${" in part for part in _parts_of(value))
+
+
+def shown(value: object) -> str:
+    """``value`` as an error line shows it: as Python writes it, and never long."""
+    try:
+        return " ".join(_CUT.repr(value).split())
+    # Nothing is promised of what stands in a file, not even that it can be written out.
+    except Exception:
+        return f"of the type {type(value).__name__}"
+
+
+def readable(name: str) -> str:
+    """A name from a file as an error line shows it: as it is, if it is short and on one line."""
+    return name if name.isprintable() and len(name) <= LONGEST_NAME else shown(name)
+
+
+def _parts_of(value: object) -> Iterator[object]:
+    """``value`` and all that stands in its containers, or, where there is no end, the type."""
+    rest = [value]
+    for _ in range(MOST_PLAIN_VALUES):
+        if not rest:
+            return
         value = rest.pop()
-        seen += 1
+        yield value
         if isinstance(value, dict):
             rest += [*value, *value.values()]
         elif isinstance(value, (list, tuple)):
             rest += value
-        elif type(value) not in PLAIN_TYPES or (isinstance(value, str) and "${" in value):
-            return False
-    return not rest
+    yield object()
+
+
+def _is_plain_alone(value) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) for name in value)
+    if type(value) is int:
+        return abs(value) < LARGEST_INTEGER
+    return type(value) in (list, tuple, *PLAIN_TYPES)
 
 
 def _check_tensor(name, tensor, path):
     if not isinstance(name, str):
-        raise UserError(f"{path}: names a tensor {name!r}, where a text is expected: damaged")
-    if not isinstance(tensor, torch.Tensor):
-        raise UserError(f"{path}: {name} is no tensor but {type(tensor).__name__}: damaged")
-    if tensor.device.type != "cpu":
-        raise UserError(f"{path}: {name} has no numbers in it ({tensor.device}): damaged")
-    if tensor.dim() == 0:
+        raise UserError(f"{path}: names a tensor {shown(name)}, where a text is expected: damaged")
+    name = readable(name)
+    if isinstance(tensor, torch.Tensor) and tensor.dim() == 0:
         raise UserError(f"{path}: {name} is a single number, where a table is expected: damaged")
-    if tensor.layout != torch.strided or tensor.is_quantized or not tensor.is_floating_point():
+    if problem := tensor_problem(tensor):
+        raise UserError(f"{path}: {name} {problem}")
+    if not tensor.is_floating_point():
         raise UserError(
-            f"{path}: {name} is {tensor.dtype} ({tensor.layout}), where ordinary floating-point "
-            "numbers are expected"
+            f"{path}: {name} is {tensor.dtype}, where floating-point numbers are expected"
         )
+
+
+def tensor_problem(tensor: object) -> Optional[str]:
+    """What keeps ``tensor`` from being an ordinary one that holds its numbers, in words."""
+    if not isinstance(tensor, torch.Tensor):
+        return f"is no tensor but {type(tensor).__name__}: damaged"
+    if tensor.device.type != "cpu":
+        return f"has no numbers in it ({tensor.device}): damaged"
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return f"is {tensor.dtype} ({tensor.layout}), where ordinary numbers are expected"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise UserError(
-            f"{path}: {name} declares {tensor.numel():,} numbers and does not hold them: damaged"
-        )
+        return f"declares {tensor.numel():,} numbers and does not hold them: damaged"
+    return None
 
 
 def _existing_file(path) -> Path:

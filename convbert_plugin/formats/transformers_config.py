@@ -3,6 +3,7 @@
 from typing import Mapping, NamedTuple
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.safe_loading import shown
 
 
 class ModelType(NamedTuple):
@@ -39,14 +40,14 @@ ELECTRA_OPTIONS = {
     "encoder_attention_heads": ("num_attention_heads", 4),
     "embedding_dim": ("embedding_size", 128),
 }
-# What theirs may say, and absent does say; anything else is another model.
+# What theirs may say; the first is what an absent one means, and anything else is another model.
 CONSTANTS = {
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "type_vocab_size": 2,
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "position_embedding_type": "absolute",
+    "hidden_act": ("gelu",),
+    "layer_norm_eps": (1e-12,),
+    "type_vocab_size": (2,),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "position_embedding_type": ("absolute", None),
 }
 # Of them, what stands in a config.json that is written anew.
 CONSTANTS_WRITTEN = {
@@ -60,6 +61,10 @@ MODEL_TYPES = {
     "electra": ModelType("Electra", ELECTRA_OPTIONS, {"conv_type": "none", "head_ratio": 1}),
 }
 VOCABULARY_SIZE = ("vocab_size", 30522)
+# In what the tensors may be stored; the first is what an absent dtype means.
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+# More than any size may have: torch counts in 64 bits.
+MOST_OF_A_SIZE = 1 << 63
 # Ours: how long examples were in training, where that is less than there are positions.
 TRAINED_POSITIONS = "trained_positions"
 
@@ -71,10 +76,11 @@ def own_options(config: Mapping, path) -> dict:
         UserError: another kind of model, an option of another type, a size that is none.
     """
     model_type = _model_type(config, path)
-    for name, value in CONSTANTS.items():
-        if config.get(name, value) != value:
+    for name, accepted in CONSTANTS.items():
+        if config.get(name, accepted[0]) not in accepted:
             raise UserError(
-                f"{path}: {name} {config[name]!r}: the model here has {value!r} and nothing else"
+                f"{path}: {name} {shown(config[name])}: the model here has {accepted[0]!r} "
+                "and nothing else"
             )
     values = {ours: _option(config, *theirs, path) for ours, theirs in model_type.options.items()}
     if config["model_type"] == "convbert":
@@ -90,7 +96,26 @@ def vocabulary_size(config: Mapping, path) -> int:
 def trained_positions(config: Mapping, path) -> int:
     """How long examples were in training: as many tokens as there are positions, unless it says."""
     positions = _option(config, *OPTIONS["max_positions"], path)
-    return _option(config, TRAINED_POSITIONS, positions, path)
+    trained = _option(config, TRAINED_POSITIONS, positions, path)
+    if trained > positions:
+        raise UserError(
+            f"{path}: {TRAINED_POSITIONS} {trained}: there are {positions} positions: correct it"
+        )
+    return trained
+
+
+def dtype_name(config: Mapping, path) -> str:
+    """In what the tensors are stored, by its name in torch.
+
+    Raises:
+        UserError: anything but one of ``DTYPES``.
+    """
+    name = config.get("dtype", config.get("torch_dtype"))
+    if name is None:
+        return DTYPES[0]
+    if name not in DTYPES:
+        raise UserError(f"{path}: dtype {shown(name)}: expected one of {', '.join(DTYPES)}")
+    return name
 
 
 def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> dict:
@@ -119,7 +144,8 @@ def _model_type(config, path) -> ModelType:
     name = config.get("model_type")
     if not isinstance(name, str) or name not in MODEL_TYPES:
         raise UserError(
-            f"{path}: a model_type of {name!r}: only {' and '.join(MODEL_TYPES)} can be converted"
+            f"{path}: a model_type of {shown(name)}: only {' and '.join(MODEL_TYPES)} can "
+            "be converted"
         )
     return MODEL_TYPES[name]
 
@@ -127,9 +153,10 @@ def _model_type(config, path) -> ModelType:
 def _option(config, name, default, path):
     value = config.get(name, default)
     is_number = type(value) is int or (type(value) is float and type(default) is float)
-    if not is_number or value < 0 or (type(default) is int and value < 1):
-        kind = "a number from 0 on" if type(default) is float else "a whole number of at least 1"
-        raise UserError(f"{path}: {name} {value!r}: expected {kind}")
+    least, kind = (0, "number") if type(default) is float else (1, "whole number")
+    # No comparison holds for NaN.
+    if not (is_number and least <= value < MOST_OF_A_SIZE):
+        raise UserError(f"{path}: {name} {shown(value)}: expected a {kind} from {least} on")
     return value
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from numbers import Integral
 from typing import List, NamedTuple, Optional
 
 import torch
@@ -9,6 +10,7 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import nn
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.safe_loading import shown
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
 from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
@@ -26,6 +28,8 @@ from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
 from convbert_plugin.ops.segments import segments_from_separators
+
+LONGEST_HEAD_NAME = 100
 
 
 class PretrainingOutput(NamedTuple):
@@ -113,15 +117,21 @@ class ConvBertModel(BaseFairseqModel):
         Raises:
             UserError: a name that is taken or cannot be one, no class, an unknown kind.
         """
-        if kind not in CLASSIFICATION_HEADS:
+        if not isinstance(kind, str) or kind not in CLASSIFICATION_HEADS:
             known = ", ".join(CLASSIFICATION_HEADS)
-            raise UserError(f"classification head of kind {kind!r}: choose one of {known}")
-        if not name or "." in name or hasattr(nn.ModuleDict(), name):
-            raise UserError(f"a classification head cannot be called {name!r}: choose a plain word")
+            raise UserError(f"classification head of kind {shown(kind)}: choose one of {known}")
+        if not _can_be_a_head(name):
+            raise UserError(
+                f"a classification head cannot be called {shown(name)}: choose a plain word of at "
+                f"most {LONGEST_HEAD_NAME} letters"
+            )
         if name in self.classification_heads:
             raise UserError(f"there is a classification head {name} already: choose another name")
-        if num_classes < 1:
-            raise UserError(f"a classification head of {num_classes} classes: give at least 1")
+        if not isinstance(num_classes, Integral) or num_classes < 1:
+            raise UserError(
+                f"a classification head of {shown(num_classes)} classes: give a whole number, at "
+                "least 1"
+            )
         head = CLASSIFICATION_HEADS[kind](self.shape.hidden, num_classes, self.cfg.dropout)
         self.classification_heads[name] = head.to(self.embeddings.tokens.weight).train(
             self.training
@@ -159,13 +169,17 @@ class ConvBertModel(BaseFairseqModel):
         masked_positions: Optional[torch.Tensor] = None,
         masked_targets: Optional[torch.Tensor] = None,
         uniforms: Optional[torch.Tensor] = None,
+        classification_head: Optional[str] = None,
     ):
-        """Features of the tokens, or all that pretraining needs where positions are masked.
+        """Features of the tokens, logits of a head, or all that pretraining needs.
 
-        Shapes: src_tokens and segments [B, T] -> features [B, T, C]. For pretraining also
-        masked_positions [M] into the flattened batch, masked_targets [M] (the original tokens)
-        and uniforms [M] in [0, 1) (the numbers that choose the replacements).
+        Shapes: src_tokens and segments [B, T] -> features [B, T, C], or logits [B, classes] of the
+        head of that name. For pretraining also masked_positions [M] into the flattened batch,
+        masked_targets [M] (the original tokens) and uniforms [M] in [0, 1) (the numbers that choose
+        the replacements).
         """
+        if classification_head is not None:
+            return self.classification_logits(classification_head, src_tokens, segments)
         if masked_positions is None:
             return self.hidden_states(src_tokens, segments)[-1]
         segments = self._segments(src_tokens, segments)
@@ -274,6 +288,16 @@ class ConvBertModel(BaseFairseqModel):
 
 def _log_softmax(logits):
     return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
+
+
+def _can_be_a_head(name) -> bool:
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= LONGEST_HEAD_NAME
+        and name.isprintable()
+        and "." not in name
+        and not hasattr(nn.ModuleDict(), name)
+    )
 
 
 def _depth(name: str, head_depth: int) -> int:

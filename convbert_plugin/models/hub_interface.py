@@ -1,21 +1,39 @@
 """A trained model with its tokenizer, for use from Python."""
 
 import contextlib
+from numbers import Integral
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import List, Mapping, NamedTuple, Optional
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from convbert_plugin.data.tokenizer import DICTIONARY_FILE, load_tokenizer
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
-from convbert_plugin.models.loading import load_model
+from convbert_plugin.formats.fairseq_checkpoint import (
+    LAST_CHECKPOINT,
+    MODEL_FILE,
+    FairseqCheckpoint,
+    read_checkpoint,
+)
+from convbert_plugin.formats.safe_loading import shown
+from convbert_plugin.models.loading import load_model, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 
 # What a folder without a named checkpoint is searched for, in this order.
-CHECKPOINT_FILES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
+CHECKPOINT_FILES = (MODEL_FILE, "checkpoint_best.pt", LAST_CHECKPOINT)
+
+
+# What transformers calls a head's task, and what then follows the logits; a head of which it says
+# nothing chooses one class, or with one class gives a score.
+PROBLEM_TYPE = "problem_type"
+PREDICTIONS = {
+    "regression": lambda logits: logits,
+    "single_label_classification": lambda logits: logits.log_softmax(dim=1),
+    "multi_label_classification": functional.logsigmoid,
+}
 
 
 class MaskFilling(NamedTuple):
@@ -43,7 +61,7 @@ def load_from_folder(
         tokenizer = load_tokenizer(folder)
         checkpoint = read_checkpoint(checkpoint_path)
         model = load_model(model_class, checkpoint, vocabulary, checkpoint_path)
-    return ConvBertHubInterface(model, tokenizer)
+    return ConvBertHubInterface(model, tokenizer, _problem_types(checkpoint))
 
 
 def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
@@ -58,6 +76,15 @@ def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
         f"{folder}: {' or '.join(names)} is missing in it: name a folder or a checkpoint that is "
         "there"
     )
+
+
+def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
+    """What the heads that came from transformers predict, where its config.json says it."""
+    problem_type = checkpoint.transformers_config.get(PROBLEM_TYPE)
+    if problem_type not in list(PREDICTIONS):
+        return {}
+    heads = parts_of(checkpoint.tensors).classification_heads
+    return {name: problem_type for name, head in heads.items() if head.kind == "transformers"}
 
 
 @contextlib.contextmanager
@@ -77,8 +104,9 @@ class ConvBertHubInterface(nn.Module):
     ``vocabulary.pad()``.
     """
 
-    def __init__(self, model, tokenizer):
+    def __init__(self, model, tokenizer, problem_types: Mapping[str, str] = {}):
         super().__init__()
+        self.problem_types = problem_types
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.vocabulary = model.vocabulary
@@ -153,7 +181,11 @@ class ConvBertHubInterface(nn.Module):
         segments: Optional[torch.LongTensor] = None,
         return_logits: bool = False,
     ) -> torch.Tensor:
-        """Log-probabilities [B, classes] of a classification head; scores [B, 1] of a regression.
+        """Log-probabilities [B, classes] of a classification head; scores of a regression.
+
+        A head with one class is a regression. Of a head from transformers its config.json may say
+        otherwise: scores for several targets, or independent labels (each with the log-probability
+        that it applies).
 
         Raises:
             ValueError: no head of that name.
@@ -161,11 +193,14 @@ class ConvBertHubInterface(nn.Module):
         heads = list(self.model.classification_heads)
         if head not in heads:
             raise ValueError(
-                f"no classification head {head!r} here: choose one of {heads}, or add it with "
+                f"no classification head {shown(head)} here: choose one of {heads}, or add it with "
                 "register_classification_head"
             )
         logits = self.model.classification_logits(head, self._batch(tokens), self._batch(segments))
-        return logits if return_logits or logits.size(1) == 1 else logits.log_softmax(dim=1)
+        if return_logits:
+            return logits
+        usual = "regression" if logits.size(1) == 1 else "single_label_classification"
+        return PREDICTIONS[self.problem_types.get(head, usual)](logits)
 
     @torch.no_grad()
     def detect_replaced(self, tokens: torch.LongTensor) -> torch.Tensor:
@@ -185,10 +220,14 @@ class ConvBertHubInterface(nn.Module):
         """The likeliest tokens for the one "[MASK]" (or "<mask>") of a sentence.
 
         Raises:
-            ValueError: not exactly one mask, or the checkpoint holds no masked-LM head.
+            ValueError: not exactly one mask, a ``topk`` of no token or more than there are, or the
+                checkpoint holds no masked-LM head.
         """
         if self.model.generator is None and self.model.masked_lm_head is None:
             raise ValueError("this checkpoint holds neither a generator nor a masked-LM head")
+        most = len(self.vocabulary)
+        if not isinstance(topk, Integral) or not 1 <= topk <= most:
+            raise ValueError(f"topk {shown(topk)}: choose a whole number from 1 to {most}")
         tokens = self.encode(sentence)
         positions = tokens.eq(self.vocabulary.mask()).nonzero().squeeze(1)
         if len(positions) != 1:

@@ -6,13 +6,14 @@ from typing import Collection, Mapping, NamedTuple, Optional
 
 import torch
 
+from convbert_plugin.data.tokenizer import DICTIONARY_FILE
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
+from convbert_plugin.formats.safe_loading import shown
 from convbert_plugin.models.config import ConvBertConfig
-from convbert_plugin.models.state import tensor_problems
+from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
 
 CLASSIFICATION_HEAD = "classification_heads."
-TOKEN_TABLE = "embeddings.tokens.weight"
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
 FEWEST_TENSORS_OF_LAYER = 16
 
@@ -72,7 +73,7 @@ def empty_model(
             return _with_parts(model_class(config, vocabulary), parts, generator_size)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         # torch adds a trace of its own to some.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"its sizes make no model ({reason})") from None
 
 
@@ -127,8 +128,8 @@ def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary, path):
     is_other = checkpoint.vocabulary not in (None, vocabulary.fingerprint())
     if is_other or rows != len(vocabulary):
         raise UserError(
-            f"{path}: was trained with another vocabulary ({rows:,} symbols) than the dict.txt "
-            f"beside it ({len(vocabulary):,}): bring its own back"
+            f"{path}: was trained with another vocabulary ({rows:,} symbols) than the "
+            f"{DICTIONARY_FILE} beside it ({len(vocabulary):,}): bring its own back"
         )
 
 
@@ -150,7 +151,9 @@ def config_of(values: Mapping, names: Collection[str], path) -> ConvBertConfig:
     stored = {name: values[name] for name in known if name in values}
     for name, value in stored.items():
         if not _fits(value, known[name]):
-            raise UserError(f"{path}: its option {name} is {value!r}: damaged, or not written here")
+            raise UserError(
+                f"{path}: its option {name} is {shown(value)}: damaged, or not written here"
+            )
     config = ConvBertConfig(**stored)
     name = values.get("_name")
     config._name = name if isinstance(name, str) else None
@@ -162,8 +165,8 @@ def check_layers(layers: int, names: Collection[str], path):
     """Raise UserError, before so many layers are built, where the tensors cannot be theirs."""
     if layers * FEWEST_TENSORS_OF_LAYER > len(names):
         raise UserError(
-            f"{path}: says {layers} layers and has only {len(names)} tensors: damaged, or another "
-            "model"
+            f"{path}: says {shown(layers)} layers and has only {len(names)} tensors: damaged, or "
+            "another model"
         )
 
 

@@ -5,6 +5,7 @@ import re
 from typing import Iterable
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.keys import shape_problems
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ OPTIONAL_PARTS = {
     r"question_answering_head": "question-answering head",
     r"classification_heads\.([^.]+)": "classification head {0}",
 }
-NAMES_SHOWN = 3
+TOKEN_TABLE = "embeddings.tokens.weight"
 
 
 def fit_state_dict(model, state_dict: dict):
@@ -61,22 +62,18 @@ def _names_of(part: str, names: Iterable[str]) -> list[str]:
 
 
 def _check_vocabulary(own, state_dict):
-    name = "embeddings.tokens.weight"
-    if name in state_dict and len(state_dict[name]) != len(own[name]):
+    if TOKEN_TABLE in state_dict and len(state_dict[TOKEN_TABLE]) != len(own[TOKEN_TABLE]):
         raise UserError(
-            f"the checkpoint's vocabulary has {len(state_dict[name]):,} tokens, this data's has "
-            f"{len(own[name]):,}: use data made with the vocabulary of the checkpoint"
+            f"the checkpoint's vocabulary has {len(state_dict[TOKEN_TABLE]):,} tokens, this "
+            f"data's has {len(own[TOKEN_TABLE]):,}: use data made with the vocabulary of the "
+            "checkpoint"
         )
 
 
 def tensor_problems(own, state_dict) -> str:
-    """What of ``state_dict`` is missing, unknown or of another shape than in ``own``, the first."""
-    problems = [f"{name} is missing" for name in own if name not in state_dict]
-    problems += [f"{name} is unknown" for name in state_dict if name not in own]
-    problems += [
-        f"{name} is {tuple(state_dict[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in state_dict and state_dict[name].shape != tensor.shape
-    ]
-    more = f"; and {len(problems) - NAMES_SHOWN} more" if len(problems) > NAMES_SHOWN else ""
-    return "; ".join(problems[:NAMES_SHOWN]) + more
+    """All of ``state_dict`` that is missing, unknown or of another shape than in ``own``."""
+    return shape_problems(_shapes(state_dict), _shapes(own))
+
+
+def _shapes(tensors) -> dict:
+    return {name: tensor.shape for name, tensor in tensors.items()}

@@ -1,26 +1,64 @@
 """See at the start that the checkpoints which a run is to begin from are there, sound and fit."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Collection, NamedTuple, Optional
 
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import TASK_REGISTRY
+from omegaconf import II
+
+from convbert_plugin.data.tokenizer import DICTIONARY_FILE
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
+from convbert_plugin.formats.fairseq_checkpoint import (
+    LAST_CHECKPOINT,
+    FairseqCheckpoint,
+    read_checkpoint,
+)
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import TOKEN_TABLE, empty_model_of
+from convbert_plugin.models.loading import empty_model_of
+from convbert_plugin.models.state import TOKEN_TABLE
+from convbert_plugin.tasks.resuming import RESETS, check_progress
 
-# fairseq's default, which stands for the one in the folder of the run.
-DEFAULT_RESTORE_FILE = "checkpoint_last.pt"
+# As --restore-file, fairseq's default, it stands for the one in the folder of the run.
+DEFAULT_RESTORE_FILE = LAST_CHECKPOINT
 
 
-def check_checkpoints(cfg, vocabulary: Vocabulary):
+@dataclass
+class StartConfig(FairseqDataclass):
+    """What fairseq was told of the checkpoint to begin from, for the config of a task."""
+
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    continue_once: Optional[str] = II("checkpoint.continue_once")
+    reset_optimizer: bool = II("checkpoint.reset_optimizer")
+    reset_lr_scheduler: bool = II("checkpoint.reset_lr_scheduler")
+    reset_meters: bool = II("checkpoint.reset_meters")
+    reset_dataloader: bool = II("checkpoint.reset_dataloader")
+
+
+class Start(NamedTuple):
+    """The checkpoint that a run begins from; ``is_own``: the run's own last one."""
+
+    path: Path
+    checkpoint: FairseqCheckpoint
+    is_own: bool
+
+
+def check_checkpoints(cfg: StartConfig, vocabulary: Vocabulary) -> Optional[Start]:
     """Read the checkpoint that fairseq will load, and compare the dictionaries beside it.
+
+    None where the run begins with random weights.
 
     fairseq itself would train from scratch where --restore-file names nothing, end in a traceback
     where the file is damaged, and hand the vocabulary of a checkpoint over only where a run is
     resumed whole.
 
     Raises:
-        UserError: a file that is missing, damaged, not safe to load, or of another vocabulary.
+        UserError: a file that is missing, damaged, not safe to load, or of another vocabulary;
+            a training state that fairseq cannot go on from, where it would.
     """
     last = Path(cfg.save_dir) / DEFAULT_RESTORE_FILE
     named = None if cfg.restore_file == DEFAULT_RESTORE_FILE else cfg.restore_file
@@ -30,20 +68,27 @@ def check_checkpoints(cfg, vocabulary: Vocabulary):
             raise UserError(f"{option} {path}: no such file")
     folders = [last.parent, *(Path(path).parent for path in (named, source) if path)]
     for folder in folders:
-        if (folder / "dict.txt").is_file() and not is_beside(folder, vocabulary):
+        if (folder / DICTIONARY_FILE).is_file() and not is_beside(folder, vocabulary):
             raise UserError(
-                f"{folder / 'dict.txt'}: the checkpoints there have another vocabulary than "
-                f"{cfg.data}: binarize with that dict.txt, or choose another folder"
+                f"{folder / DICTIONARY_FILE}: the checkpoints there have another vocabulary than "
+                f"{cfg.data}: binarize with that {DICTIONARY_FILE}, or choose another folder"
             )
-    start = named or (last if last.is_file() else cfg.continue_once or source)
-    if start:
+    resumed = named or (last if last.is_file() else cfg.continue_once)
+    if start := resumed or source:
         checkpoint = read_checkpoint(start)
         rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
         empty_model_of(ConvBertModel, checkpoint, rows, start)
+        task_class = TASK_REGISTRY[cfg._name].__name__
+        check_progress(checkpoint, start, task_class, _resets(cfg) if resumed else RESETS)
     # Now, and not when the first checkpoint is written there.
     vocabulary.check_folder(last.parent)
+    return Start(Path(start), checkpoint, Path(start) == last) if start else None
 
 
 def is_beside(folder: Path, vocabulary: Vocabulary) -> bool:
-    """Whether the dict.txt in ``folder`` numbers the same symbols alike."""
-    return Vocabulary.load(folder / "dict.txt").fingerprint() == vocabulary.fingerprint()
+    """Whether the dictionary in ``folder`` numbers the same symbols alike."""
+    return Vocabulary.load(folder / DICTIONARY_FILE).fingerprint() == vocabulary.fingerprint()
+
+
+def _resets(cfg: StartConfig) -> Collection[str]:
+    return [name for name in RESETS if getattr(cfg, name)]

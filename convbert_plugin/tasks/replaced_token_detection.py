@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 import torch
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
@@ -17,7 +17,7 @@ from convbert_plugin.data.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.tasks.checkpoints import check_checkpoints, is_beside
+from convbert_plugin.tasks.checkpoints import StartConfig, check_checkpoints, is_beside
 from convbert_plugin.tasks.precision import check_precision
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ SHORTEST_EXAMPLE = 8
 
 
 @dataclass
-class ReplacedTokenDetectionTaskConfig(FairseqDataclass):
+class ReplacedTokenDetectionTaskConfig(StartConfig):
     data: str = field(
         default=MISSING,
         metadata={"help": "binarized data; shards separated by ':' are taken epoch by epoch"},
@@ -59,10 +59,6 @@ class ReplacedTokenDetectionTaskConfig(FairseqDataclass):
     bf16: bool = II("common.bf16")
     amp: bool = II("common.amp")
     tpu: bool = II("common.tpu")
-    save_dir: str = II("checkpoint.save_dir")
-    restore_file: str = II("checkpoint.restore_file")
-    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
-    continue_once: Optional[str] = II("checkpoint.continue_once")
 
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)

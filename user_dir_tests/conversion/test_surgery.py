@@ -8,8 +8,11 @@ import torch
 from convbert_plugin import ConvBertModel
 from convbert_plugin.conversion.fairseq_folder import write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
-from convbert_plugin.data.tokenizer import WordPieceTokenizer
+from convbert_plugin.conversion.surgery import change_vocabulary
+from convbert_plugin.data.tokenizer import WordPieceSettings, WordPieceTokenizer
+from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.loading import config_of
+from user_dir_tests.conversion.toy_tokenizers import saved_by_transformers, write_vocab
 from user_dir_tests.models.building import model_of, randomize
 from user_dir_tests.tolerances import TOLERANCES
 
@@ -119,6 +122,103 @@ def test_vocabulary(convert, folder, new_vocabulary, tmp_path):
     assert "12 symbols: 8 keep their rows, 3 are means of pieces, 1 are fresh" in lines
 
 
+# Row of [UNK], and what the old vocabulary has of the pieces; the row is the id.
+UNKNOWN, FRESH = 1.0, "fresh"
+RARE = [*SPECIALS, "the", "cafe", "o", "##e", "##s", "漢", "##漢", "##字", "café", "é", ".", "Cafe"]
+UNCASED, KEPT = WordPieceSettings(), WordPieceSettings(strip_accents=False)
+CASED = WordPieceSettings(cased=True)
+ROWS_OF = [
+    # As the old tokenizer would have made of the text.
+    (UNCASED, "CAFÉ", 6),
+    (UNCASED, "Thé", 5),
+    (UNCASED, "thés", (5 + 9) / 2),
+    (KEPT, "CAFÉ", 13),
+    (KEPT, "Thé", FRESH),
+    (CASED, "Café", FRESH),
+    (CASED, "Cafes", (16 + 9) / 2),
+    (UNCASED, "the.", (5 + 15) / 2),
+    (UNCASED, "漢漢o", (10 + 10 + 7) / 3),
+    (UNCASED, "the.q", FRESH),
+    # Pieces that go on with a word.
+    (UNCASED, "##É", 8),
+    (UNCASED, "##ÉS", (8 + 9) / 2),
+    (KEPT, "##és", FRESH),
+    (CASED, "##ES", FRESH),
+    (UNCASED, "##漢字", (11 + 12) / 2),
+    (UNCASED, "##es.", FRESH),
+    # Nothing is left of an accent alone.
+    (UNCASED, "##\u0301", FRESH),
+    (UNCASED, "\u0301", FRESH),
+    # A word of more than 200 characters is unknown.
+    (UNCASED, "##" + "s" * 200, 9),
+    (UNCASED, "o" + "s" * 199, (7 + 199 * 9) / 200),
+    (UNCASED, "##" + "s" * 201, UNKNOWN),
+    (UNCASED, "o" + "s" * 200, UNKNOWN),
+    (UNCASED, "##" + "s" * 100_000, UNKNOWN),
+    (UNCASED, "o" + "s" * 100_000, UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("settings", "symbol", "row"), ROWS_OF, ids=lambda value: str(value)[:30])
+def test_a_new_piece_is_made_of_what_the_old_tokenizer_makes_of_it(settings, symbol, row):
+    name = "embeddings.tokens.weight"
+    table = torch.arange(len(RARE), dtype=torch.float32)[:, None]
+    old = PortableModel(ConvBertConfig(), {name: table}, WordPieceTokenizer(RARE, settings), 10)
+    changed, lines = change_vocabulary(old, WordPieceTokenizer([*SPECIALS, symbol]))
+    number = changed.tensors[name][-1].item()
+    if row == FRESH:
+        assert 0 < abs(number) <= 0.04
+    else:
+        assert number == pytest.approx(row, rel=1e-6)
+    fresh = int(row == FRESH)
+    assert lines == [
+        f"6 symbols: 5 keep their rows, {1 - fresh} are means of pieces, {fresh} are fresh"
+    ]
+
+
+FORMS = ["vocab.txt", "folder", "folder of tokenizer.json", "tokenizer.json"]
+
+
+def vocabulary_of(form, rows, folder):
+    """A vocabulary in one of the forms; transformers writes the tokenizer.json."""
+    if form == "vocab.txt":
+        return write_vocab(folder, rows)
+    if form == "folder":
+        return write_vocab(folder, rows).parent
+    saved = saved_by_transformers(folder, rows=rows)
+    (saved / "tokenizer_config.json").unlink()
+    return saved if form.startswith("folder") else saved / "tokenizer.json"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_vocabulary_in_every_form_beside_more_positions(convert, folder, tmp_path, form):
+    vocabulary = vocabulary_of(form, NEW, tmp_path / "given")
+    arguments = ("--vocab", vocabulary, "--max-positions", 33)
+    changed, lines = convert("fairseq", "fairseq", folder, tmp_path / "new", *arguments)
+    old, new = tensors_of(folder), tensors_of(changed)
+    table = old["embeddings.positions.weight"]
+    assert torch.equal(new["embeddings.positions.weight"], table[[row % 10 for row in range(33)]])
+    for name in ("embeddings.tokens.weight", "generator.head.bias"):
+        assert len(new[name]) == len(NEW)
+        for row, symbol in enumerate(NEW):
+            if symbol in OLD:
+                assert torch.equal(new[name][row], old[name][OLD.index(symbol)]), symbol
+    assert (changed / "vocab.txt").read_text().split() == NEW
+    assert "12 symbols: 8 keep their rows, 3 are means of pieces, 1 are fresh" in lines
+    assert ConvBertModel.from_pretrained(changed).encode("the. the").tolist() == [10, 7, 0, 7, 4]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_sources_vocabulary_in_every_form(convert, folder, tmp_path, form):
+    there, _ = convert("fairseq", "hf", folder, tmp_path / "there")
+    for path in there.glob("*"):
+        if path.name.startswith(("vocab", "tokenizer")):
+            path.unlink()
+    vocabulary = vocabulary_of(form, OLD, tmp_path / "given")
+    back, _ = convert("hf", "fairseq", there, tmp_path / "back", "--tokenizer", vocabulary)
+    assert (back / "vocab.txt").read_text().split() == OLD
+
+
 def test_shared_text_gives_the_same_features(convert, folder, new_vocabulary, tmp_path):
     changed, _ = convert("fairseq", "fairseq", folder, tmp_path / "new", "--vocab", new_vocabulary)
     before, after = ConvBertModel.from_pretrained(folder), ConvBertModel.from_pretrained(changed)
@@ -152,8 +252,3 @@ def test_a_vocabulary_that_is_no_wordpiece(convert_fails, folder, tmp_path):
 def test_the_tokenizer_of_a_folder_is_its_own(convert_fails, folder, new_vocabulary, tmp_path):
     arguments = ("fairseq", "fairseq", folder, tmp_path / "new", "--tokenizer", new_vocabulary)
     assert "--vocab" in convert_fails(*arguments)
-
-
-def test_the_generator_alone_goes_only_to_transformers(convert_fails, folder, tmp_path):
-    arguments = ("fairseq", "fairseq", folder, tmp_path / "new", "--network", "generator")
-    assert "--to hf" in convert_fails(*arguments)

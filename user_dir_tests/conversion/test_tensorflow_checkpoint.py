@@ -1,6 +1,7 @@
 """Checkpoints that TensorFlow's own saver wrote, at the released sizes, against the computation."""
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from convbert_plugin.cli import main
 from user_dir_tests.models.building import PAD, SPECIALS, random_tokens
 from user_dir_tests.oracles.released_model import (
     RELEASED_SIZES,
+    Sizes,
     discriminator_states,
     generator_states,
     masked_lm_logits,
@@ -66,16 +68,20 @@ def released(request, tmp_path_factory):
 @torch.no_grad()
 def test_equals_the_released_computation(released):
     convbert = ConvBertModel.from_pretrained(released.folder)
+    assert_equals_the_computation(convbert, released.variables, RELEASED_SIZES[released.size])
+
+
+def assert_equals_the_computation(convbert, variables, sizes):
+    """Hidden states, replaced-token logits and the generator's probabilities, in two precisions."""
     pads = torch.arange(LENGTHS[0]) >= torch.tensor(LENGTHS)[:, None]
-    tokens = random_tokens(*pads.shape).masked_fill(pads, PAD)
+    tokens = random_tokens(*pads.shape, vocabulary=len(convbert.vocabulary)).masked_fill(pads, PAD)
     segments = random_tokens(*pads.shape, seed=2) % 2
-    sizes = RELEASED_SIZES[released.size]
-    arguments = (tokens.numpy(), segments.numpy(), released.variables, sizes, pads.numpy())
+    arguments = (tokens.numpy(), segments.numpy(), variables, sizes, pads.numpy())
     states, of_generator = discriminator_states(*arguments), generator_states(*arguments)
     expected = [
         *states,
-        replaced_logits(states[-1], released.variables),
-        torch.from_numpy(masked_lm_logits(of_generator[-1], released.variables)).log_softmax(-1),
+        replaced_logits(states[-1], variables),
+        torch.from_numpy(masked_lm_logits(of_generator[-1], variables)).log_softmax(-1),
     ]
     for dtype, bound in ((torch.float32, "transformers"), (torch.float64, "block")):
         model = convbert.model.to(dtype)
@@ -101,23 +107,38 @@ def test_the_sizes_are_those_of_the_named_architecture(released):
 
 SMALL = {"vocabulary": 50, "positions": 20}
 QUERY = "electra/encoder/layer_0/attention/self/query/kernel"
+# Three heads, of which the generator keeps one.
+ELECTRA = Sizes(
+    **{"embedding": 24, "hidden": 192, "heads": 3, "generator_fraction": 1 / 3},
+    **{"layers": 2, "head_ratio": 1, "convolution": False},
+)
 
 
-def without_convolution(tensors):
+def electra_of(**changes):
+    """The variables of an ELECTRA, in the place of a ConvBERT's."""
+
+    def change(tensors):
+        tensors.clear()
+        sizes = replace(ELECTRA, **changes)
+        tensors.update(as_saved(random_variables(variable_shapes(sizes, **SMALL), seed=1)))
+
+    return change
+
+
+def without_generator(tensors):
+    electra_of(embedding=128, hidden=256, heads=4, generator_fraction=1 / 4)(tensors)
     for name in list(tensors):
-        if name.startswith("generator") or "conv_attn" in name:
+        if name.startswith("generator"):
             del tensors[name]
-        elif "attention/self/" in name:
-            shape = (256, 256) if name.endswith("kernel") else (256,)
-            tensors[name] = torch.randn(shape) * 0.05
-        elif name.endswith("attention/output/dense/kernel"):
-            tensors[name] = torch.randn(256, 256) * 0.05
 
 
 # Changes of a checkpoint of few rows, each with what has to be said of it.
 VARIANTS = {
     "sound": (lambda tensors: None, None),
-    "electra": (without_convolution, None),
+    "electra": (electra_of(), None),
+    "electra alone": (without_generator, None),
+    "odd electra": (electra_of(hidden=96, heads=1, generator_fraction=1 / 2), "width of 96"),
+    "narrow electra": (electra_of(hidden=32, heads=1, generator_fraction=1 / 2), "width of 32"),
     "lacks a bias": (
         lambda tensors: tensors.pop("electra/encoder/layer_3/output/dense/bias"),
         "electra/encoder/layer_3/output/dense/bias is missing",
@@ -179,9 +200,32 @@ def test_to_transformers_and_by_the_folder(convert, variants, tmp_path):
     assert error <= TOLERANCES[torch.float32]["transformers"]
 
 
-def test_an_electra_without_a_generator(convert, variants, tmp_path):
+@torch.no_grad()
+def test_an_electra(convert, variants, tmp_path):
     folder, lines = convert("tf", "fairseq", variants["electra"], tmp_path / "here")
-    assert any("--arch electra_small --max-positions 20" in line for line in lines), lines
+    told = [line for line in lines if line.startswith("assuming 3 attention heads of 64")]
+    assert len(told) == 1
+    assert "a width of 192" in told[0]
+    tensors = as_saved(random_variables(variable_shapes(ELECTRA, **SMALL), seed=1))
+    variables = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+    assert_equals_the_computation(ConvBertModel.from_pretrained(folder), variables, ELECTRA)
+
+
+@pytest.mark.parametrize("name", ["odd electra", "narrow electra"])
+def test_what_to_do_with_an_electra_of_unknown_heads(convert_fails, variants, tmp_path, name):
+    line = convert_fails("tf", "hf", variants[name], tmp_path / "there")
+    assert "attention heads" in line
+    assert "--from hf" in line
+
+
+def test_the_length_of_training_is_assumed(convert, variants, tmp_path):
+    _, lines = convert("tf", "fairseq", variants["sound"], tmp_path / "here")
+    assert any(line.startswith("assuming that all 20 positions were trained") for line in lines)
+
+
+def test_an_electra_without_a_generator(convert, variants, tmp_path):
+    folder, lines = convert("tf", "fairseq", variants["electra alone"], tmp_path / "here")
+    assert any("--arch electra_small --encoder-layers 2" in line for line in lines), lines
     convbert = ConvBertModel.from_pretrained(folder)
     assert convbert.model.generator is None
     assert convbert.detect_replaced(convbert.encode("w1 w2")).shape == (1, 4)

@@ -13,12 +13,14 @@ from convbert_plugin.conversion.fairseq_folder import write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.conversion.transformers_folder import DEFAULT_HEAD
 from convbert_plugin.data.tokenizer import WordPieceTokenizer
+from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.loading import config_of
-from user_dir_tests.models.building import empty_model, model_of, randomize
+from user_dir_tests.models.building import model_of, randomize
 from user_dir_tests.oracles.transformers_models import (
     CLASSES,
     LAYERS,
+    SPECIAL_IDS,
     VOCABULARY,
     random_model,
     save_folder,
@@ -158,17 +160,15 @@ def test_heads_that_transformers_makes_otherwise(convert, tmp_path, heads, ratio
     assert json_of(back / "config.json") == json_of(source / "config.json")
 
 
-def portable(architecture="convbert_small", parts=(), seed=1, **changes):
+def portable(architecture="convbert_small", parts=(), seed=1, generator_size=0.5, **changes):
     """A small model of this project with parts, ready to be written."""
     sizes = {
         **{"encoder_layers": 2, "encoder_embed_dim": 40, "encoder_ffn_embed_dim": 56},
         **{"encoder_attention_heads": 8, "embedding_dim": 14, "max_positions": 37, **changes},
     }
     model = model_of(architecture, len(VOCABULARY), **sizes)
-    generator_size = None
     for part in parts:
         if part == "generator":
-            generator_size = 0.5
             model.add_generator(generator_size)
         elif part.startswith("head "):
             model.register_classification_head(part.split()[1], 3, part.split()[2])
@@ -178,7 +178,8 @@ def portable(architecture="convbert_small", parts=(), seed=1, **changes):
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     config = config_of({**vars(model.cfg)}, tensors, "model")
     tokenizer = WordPieceTokenizer(VOCABULARY)
-    return PortableModel(config, tensors, tokenizer, config.max_positions, generator_size)
+    size = generator_size if "generator" in parts else None
+    return PortableModel(config, tensors, tokenizer, config.max_positions, size)
 
 
 def written(model, folder):
@@ -254,13 +255,29 @@ def test_special_ids_are_those_of_the_vocabulary(convert, tmp_path):
     )
 
 
-def test_the_default_pad_of_transformers_is_corrected(convert, tmp_path):
-    """Its ConvBertConfig says 1, which is a word of BERT's vocabulary."""
-    model = toy_model("ConvBertModel")
-    model.config.pad_token_id = 1
-    source = save_folder(model, tmp_path / "source")
+@pytest.mark.parametrize("class_name", ["ConvBertModel", "ElectraModel"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        # The defaults of transformers' ConvBertConfig, of which 1 is a word of BERT's vocabulary.
+        {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
+        {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None},
+        {},
+    ],
+    ids=["other ids", "none", "absent"],
+)
+def test_special_ids_that_contradict_the_vocabulary_are_corrected(
+    convert, tmp_path, class_name, said
+):
+    source = save_folder(toy_model(class_name), tmp_path / "source")
+    config = {k: v for k, v in json_of(source / "config.json").items() if k not in SPECIAL_IDS}
+    (source / "config.json").write_text(json.dumps({**config, **said}))
     folder, _ = convert("hf", "hf", source, tmp_path / "there")
-    assert json_of(folder / "config.json")["pad_token_id"] == PAD
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id
+    assert ids == (PAD, START, END)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == ids
 
 
 @pytest.mark.parametrize("new_zip", [True, False])
@@ -279,43 +296,36 @@ def test_a_pickled_model(convert, tmp_path, new_zip):
 
 
 class TestGenerator:
-    def test_as_a_masked_language_model(self, convert, tmp_path):
-        source = written(portable(parts=("generator",)), tmp_path / "source")
+    @pytest.mark.parametrize("architecture", [None, "convbert_medium", "convbert_base"])
+    def test_as_a_masked_language_model(self, convert, tmp_path, architecture):
+        """Out, and in again, of a toy and of the released sizes."""
+        sizes, fraction = ARCHITECTURES.get(architecture, {}), released_generator_size(architecture)
+        whole = portable(parts=("generator",), generator_size=fraction, pads_visible=True, **sizes)
+        source = written(whole, tmp_path / "source")
         folder, lines = convert("fairseq", "hf", source, tmp_path / "g", "--network", "generator")
         assert lines[1] == "the generator as ConvBertForMaskedLM"
         theirs, info = transformers.ConvBertForMaskedLM.from_pretrained(
             folder, output_loading_info=True
         )
         assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys"))
+        assert theirs.config.hidden_size == round(whole.config.encoder_embed_dim * fraction)
         convbert = ConvBertModel.from_pretrained(source)
-        tokens, segments = padded_batch(11, (11, 11))
+        tokens, segments = padded_batch()
         _, logits = outputs_there(theirs.eval(), tokens, segments)
         mine = logits_here(convbert, "ForMaskedLM", tokens, segments)
         error = relative_error(mine, logits.log_softmax(-1))
         assert error <= TOLERANCES[torch.float32]["transformers"]
+        back, _ = convert("hf", "fairseq", folder, tmp_path / "back", "--pads-visible")
+        alone = ConvBertModel.from_pretrained(back)
+        assert_same_outputs(theirs, alone, "ConvBertForMaskedLM", tokens, segments)
 
-    @pytest.mark.parametrize(
-        ("architecture", "fits"),
-        [("convbert_small", False), ("convbert_medium", True), ("convbert_base", True)],
-    )
-    def test_of_the_released_sizes(self, convert, convert_fails, tmp_path, architecture, fits):
-        model = empty_model(architecture, len(VOCABULARY), encoder_layers=1)
-        model.add_generator()
-        tensors = {name: torch.zeros(t.shape) for name, t in model.state_dict().items()}
-        config = config_of({**vars(model.cfg)}, tensors, "model")
-        size = 1 / 3 if architecture == "convbert_base" else 1 / 4
-        tokenizer = WordPieceTokenizer(VOCABULARY)
-        whole = PortableModel(config, tensors, tokenizer, 128, size)
+    def test_of_the_released_small_size(self, convert_fails, tmp_path):
+        small = ARCHITECTURES["convbert_small"]
+        whole = portable(parts=("generator",), generator_size=1 / 4, **small)
         source = written(whole, tmp_path / "source")
-        arguments = ("fairseq", "hf", source, tmp_path / "g", "--network", "generator")
-        if fits:
-            folder, _ = convert(*arguments)
-            loaded = transformers.ConvBertForMaskedLM.from_pretrained(folder)
-            assert loaded.config.hidden_size == round(config.encoder_embed_dim * size)
-        else:
-            line = convert_fails(*arguments)
-            assert line.startswith("transformers cannot represent this model")
-            assert "1 attention and 1 convolution heads of size 64 give 128" in line
+        line = convert_fails("fairseq", "hf", source, tmp_path / "g", "--network", "generator")
+        assert line.startswith("transformers cannot represent this model")
+        assert "1 attention and 1 convolution heads of size 64 give 128" in line
 
     def test_is_not_in_every_model(self, convert_fails, tmp_path):
         source = written(portable(), tmp_path / "source")
@@ -400,8 +410,18 @@ def broken(folder, change):
         ({"num_groups": 1}, ("intermediate.dense.weight is (2, 20, 28), not (56, 40)",)),
         ({"hidden_dropout_prob": 1.5}, ("dropout",)),
         ({"num_groups": 3}, ("groups",)),
+        ({"hidden_dropout_prob": float("nan")}, ("hidden_dropout_prob nan", "number from 0 on")),
+        ({"hidden_size": 10**30}, ("hidden_size 1000000", "whole number")),
+        ({"max_position_embeddings": 10**30}, ("max_position_embeddings 1000000",)),
+        ({"trained_positions": 38}, ("trained_positions 38", "37 positions")),
+        ({"dtype": ["a"]}, ("dtype ['a']", "float32, float16, bfloat16, float64")),
+        ({"dtype": "int8"}, ("dtype 'int8'", "float32")),
+        ({"model_type": "x" * 10**6}, ("model_type of 'xxx", "convbert and electra")),
+        ({"hidden_act": "x" * 10**6}, ("hidden_act 'xxx",)),
+        ({"hidden_size": "x" * 10**6}, ("hidden_size 'xxx",)),
+        ({"dtype": "x" * 10**6}, ("dtype 'xxx",)),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_config_that_does_not_fit(convert_fails, tmp_path, change, words):
     source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
@@ -409,6 +429,25 @@ def test_a_config_that_does_not_fit(convert_fails, tmp_path, change, words):
     line = convert_fails("hf", "fairseq", source, tmp_path / "here")
     assert all(word in line for word in words), line
     assert str(source) in line
+    assert len(line) < 2000
+
+
+@pytest.mark.parametrize(
+    "change", [{"position_embedding_type": None}, {"dtype": None}], ids=lambda change: str(change)
+)
+def test_what_stands_for_the_default_is_taken(convert, tmp_path, change):
+    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
+    broken(source, change)
+    folder, _ = convert("hf", "hf", source, tmp_path / "there")
+    same_tensors(folder, source)
+    assert json_of(folder / "config.json") == json_of(source / "config.json")
+
+
+def test_a_kept_config_that_is_not_theirs(convert_fails, tmp_path):
+    model = portable()
+    model.transformers_config = {"model_type": "convbert", "dtype": ["a"]}
+    line = convert_fails("fairseq", "hf", written(model, tmp_path / "a"), tmp_path / "there")
+    assert line.startswith("the source's config.json: dtype ['a']")
 
 
 def test_all_keys_that_are_wrong_are_listed(convert_fails, tmp_path):
@@ -462,28 +501,6 @@ def test_tensors_in_several_files(convert_fails, tmp_path):
     (source / "model.safetensors").rename(source / "model-00001-of-00002.safetensors")
     (source / "model.safetensors.index.json").write_text("{}")
     assert "max_shard_size" in convert_fails("hf", "fairseq", source, tmp_path / "here")
-
-
-@pytest.mark.parametrize("kind", ["a file", "a folder that holds something"])
-def test_a_destination_that_is_there(convert_fails, tmp_path, kind):
-    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
-    destination = tmp_path / "there"
-    if kind == "a file":
-        destination.write_text("mine")
-    else:
-        destination.mkdir()
-        (destination / "mine").write_text("mine")
-    line = convert_fails("hf", "fairseq", source, destination)
-    assert str(destination) in line
-    assert "choose another folder" in line
-    assert (destination if destination.is_file() else destination / "mine").read_text() == "mine"
-
-
-def test_an_empty_destination_is_taken(convert, tmp_path):
-    source = save_folder(toy_model("ConvBertModel"), tmp_path / "source")
-    (tmp_path / "here").mkdir()
-    folder, _ = convert("hf", "fairseq", source, tmp_path / "here")
-    assert ConvBertModel.from_pretrained(folder)
 
 
 def test_a_config_is_made_of_every_option():

@@ -284,10 +284,14 @@ def test_wrong_files_and_flags_are_one_line(tmp_path):
             load_tokenizer(model, **arguments)
     settings = vocab.with_name("tokenizer_config.json")
     settings.write_text('{"do_lower_case": true}')
-    with pytest.raises(UserError, match=r"config.json: its do_lower_case contradicts --cased"):
+    with pytest.raises(UserError, match=r"config.json: it lower-cases, .* --cased: drop"):
         load_tokenizer(vocab.parent, cased=True)
-    with pytest.raises(UserError, match=r"contradict --keep-accents: drop the flag"):
+    with pytest.raises(UserError, match=r"it strips accents, .* --keep-accents: drop"):
         load_tokenizer(vocab.parent, strip_accents=False)
+    settings.write_text('\ufeff{"do_lower_case": false}', encoding="utf-8")
+    assert load_tokenizer(vocab.parent).settings.cased
+    with pytest.raises(UserError, match=r"it keeps accents, .* --strip-accents: drop"):
+        load_tokenizer(vocab.parent, strip_accents=True)
     for content in ("[1]", "{", '{"do_lower_case": "yes"}', '{"do_lower_case": []}'):
         settings.write_text(content)
         with pytest.raises(UserError, match=r"tokenizer_config.json: "):

@@ -1,4 +1,5 @@
 import copy
+import os
 import pickle
 from pathlib import Path
 
@@ -128,19 +129,41 @@ BROKEN = {
     "duplicate": (["▁the 5", "▁cat 2", "▁the 1"], "dict.txt:3: '▁the' stands on line 1 already"),
     "malformed": (["▁the 5", "▁cat"], "dict.txt:2: expected 'piece count'"),
     "empty": ([], "dict.txt: empty"),
+    "long count": (["▁the 5", "▁cat " + "9" * 5000], "dict.txt:2: expected .* at most 18 digits"),
+    "only long counts": (["▁the " + "9" * 19], "dict.txt:1: expected .* at most 18 digits"),
 }
 
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_dictionary_is_one_line(tmp_path, kind):
     rows, message = BROKEN[kind]
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as error:
         Vocabulary.load(write_rows(tmp_path / "dict.txt", rows))
+    assert len(str(error.value)) < 400
+
+
+def test_the_longest_count(tmp_path):
+    path = write_rows(tmp_path / "dict.txt", ["▁the " + "9" * 18, "▁cat 1"])
+    assert Vocabulary.load(path).count[4] == 10**18 - 1
 
 
 def test_a_missing_dictionary_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"dict.txt: no such file"):
         Vocabulary.load(str(tmp_path / "dict.txt"))
+
+
+@pytest.mark.parametrize("name", ["dict.txt", "vocab.txt"])
+def test_a_pipe_is_one_line(wordpiece_folder, no_hanging, name):
+    (wordpiece_folder / name).unlink()
+    os.mkfifo(wordpiece_folder / name)
+    with pytest.raises(UserError, match=rf"{name}: a pipe or a device, where a regular file"):
+        Vocabulary.load(wordpiece_folder / "dict.txt")
+
+
+def test_a_pipe_where_the_tokenizer_would_go_is_one_line(wordpiece_folder, tmp_path, no_hanging):
+    os.mkfifo(tmp_path / "vocab.txt")
+    with pytest.raises(UserError, match=r"vocab.txt: a pipe or a device"):
+        Vocabulary.load(wordpiece_folder / "dict.txt").save(tmp_path / "dict.txt")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,0 +1,1 @@
+"""What is made of trained models and of runs: predictions and reports."""

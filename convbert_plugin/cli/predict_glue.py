@@ -1,0 +1,58 @@
+"""Predict the test sets of a GLUE task, in the files that the official site takes.
+
+DATA is a folder made by convbert prepare-glue. OUT gets CoLA.tsv, SST-2.tsv, MRPC.tsv, STS-B.tsv,
+QQP.tsv, MNLI-m.tsv and MNLI-mm.tsv, QNLI.tsv, RTE.tsv, WNLI.tsv or AX.tsv (which a model of MNLI
+answers), or the file of your own task: "index" and "prediction", a row for each example.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from convbert_plugin.cli import at_least
+from convbert_plugin.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``convbert predict-glue``."""
+    parser.add_argument("data", metavar="DATA", help="prepared data with a test set")
+    parser.add_argument("output", metavar="OUT", help="the folder of the submission")
+    parser.add_argument(
+        "--path", required=True, metavar="CHECKPOINT", help="a fine-tuned model, or its folder"
+    )
+    parser.add_argument("--batch-size", type=at_least(1), default=64, help="(default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predict every test set; the files appear only when all are done."""
+    import torch
+    from tqdm import tqdm
+
+    from convbert_plugin.analysis.glue_predictions import (
+        load_fine_tuned,
+        predict,
+        prediction_words,
+        write_submission,
+    )
+
+    if arguments.device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"--device {arguments.device}: there is no GPU here: use cpu")
+    fine_tuned = load_fine_tuned(arguments.path, arguments.data)
+    task, splits = fine_tuned.prepared
+    files = {split: file for split, file in task.submissions.items() if split in splits}
+    if not files:
+        raise UserError(
+            f"{arguments.data}: has no test set: prepare it from a folder that holds "
+            f"{' and '.join(task.sources[split].file for split in task.submissions)}"
+        )
+    words = {}
+    for split, file in files.items():
+        bar = partial(tqdm, desc=file, unit=" batches", disable=not sys.stderr.isatty())
+        logits = predict(fine_tuned, split, arguments.batch_size, arguments.device, bar)
+        words[file] = prediction_words(logits, task)
+    for file, predictions in words.items():
+        path = Path(arguments.output) / file
+        write_submission(path, predictions)
+        print(f"{path}: {len(predictions):,} predictions")

@@ -1,0 +1,145 @@
+"""Prepare the files of a GLUE task, or your own, for --task glue.
+
+SRC holds the official files (train.tsv, dev.tsv, test.tsv; of MNLI both sets; AX: diagnostic.tsv),
+or your own train, dev and test, as .tsv with a header or as .jsonl: then name their columns with
+--text and --label, and say the words of the classes in their order (--labels) or the range of the
+scores (--score-range). What is missing of them is left out. OUT is a new folder.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Iterator
+
+from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
+from convbert_plugin.data.glue_rows import JSON_SUFFIX
+from convbert_plugin.data.glue_tasks import (
+    CLASSIFICATION_METRICS,
+    REGRESSION_METRICS,
+    TASKS,
+    TRAIN,
+    GlueTask,
+    official_task,
+    own_task,
+)
+from convbert_plugin.errors import UserError
+
+SUFFIXES = (".tsv", JSON_SUFFIX)
+OWN_NAMES = ("train", "dev", "test")
+# The released batch, by which the length of an epoch is told.
+BATCH_SIZE = 32
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``convbert prepare-glue``."""
+    parser.add_argument("source", metavar="SRC", help="the folder of the task's files")
+    parser.add_argument("output", metavar="OUT", help="the folder to write")
+    parser.add_argument(
+        "--glue-task",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(TASKS)}; or a name of your own",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        required=True,
+        metavar="FOLDER",
+        help="the folder of the checkpoint to fine-tune (or a vocab.txt)",
+    )
+    add_tokenizer_flags(parser)
+    own = parser.add_argument_group("your own task")
+    own.add_argument("--text", metavar="COLUMN", help="the column of the (first) text")
+    own.add_argument("--text-pair", metavar="COLUMN", help="the column of the second text")
+    own.add_argument("--label", metavar="COLUMN", help="the column of the label (default: label)")
+    own.add_argument("--labels", metavar="A,B,...", help="the words of the classes, in order")
+    own.add_argument(
+        "--score-range",
+        nargs=2,
+        type=float,
+        metavar=("LOWEST", "HIGHEST"),
+        help="the label is a score between these",
+    )
+    own.add_argument(
+        "--metrics",
+        metavar="A,B",
+        help=f"of {', '.join(CLASSIFICATION_METRICS)} (default: accuracy), or of scores "
+        f"{', '.join(REGRESSION_METRICS)} (default: both)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prepare one task; OUT appears only when all of it is written."""
+    source = Path(arguments.source)
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder")
+    task = _task(arguments, source)
+    from tqdm import tqdm
+
+    from convbert_plugin.conversion.output_folder import whole_folder
+    from convbert_plugin.data.glue_files import prepare
+
+    tokenizer = tokenizer_loader(arguments.tokenizer, arguments)()
+    track = partial(tqdm, disable=not sys.stderr.isatty(), unit=" examples", leave=False)
+    with whole_folder(arguments.output) as folder:
+        prepared = prepare(
+            task, source, folder, tokenizer, lambda examples, words: track(examples, desc=words)
+        )
+    for line in _summary(prepared):
+        print(line)
+
+
+def _summary(prepared) -> Iterator[str]:
+    task, splits = prepared.description
+    for split, summary in splits.items():
+        counts = zip(task.labels, summary.label_counts, strict=False)
+        classes = ", ".join(f"{word} {count:,}" for word, count in counts)
+        yield f"{split}: {summary.rows:,} rows of {summary.file}" + (classes and f" ({classes})")
+    for file, lines in prepared.skipped.items():
+        yield f"{file}: passed over {len(lines):,} broken rows, the first on line {lines[0]}"
+    if TRAIN in splits:
+        rows = splits[TRAIN].rows
+        doubled = f", {_updates(2 * rows):,} with --double-unordered" if task.is_pair else ""
+        yield f"an epoch is {_updates(rows):,} updates of {BATCH_SIZE} examples{doubled}"
+
+
+def _updates(examples: int) -> int:
+    """How many updates an epoch has, the last of them perhaps of fewer examples."""
+    return -(-examples // BATCH_SIZE)
+
+
+def _task(arguments: argparse.Namespace, source: Path) -> GlueTask:
+    own = ("text", "text_pair", "label", "labels", "score_range", "metrics")
+    given = [name for name in own if getattr(arguments, name) is not None]
+    if not given:
+        return official_task(arguments.glue_task)
+    if arguments.text is None:
+        raise UserError(f"--{given[0].replace('_', '-')}: a task of your own needs --text as well")
+    texts = (arguments.text, *([arguments.text_pair] if arguments.text_pair else []))
+    return own_task(
+        arguments.glue_task,
+        _suffix(source),
+        texts,
+        arguments.label or "label",
+        _words(arguments.labels),
+        arguments.score_range and tuple(arguments.score_range),
+        _words(arguments.metrics),
+    )
+
+
+def _words(text) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text is not None else ()
+
+
+def _suffix(source: Path) -> str:
+    found = [
+        suffix
+        for suffix in SUFFIXES
+        if any((source / f"{name}{suffix}").is_file() for name in OWN_NAMES)
+    ]
+    if len(found) != 1:
+        what = "both .tsv and .jsonl" if found else "no train, dev or test"
+        raise UserError(
+            f"{source}: holds {what}: name a folder with train, dev and test of one kind"
+        )
+    return found[0]

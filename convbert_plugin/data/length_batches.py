@@ -1,0 +1,40 @@
+"""Batches of examples of like length, none of them left out."""
+
+import numpy as np
+from fairseq.data import FairseqDataset
+
+
+class LengthBatchedDataset(FairseqDataset):
+    """What data sets of examples with known ``sizes`` [n] share: how they are put into batches."""
+
+    def num_tokens(self, index: int) -> int:
+        return int(self.sizes[index])
+
+    def size(self, index: int) -> int:
+        return self.num_tokens(index)
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        return self.sizes[indices]
+
+    def ordered_indices(self) -> np.ndarray:
+        """Examples by length, in random order within a length."""
+        shuffled = np.random.permutation(len(self))
+        return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
+
+    def batch_by_size(
+        self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1
+    ):
+        """Batches as fairseq makes them, and the examples that it leaves out at the end."""
+        limits = {"max_tokens": max_tokens, "max_sentences": max_sentences}
+        batches = super().batch_by_size(
+            indices, required_batch_size_multiple=required_batch_size_multiple, **limits
+        )
+        left_out = indices[sum(map(len, batches)) :]
+        if len(left_out):
+            batches = [*batches, *super().batch_by_size(left_out, **limits)]
+        return batches
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Batches are put together anew, from the epoch's seed: so a resumed run makes the same."""
+        return False

@@ -1,0 +1,204 @@
+"""What a run goes on from: fairseq takes it as it stands, so it is checked before."""
+
+import math
+from typing import Callable, Collection, Mapping, NamedTuple
+
+import torch
+from fairseq.logging import meters
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
+from convbert_plugin.formats.safe_loading import PLAIN_TYPES, shown, tensor_problem
+
+# fairseq's options after which it leaves a field alone, and one that left some out.
+RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
+OPTIMIZER, LR_SCHEDULER, METERS, DATALOADER = RESETS
+NO_OPTIMIZER_STATE = "no_save_optimizer_state"
+# What fairseq counts stays far below, and a seed has to.
+COUNT_LIMIT = 1 << 31
+
+
+class Kind(NamedTuple):
+    """What a field may be: a test of its value, and the words for it."""
+
+    holds: Callable[[object], bool]
+    words: str
+
+
+class Field(NamedTuple):
+    """A field by the names on the way to it, and the resets that make fairseq leave it alone."""
+
+    path: tuple
+    kind: Kind
+    unless: Collection[str] = ()
+    is_required: bool = True
+
+
+def is_count(value) -> bool:
+    return type(value) is int and 0 <= value < COUNT_LIMIT
+
+
+def is_number(value) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
+
+
+def _is_sound_tensor(value) -> bool:
+    return isinstance(value, torch.Tensor) and tensor_problem(value) is None
+
+
+def _are_groups(value) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(group, dict)
+        and all(isinstance(name, str) for name in group)
+        and isinstance(group.get("params"), list)
+        and all(map(is_count, group["params"]))
+        for group in value
+    )
+
+
+def _are_states(value) -> bool:
+    return isinstance(value, dict) and all(
+        is_count(parameter) and isinstance(state, dict) and all(map(_is_state_entry, state.items()))
+        for parameter, state in value.items()
+    )
+
+
+def _is_state_entry(entry) -> bool:
+    name, value = entry
+    return isinstance(name, str) and (
+        not isinstance(value, torch.Tensor) or _is_sound_tensor(value)
+    )
+
+
+def _are_metrics(value) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(group, str) and isinstance(rows, list) and _are_meters(rows)
+        for group, rows in value.items()
+    )
+
+
+def _are_meters(rows) -> bool:
+    names = [row[1] for row in rows if _is_meter(row)]
+    return len(names) == len(rows) == len(set(names))
+
+
+def _is_meter(row) -> bool:
+    """A row as ``MetersDict.state_dict`` writes it."""
+    if not isinstance(row, (list, tuple)) or len(row) != 4:
+        return False
+    priority, name, class_name, state = row
+    if not (is_number(priority) and isinstance(name, str) and isinstance(class_name, str)):
+        return False
+    meter = getattr(meters, class_name, None)
+    if not (isinstance(meter, type) and issubclass(meter, meters.Meter)):
+        return False
+    return (
+        isinstance(state, dict)
+        and meter().state_dict().keys() <= state.keys()
+        and all(map(_is_meter_entry, state.items()))
+    )
+
+
+def _is_meter_entry(entry) -> bool:
+    name, value = entry
+    if name == "round":
+        return value is None or is_count(value)
+    if value is None:
+        return name in ("val", "tensor")
+    return is_number(value) or _is_sound_tensor(value)
+
+
+NOTHING = Kind(lambda value: False, "nothing")
+TABLE = Kind(lambda value: isinstance(value, dict), "a dictionary")
+TEXT = Kind(lambda value: isinstance(value, str), "a name")
+COUNT = Kind(is_count, "a whole number from 0 on")
+YES_OR_NO = Kind(lambda value: isinstance(value, bool), "True or False")
+NUMBER = Kind(is_number, "a number")
+SCORE = Kind(lambda value: value is None or is_number(value), "a number or None")
+SECONDS = Kind(lambda value: is_number(value) and math.isfinite(value), "a number of seconds")
+GROUPS = Kind(_are_groups, "a list of groups of parameters")
+STATES = Kind(_are_states, "a dictionary of sound tensors for each parameter")
+METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters")
+
+HISTORY, OPTIMIZER_STATE, EXTRA = "optimizer_history", "last_optimizer_state", "extra_state"
+# The trainer goes on from the last entry alone.
+LAST = (HISTORY, -1)
+ITERATOR = (EXTRA, "train_iterator")
+OF_OPTIMIZER = (OPTIMIZER, NO_OPTIMIZER_STATE)
+OF_LR_SCHEDULER = (*OF_OPTIMIZER, LR_SCHEDULER)
+# In the order of the check: what holds a field stands before it. What a checkpoint may lack,
+# fairseq does without.
+FIELDS = (
+    Field((*LAST, "optimizer"), NOTHING, is_required=False),
+    Field((*LAST, "lr_scheduler_state"), TABLE),
+    Field((*LAST, "lr_scheduler_state", "best"), SCORE, OF_LR_SCHEDULER),
+    Field((*LAST, "num_updates"), COUNT, OF_OPTIMIZER, is_required=False),
+    Field((*LAST, "criterion_name"), TEXT, OF_OPTIMIZER),
+    Field((*LAST, "optimizer_name"), TEXT, OF_OPTIMIZER),
+    Field((OPTIMIZER_STATE,), TABLE, OF_OPTIMIZER),
+    Field((OPTIMIZER_STATE, "param_groups"), GROUPS, OF_OPTIMIZER),
+    Field((OPTIMIZER_STATE, "state"), STATES, OF_OPTIMIZER),
+    Field((OPTIMIZER_STATE, "loss_scale"), NUMBER, OF_OPTIMIZER, is_required=False),
+    Field(ITERATOR, TABLE, is_required=False),
+    Field((*ITERATOR, "epoch"), COUNT),
+    Field((*ITERATOR, "version"), COUNT, is_required=False),
+    Field((*ITERATOR, "iterations_in_epoch"), COUNT),
+    Field((*ITERATOR, "shuffle"), YES_OR_NO, (DATALOADER,), is_required=False),
+    # Where there is no train_iterator.
+    Field((EXTRA, "epoch"), COUNT, is_required=False),
+    Field((EXTRA, "batch_offset"), COUNT, is_required=False),
+    Field((EXTRA, "previous_training_time"), SECONDS, is_required=False),
+    Field((EXTRA, "metrics"), METRICS, (METERS,), is_required=False),
+    Field((EXTRA, "best"), NUMBER, (OPTIMIZER, METERS), is_required=False),
+)
+
+
+def check_progress(checkpoint: FairseqCheckpoint, path, task_class: str, resets: Collection[str]):
+    """See that fairseq can go on from a checkpoint; ``resets``: those that it shall do.
+
+    ``task_class`` is the name of the class under which the task keeps a state of its own.
+
+    Raises:
+        UserError: the first field that is of another kind than the trainer writes.
+    """
+    progress, without = checkpoint.progress, set(resets)
+    if progress[OPTIMIZER_STATE] is None:
+        without.add(NO_OPTIMIZER_STATE)
+    of_task = Field((EXTRA, task_class), TABLE, (DATALOADER,), is_required=False)
+    for field in (*FIELDS, of_task):
+        if without.isdisjoint(field.unless) and (problem := _problem(progress, field)):
+            raise UserError(
+                f"{path}: its training state is damaged ({problem}): use another checkpoint, or "
+                f"start anew from its weights: {_new_start(field, path)}"
+            )
+
+
+def _problem(progress: Mapping, field: Field):
+    """What is wrong with a field, in words; None where nothing is."""
+    *way, name = field.path
+    holder = progress
+    for step in way:
+        if isinstance(holder, dict) and step not in holder:
+            return None
+        holder = holder[step]
+    if name not in holder:
+        return f"{_in_words(field.path)} is missing" if field.is_required else None
+    value = holder[name]
+    if field.kind.holds(value):
+        return None
+    found = (
+        shown(value) if isinstance(value, PLAIN_TYPES) else f"of the type {type(value).__name__}"
+    )
+    return f"{_in_words(field.path)} is {found}, where {field.kind.words} is expected"
+
+
+def _in_words(path) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).lstrip(".")
+
+
+def _new_start(field: Field, path) -> str:
+    # fairseq reads where a run stood even then.
+    if not field.unless:
+        return f"convbert convert --from fairseq --to fairseq {path} FOLDER"
+    return f"--finetune-from-model {path} and another --save-dir"
