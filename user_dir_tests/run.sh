@@ -23,8 +23,8 @@ install_tensorflow() {
 if ! cmp -s "$pins" "$stamp"; then
     echo "tests: setting up TensorFlow in $tensorflow, for the tests alone, once (1.6 GB)"
     if ! install_tensorflow; then
-        echo "tests: error: TensorFlow was not installed, see above: run this again" >&2
-        exit 1
+        printf 'tests: warning: %s: %s\n' "TensorFlow was not installed, see above" \
+            "the tests against its own checkpoints are skipped; run this again to have them" >&2
     fi
 fi
 exec .venv/bin/python -m pytest "$@"

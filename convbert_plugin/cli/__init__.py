@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "encode": ("encode", "text to pieces, one line a line, for fairseq-preprocess"),
     "prepare-glue": ("prepare_glue", "GLUE's files, or your own, to data for --task glue"),
     "predict-glue": ("predict_glue", "the predictions of a fine-tuned model, as GLUE wants them"),
+    "report": ("report", "a page of the scores of fine-tuning runs, over their seeds"),
     "convert": ("convert", "weights of transformers, TensorFlow or fairseq in, out, and resized"),
     "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),
 }

@@ -7,13 +7,12 @@ the files is run.
 """
 
 import argparse
-import contextlib
 import itertools
-import logging
 import sys
-from typing import Iterator, Optional
+from typing import Optional
 
 from convbert_plugin.cli import at_least
+from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags
 from convbert_plugin.conversion.tokenizer_reading import read_tokenizer
 
@@ -22,7 +21,7 @@ DESTINATIONS = ("hf", "fairseq")
 NETWORKS = ("discriminator", "generator")
 # Reading, changing, writing.
 STEPS = 3
-# The largest model then has a position table of 3 GB.
+# The position table of base has 3 GB then.
 MOST_POSITIONS = 1 << 20
 
 
@@ -59,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-positions",
         type=at_least(1),
         metavar="N",
-        help=f"cut the position table, or repeat its trained rows up to N (at most "
-        f"{MOST_POSITIONS:,})",
+        help="cut the position table, or repeat its trained rows, to N rows "
+        f"(at most {MOST_POSITIONS:,})",
     )
     parser.add_argument(
         "--trained-length",
@@ -94,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.refuse(reason)
     from tqdm import tqdm
 
-    with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, _quiet():
+    with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, quiet():
         bar.set_description("convert: starting")
         from convbert_plugin.conversion.convert import Conversion, convert
 
@@ -144,17 +143,6 @@ def _contradiction(arguments: argparse.Namespace) -> Optional[str]:
             "--vocab is used: give one, or drop them"
         )
     return None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what fairseq tells of optional packages while it is imported."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _tokenizer(path: Optional[str], arguments: argparse.Namespace):

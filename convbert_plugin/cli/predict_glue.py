@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from convbert_plugin.cli import at_least
+from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
 
 
@@ -27,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Predict every test set; the files appear only when all are done."""
+    with quiet():
+        _predict(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 

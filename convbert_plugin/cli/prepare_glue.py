@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator
 
+from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.data.glue_rows import JSON_SUFFIX
 from convbert_plugin.data.glue_tasks import (
@@ -74,6 +75,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not source.is_dir():
         raise UserError(f"{source}: no such folder")
     task = _task(arguments, source)
+    with quiet():
+        prepared = _prepare(task, source, arguments)
+    for line in _summary(prepared):
+        print(line)
+
+
+def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace):
     from tqdm import tqdm
 
     from convbert_plugin.conversion.output_folder import whole_folder
@@ -82,11 +90,9 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer = tokenizer_loader(arguments.tokenizer, arguments)()
     track = partial(tqdm, disable=not sys.stderr.isatty(), unit=" examples", leave=False)
     with whole_folder(arguments.output) as folder:
-        prepared = prepare(
+        return prepare(
             task, source, folder, tokenizer, lambda examples, words: track(examples, desc=words)
         )
-    for line in _summary(prepared):
-        print(line)
 
 
 def _summary(prepared) -> Iterator[str]:
@@ -128,7 +134,7 @@ def _task(arguments: argparse.Namespace, source: Path) -> GlueTask:
 
 
 def _words(text) -> tuple[str, ...]:
-    return tuple(text.split(",")) if text is not None else ()
+    return tuple(word.strip() for word in text.split(",")) if text is not None else ()
 
 
 def _suffix(source: Path) -> str:

@@ -127,15 +127,17 @@ def _trained_to(model: PortableModel, length: int) -> PortableModel:
 
 
 def _remarks(model: PortableModel, target: str, options: Conversion) -> list[str]:
-    """What was assumed of the source, as far as it shows in what is written."""
+    """What was assumed of the source, as far as it shows in what is written, and what does not."""
+    lines = [*model.remarks]
     is_used = target == "fairseq" or options.max_positions is not None
-    if not (model.trained_positions_assumed and options.trained_positions is None and is_used):
-        return [*model.remarks]
-    assumed = (
-        f"assuming that all {model.trained_positions} positions were trained: say "
-        "--trained-length if fewer were"
-    )
-    return [*model.remarks, assumed]
+    if model.trained_positions_assumed and options.trained_positions is None and is_used:
+        lines.append(
+            f"assuming that all {model.trained_positions} positions were trained: say "
+            "--trained-length if fewer were"
+        )
+    if options.pads_visible and target == "hf":
+        lines.append("--pads-visible changes nothing here: transformers always shows pads")
+    return lines
 
 
 def _size(model: PortableModel) -> str:

@@ -23,13 +23,15 @@ from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import Head, Parts, check_layers, empty_model, in_fp32, parts_of
 
 CONFIG_FILE = "config.json"
-LOADERS = {"model.safetensors": load_safetensors, "pytorch_model.bin": load_pickled}
+TENSORS_FILE = "model.safetensors"
+LOADERS = {TENSORS_FILE: load_safetensors, "pytorch_model.bin": load_pickled}
 # Buffers that older versions stored.
 COUNTED_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 TOKEN_TABLE = "embeddings.word_embeddings.weight"
 TIED_MATRIX = "generator_lm_head.weight"
 # fairseq's own name for the head of a model that has one.
 DEFAULT_HEAD = "sentence_classification_head"
+
 # Our parts that transformers has as heads -> the end of the name of its class. In this order one
 # is chosen where a model has several.
 CLASS_SUFFIXES = {
@@ -61,6 +63,7 @@ def read_transformers(
     config_path = folder / CONFIG_FILE
     config = _read_config(config_path)
     options = transformers_config.own_options(config, config_path)
+    # Used on the way out, and stored until then.
     transformers_config.dtype_name(config, config_path)
     path, tensors = _read_tensors(folder)
     check_layers(options["encoder_layers"], tensors, config_path)
@@ -170,7 +173,7 @@ def write_transformers(
     own = {name: tensor for name, tensor in model.tensors.items() if name.startswith(kept)}
     dtype = getattr(torch, transformers_config.dtype_name(config, f"the source's {CONFIG_FILE}"))
     tensors = {name: t.to(dtype).contiguous() for name, t in from_own(own, names).items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     for name, content in {
         CONFIG_FILE: config_text.encode(),

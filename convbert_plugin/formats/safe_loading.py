@@ -20,8 +20,6 @@ HARMLESS_MODULES = ("torch", "collections")
 # A config of fairseq holds about 500 values, one of transformers four for each of its labels.
 MOST_PLAIN_VALUES = 1_000_000
 PLAIN_TYPES = (str, bool, int, float, type(None))
-# Python writes none out that has more digits.
-LARGEST_INTEGER = 10**4300
 LONGEST_NAME = 200
 
 _CUT = reprlib.Repr()
@@ -128,8 +126,6 @@ def _parts_of(value: object) -> Iterator[object]:
 def _is_plain_alone(value) -> bool:
     if isinstance(value, dict):
         return all(isinstance(name, str) for name in value)
-    if type(value) is int:
-        return abs(value) < LARGEST_INTEGER
     return type(value) in (list, tuple, *PLAIN_TYPES)
 
 

@@ -17,6 +17,7 @@ OPTIONAL_PARTS = {
     r"question_answering_head": "question-answering head",
     r"classification_heads\.([^.]+)": "classification head {0}",
 }
+CLASSIFICATION_OUTPUT = r"classification_heads\.([^.]+)\.output\.bias"
 TOKEN_TABLE = "embeddings.tokens.weight"
 
 
@@ -39,6 +40,7 @@ def fit_state_dict(model, state_dict: dict):
         logger.warning(f"the checkpoint has no {wanted[part]}: it starts from a fresh one")
         state_dict.update({name: own[name] for name in _names_of(part, own)})
     _check_vocabulary(own, state_dict)
+    _check_classification_heads(own, state_dict)
     if problems := tensor_problems(own, state_dict):
         arch = getattr(model.cfg, "_name", None) or "this model"
         raise UserError(
@@ -68,6 +70,24 @@ def _check_vocabulary(own, state_dict):
             f"data's has {len(own[TOKEN_TABLE]):,}: use data made with the vocabulary of the "
             "checkpoint"
         )
+
+
+def _check_classification_heads(own, state_dict):
+    for name in own:
+        found = re.fullmatch(CLASSIFICATION_OUTPUT, name)
+        if not found or name not in state_dict:
+            continue
+        head = f"the checkpoint's classification head {found[1]}"
+        there, here = len(state_dict[name]), len(own[name])
+        if there != here:
+            raise UserError(
+                f"{head} has {there} outputs, this task has {here}: prepare the data with the "
+                "labels of the checkpoint, or under another name"
+            )
+        dense = name.replace("output.bias", "dense.bias")
+        if (dense in state_dict) != (dense in own):
+            kind = "transformers" if dense in state_dict else "released"
+            raise UserError(f"{head} is of another kind: add --classification-head {kind}")
 
 
 def tensor_problems(own, state_dict) -> str:

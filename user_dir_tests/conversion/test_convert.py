@@ -107,6 +107,13 @@ def test_an_assumed_length_of_training_is_told(
     assert (line in lines) is is_assumed
 
 
+@pytest.mark.parametrize("target", ["hf", "fairseq"])
+def test_pads_that_are_visible_anyway_are_told(convert, published, tmp_path, target):
+    _, lines = convert("hf", target, published, tmp_path / "there", "--pads-visible")
+    told = any(line.startswith("--pads-visible changes nothing here") for line in lines)
+    assert told is (target == "hf")
+
+
 def test_a_length_of_training_is_kept_without_a_change_of_positions(convert, published, tmp_path):
     folder, _ = convert("hf", "fairseq", published, tmp_path / "a", "--trained-length", 20)
     state = torch.load(folder / "model.pt", weights_only=True)

@@ -39,6 +39,7 @@ class Sizes:
     layers: int = 12
     head_ratio: int = 2
     kernel_size: int = 9
+    convolution: bool = True
 
     @property
     def ffn_hidden(self) -> int:
@@ -149,6 +150,7 @@ def _network_shapes(network, sizes):
         sizes.kernel_size,
         sizes.ffn_hidden,
         sizes.groups,
+        sizes.convolution,
     )
     for layer in range(sizes.layers):
         scope = f"{network}/encoder/layer_{layer}"

@@ -37,7 +37,9 @@ def tensorflow_python() -> Path:
     for environment in (CHECKOUT / ".venv" / "tensorflow", Path(sys.prefix) / "tensorflow"):
         if (environment / STAMP).is_file():
             return environment / "bin" / "python"
-    pytest.skip("bash user_dir_tests/run.sh sets TensorFlow up")
+    pytest.skip(
+        "TensorFlow is not there to write checkpoints: bash user_dir_tests/run.sh sets it up"
+    )
 
 
 def write_checkpoints(checkpoints: Iterable[Checkpoint], folder: Path):

@@ -17,6 +17,8 @@ SIZES = {
 }
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# What config.json says of a vocabulary.
+SPECIAL_IDS = {"pad_token_id": "[PAD]", "bos_token_id": "[CLS]", "eos_token_id": "[SEP]"}
 WORDS = [f"{a}{b}" for a in "bcdfghjklmnpqrstvwxz" for b in "aeiouy"]
 # BERT's vocabulary starts with [PAD] too; the other special tokens stand anywhere.
 VOCABULARY = [SPECIALS[0], *WORDS[:40], *SPECIALS[1:], *WORDS[40:], ".", ",", "##s", "##ed"]
@@ -84,7 +86,9 @@ def toy_model(class_name: str, seed: int = 1, **options):
 
 
 def save_folder(model, folder: Path, vocabulary=VOCABULARY) -> Path:
-    """What transformers writes of a model, with a vocab.txt beside it."""
+    """What transformers writes of a model of that vocabulary, with a vocab.txt beside it."""
+    for name, symbol in SPECIAL_IDS.items():
+        setattr(model.config, name, vocabulary.index(symbol))
     model.save_pretrained(folder)
     (folder / "vocab.txt").write_text("".join(f"{symbol}\n" for symbol in vocabulary))
     return folder

@@ -1,0 +1,60 @@
+"""Sum up fine-tuning runs over their seeds, as a page, a picture and numbers.
+
+Each RUN is the folder of a run of --task glue, or a folder that holds such runs at any depth (they
+are told by the scores.json that a run keeps). Runs of the same task that began alike make a group:
+median, best, mean and standard deviation over the seeds, beside the majority class. OUT.html is one
+self-contained page; OUT.png (the scores of all tasks) and OUT.json (every number) stand beside it.
+"""
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+
+from convbert_plugin.cli.quiet import quiet
+
+# Of the record that a run keeps, whose own module imports fairseq.
+RECORD_STEM = "scores"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``convbert report``."""
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", type=Path, help="a run, or a folder of runs"
+    )
+    parser.add_argument("output", metavar="OUT.html", type=_page_path, help="the page to write")
+
+
+def _page_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix != ".html":
+        raise argparse.ArgumentTypeError(f"{text}: the page comes last, and its name ends in .html")
+    if path.stem == RECORD_STEM:
+        raise argparse.ArgumentTypeError(
+            f"{text}: {RECORD_STEM}.json beside it would be taken for that of a run: rename it"
+        )
+    return path
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the page, the picture and the numbers, all of them or none, and print the table."""
+    with quiet():
+        table = _write(arguments)
+    print(table, end="")
+
+
+def _write(arguments: argparse.Namespace) -> str:
+    from convbert_plugin.analysis.glue_runs import summarize
+    from convbert_plugin.analysis.report import dots_png, html_page, json_text, text_table
+    from convbert_plugin.data.text_files import replace_when_done
+
+    summary = summarize(arguments.runs)
+    contents = {
+        ".png": dots_png(summary),
+        ".json": json_text(summary).encode(),
+        ".html": html_page(summary).encode(),
+    }
+    with ExitStack() as stack:
+        for suffix, content in contents.items():
+            file = stack.enter_context(replace_when_done(arguments.output.with_suffix(suffix)))
+            file.write(content)
+    return text_table(summary)
