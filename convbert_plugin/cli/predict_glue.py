@@ -45,6 +45,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {arguments.device}: there is no GPU here: use cpu")
+    output = Path(arguments.output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: a file, where OUT has to be a folder: choose another name")
     fine_tuned = load_fine_tuned(arguments.path, arguments.data)
     task, splits = fine_tuned.prepared
     files = {split: file for split, file in task.submissions.items() if split in splits}
@@ -59,6 +62,5 @@ def _predict(arguments: argparse.Namespace) -> None:
         logits = predict(fine_tuned, split, arguments.batch_size, arguments.device, bar)
         words[file] = prediction_words(logits, task)
     for file, predictions in words.items():
-        path = Path(arguments.output) / file
-        write_submission(path, predictions)
-        print(f"{path}: {len(predictions):,} predictions")
+        write_submission(output / file, predictions)
+        print(f"{output / file}: {len(predictions):,} predictions")

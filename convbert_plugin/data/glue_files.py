@@ -15,7 +15,13 @@ from fairseq.data import Dictionary, indexed_dataset
 
 from convbert_plugin.data.binarized import open_lines
 from convbert_plugin.data.glue_rows import Example, read_rows
-from convbert_plugin.data.glue_tasks import GlueTask, Source
+from convbert_plugin.data.glue_tasks import (
+    CLASSIFICATION_METRICS,
+    REGRESSION_METRICS,
+    GlueTask,
+    Source,
+)
+from convbert_plugin.data.json_files import typed
 from convbert_plugin.data.tokenizer import DICTIONARY_FILE, Tokenizer
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
@@ -113,7 +119,7 @@ def read_description(folder: Path) -> PreparedTask:
         raise UserError(f"{path} is missing: name a folder made by {REMEDY}")
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise UserError(f"{path}: damaged: make the folder anew with {REMEDY}") from None
 
 
@@ -196,17 +202,20 @@ def _write_labels_dictionary(destination, prepared: PreparedTask):
 def _targets(path: Path, task: GlueTask) -> np.ndarray:
     if task.is_regression:
         lowest, highest = task.score_range
-        try:
-            scores = np.loadtxt(path.with_name(f"{path.name}.label"), ndmin=1, dtype=np.float64)
-        except (OSError, ValueError):
-            raise UserError(
-                f"{path}.label is missing or damaged: make the folder anew with {REMEDY}"
-            ) from None
-        return (scores - lowest) / (highest - lowest)
+        return (_scores(path.with_name(f"{path.name}.label")) - lowest) / (highest - lowest)
     dictionary = _labels_dictionary(task)
     lines = open_lines(path, dictionary, remedy=REMEDY)
     labels = np.fromiter((int(lines[row][0]) for row in range(len(lines))), np.int64, len(lines))
     return labels - dictionary.nspecial
+
+
+def _scores(path: Path) -> np.ndarray:
+    try:
+        return np.array([float(line) for line in path.read_text().splitlines()])
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path} is missing or damaged: make the folder anew with {REMEDY}"
+        ) from None
 
 
 def _summary(source: Source, examples: list[Example], task: GlueTask) -> PreparedSplit:
@@ -224,22 +233,23 @@ def _as_json(prepared: PreparedTask) -> dict:
 
 
 def _from_json(values: dict) -> PreparedTask:
-    splits = {
-        name: PreparedSplit(split["file"], split["rows"], tuple(split["label_counts"]))
-        for name, split in values.pop("splits").items()
-    }
-    sources = {
-        name: Source(**{**source, "texts": tuple(source["texts"])})
-        for name, source in values.pop("sources").items()
-    }
-    score_range = values.pop("score_range")
-    task = GlueTask(
-        **{
-            **values,
-            "labels": tuple(values["labels"]),
-            "metrics": tuple(values["metrics"]),
-            "sources": sources,
-            "score_range": score_range and tuple(score_range),
-        }
+    splits = values.pop("splits")
+    prepared = typed(PreparedTask, {"task": values, "splits": splits})
+    if not _is_sound(*prepared):
+        raise ValueError
+    return prepared
+
+
+def _is_sound(task: GlueTask, splits: dict[str, PreparedSplit]) -> bool:
+    metrics = REGRESSION_METRICS if task.is_regression else CLASSIFICATION_METRICS
+    return (
+        bool(task.labels) != bool(task.score_range)
+        and set() < set(task.metrics) <= set(metrics)
+        and splits.keys() <= task.sources.keys()
+        and all(
+            len(split.label_counts) == (task.sources[name].label is not None) * len(task.labels)
+            for name, split in splits.items()
+        )
+        # Predictions are written under these names: into the folder asked for, nowhere else.
+        and all(Path(file).name == file for file in task.submissions.values())
     )
-    return PreparedTask(task, splits)

@@ -78,7 +78,10 @@ def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
 def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Row]:
     lines = _lines(path)
     if source.has_header:
-        names = next(lines, (1, ""))[1].split("\t")
+        header = next(lines, None)
+        if header is None:
+            return
+        names = header[1].split("\t")
         missing = [name for name in wanted if name not in names]
         if missing:
             found = reprlib.repr(", ".join(names))
@@ -120,9 +123,20 @@ def _json_rows(path, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Ro
                 "another column with --text or --label"
             )
         for name in source.texts:
-            if not isinstance(values[name], str):
+            if not _is_text(values[name]):
                 raise UserError(f"{path}:{number}: {name!r} is not a text: write it as a string")
         yield _Row(number, {name: _as_text(values[name]) for name in wanted})
+
+
+def _is_text(value) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Half of a pair of \u escapes.
+        return False
+    return True
 
 
 def _as_text(value) -> str:

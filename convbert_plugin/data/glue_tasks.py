@@ -1,7 +1,9 @@
 """The tasks of GLUE, and those of users, as rows of one table."""
 
+from math import isfinite
 from typing import NamedTuple, Optional, Union
 
+from convbert_plugin.data.symbols import FAIRSEQ_FIRST
 from convbert_plugin.errors import UserError
 
 Column = Union[str, int]
@@ -167,9 +169,14 @@ def own_task(
         raise UserError("give the words of the classes (--labels) or a --score-range, one of both")
     if labels and (len(labels) < 2 or len(set(labels)) < len(labels) or not all(labels)):
         raise UserError(f"--labels {','.join(labels)}: give two or more different words")
-    if score_range and not score_range[0] < score_range[1]:
+    for word in labels:
+        # The dictionary of the labels has these words already, and one row for each word.
+        if word in FAIRSEQ_FIRST or not word.isprintable():
+            raise UserError(f"--labels: {word!r} cannot be the word of a class: rename it")
+    if score_range and not (score_range[0] < score_range[1] and all(map(isfinite, score_range))):
         raise UserError(
-            f"--score-range {score_range[0]:g} {score_range[1]:g}: lowest, then highest"
+            f"--score-range {score_range[0]:g} {score_range[1]:g}: give the lowest, then the "
+            "highest, both finite"
         )
     metrics = metrics or (("accuracy",) if labels else REGRESSION_METRICS)
     possible = CLASSIFICATION_METRICS if labels else REGRESSION_METRICS

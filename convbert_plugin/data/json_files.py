@@ -1,6 +1,8 @@
 """JSON files that others wrote: one object each."""
 
+import contextlib
 import json
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from convbert_plugin.data.text_files import PathLike, read_text
 from convbert_plugin.errors import UserError
@@ -18,3 +20,30 @@ def read_json_object(path: PathLike) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a JSON object: copy the file again")
     return content
+
+
+def typed(kind: Any, value: Any) -> Any:
+    """What JSON made of a ``kind``, as it was: named tuples of plain types, tuples and dicts.
+
+    Raises:
+        ValueError: it is something else. (OverflowError: a whole number beyond all floats.)
+    """
+    origin, kinds = get_origin(kind), get_args(kind)
+    if origin is Union:
+        for possible in kinds:
+            with contextlib.suppress(ValueError):
+                return typed(possible, value)
+    elif origin is tuple and type(value) is list:
+        kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        return tuple(typed(*pair) for pair in zip(kinds, value, strict=True))
+    elif origin is dict and type(value) is dict:
+        return {key: typed(kinds[1], held) for key, held in value.items()}
+    elif hasattr(kind, "_fields") and type(value) is dict:
+        fields = get_type_hints(kind)
+        if fields.keys() == value.keys():
+            return kind(**{name: typed(fields[name], held) for name, held in value.items()})
+    elif type(value) is kind:
+        return value
+    elif kind is float and type(value) is int:
+        return float(value)
+    raise ValueError(f"{value!r:.100} is no {kind}")

@@ -60,10 +60,7 @@ def spearman(scores: Tensor, gold: Tensor) -> Tensor:
 
 def _correlation(function, scores: Tensor, gold: Tensor) -> Tensor:
     scores, gold = scores.double().cpu(), gold.double().cpu()
-    constant = any(
-        len(values) < 2 or bool((values == values[0]).all()) for values in (scores, gold)
-    )
-    if constant or not bool(scores.isfinite().all()):
+    if _is_constant(scores) or _is_constant(gold) or not bool(scores.isfinite().all()):
         return torch.zeros((), dtype=torch.float64)
     value = float(function(scores.numpy(), gold.numpy()).statistic)
     return torch.tensor(0.0 if math.isnan(value) else value, dtype=torch.float64)

@@ -194,6 +194,24 @@ def _start_without_bias_correction(optimizer: torch.optim.Optimizer) -> None:
             state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
 
 
+def _check_moments(saved: dict, parameters: List[Parameter]) -> None:
+    # torch takes whatever stands there, and the fused update reads beyond the end of what is short.
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=True):
+        state = saved["state"].get(number)
+        if state is None:
+            continue
+        shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        for name, shape in shapes.items():
+            value = state.get(name)
+            if not torch.is_tensor(value) or value.shape != shape:
+                raise UserError(
+                    f"the checkpoint's optimizer state does not fit: {name} of parameter {number} "
+                    f"is no tensor of the shape {tuple(shape)}: use another checkpoint, or add "
+                    "--reset-optimizer"
+                )
+
+
 def _hyperparameters(group: dict) -> dict:
     return {name: value for name, value in group.items() if name != "params"}
 
@@ -289,7 +307,7 @@ class ConvBertAdamW(FairseqOptimizer):
     def load_state_dict(self, state_dict: dict, optimizer_overrides: Optional[dict] = None):
         """Load the moving averages; rates, decay and the rest stay as configured now.
 
-        Raises UserError if the parameters were grouped in another way.
+        Raises UserError if the parameters were grouped in another way, or had other shapes.
         """
         saved_sizes = [len(group["params"]) for group in state_dict["param_groups"]]
         if saved_sizes != [len(group["params"]) for group in self.param_groups]:
@@ -297,6 +315,7 @@ class ConvBertAdamW(FairseqOptimizer):
                 "the checkpoint's optimizer state belongs to other parameters or another "
                 "--layer-lr-decay: use those, or add --reset-optimizer"
             )
+        _check_moments(state_dict, list(self.params))
         overrides = dict(optimizer_overrides or {})
         base_lr = overrides.pop("lr", self.get_lr())
         # Given to torch with the state, so that it also puts the counts where this device needs

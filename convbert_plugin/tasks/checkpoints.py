@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Collection, NamedTuple, Optional
+from typing import Collection, Mapping, NamedTuple, Optional
 
+from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.dataclass import FairseqDataclass
+from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 from omegaconf import II
 
@@ -19,7 +21,14 @@ from convbert_plugin.formats.fairseq_checkpoint import (
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import empty_model_of
 from convbert_plugin.models.state import TOKEN_TABLE
-from convbert_plugin.tasks.resuming import RESETS, check_progress
+from convbert_plugin.tasks.resuming import (
+    BLOCKWISE,
+    OPTIMIZER,
+    RESETS,
+    WRAPPERS,
+    check_components,
+    check_progress,
+)
 
 # As --restore-file, fairseq's default, it stands for the one in the folder of the run.
 DEFAULT_RESTORE_FILE = LAST_CHECKPOINT
@@ -37,6 +46,11 @@ class StartConfig(FairseqDataclass):
     reset_lr_scheduler: bool = II("checkpoint.reset_lr_scheduler")
     reset_meters: bool = II("checkpoint.reset_meters")
     reset_dataloader: bool = II("checkpoint.reset_dataloader")
+    criterion: Optional[str] = II("criterion._name")
+    optimizer: Optional[str] = II("optimizer._name")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
 
 
 class Start(NamedTuple):
@@ -58,7 +72,8 @@ def check_checkpoints(cfg: StartConfig, vocabulary: Vocabulary) -> Optional[Star
 
     Raises:
         UserError: a file that is missing, damaged, not safe to load, or of another vocabulary;
-            a training state that fairseq cannot go on from, where it would.
+            a training state that fairseq cannot go on from, where it would, or of another
+            criterion or optimizer.
     """
     last = Path(cfg.save_dir) / DEFAULT_RESTORE_FILE
     named = None if cfg.restore_file == DEFAULT_RESTORE_FILE else cfg.restore_file
@@ -79,7 +94,10 @@ def check_checkpoints(cfg: StartConfig, vocabulary: Vocabulary) -> Optional[Star
         rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
         empty_model_of(ConvBertModel, checkpoint, rows, start)
         task_class = TASK_REGISTRY[cfg._name].__name__
-        check_progress(checkpoint, start, task_class, _resets(cfg) if resumed else RESETS)
+        resets = _resets(cfg) if resumed else RESETS
+        check_progress(checkpoint, start, task_class, resets)
+        if OPTIMIZER not in resets:
+            check_components(checkpoint, start, _components(cfg))
     # Now, and not when the first checkpoint is written there.
     vocabulary.check_folder(last.parent)
     return Start(Path(start), checkpoint, Path(start) == last) if start else None
@@ -92,3 +110,13 @@ def is_beside(folder: Path, vocabulary: Vocabulary) -> bool:
 
 def _resets(cfg: StartConfig) -> Collection[str]:
     return [name for name in RESETS if getattr(cfg, name)]
+
+
+def _components(cfg: StartConfig) -> Mapping[str, Collection[str]]:
+    """What the classes of criterion and optimizer may be called in a checkpoint of this run."""
+    wrapped = cfg.fp16 or cfg.bf16 or cfg.amp
+    optimizer = WRAPPERS if wrapped else (OPTIMIZER_REGISTRY[cfg.optimizer].__name__,)
+    return {
+        "criterion_name": (CRITERION_REGISTRY[cfg.criterion].__name__,),
+        "optimizer_name": (*optimizer, BLOCKWISE),
+    }

@@ -55,9 +55,6 @@ class ReplacedTokenDetectionTaskConfig(StartConfig):
     persistent_workers: bool = False
     seed: int = II("common.seed")
     cpu: bool = II("common.cpu")
-    fp16: bool = II("common.fp16")
-    bf16: bool = II("common.bf16")
-    amp: bool = II("common.amp")
     tpu: bool = II("common.tpu")
 
 

@@ -8,12 +8,15 @@ from fairseq.logging import meters
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
-from convbert_plugin.formats.safe_loading import PLAIN_TYPES, shown, tensor_problem
+from convbert_plugin.formats.safe_loading import PLAIN_TYPES, readable, shown, tensor_problem
 
 # fairseq's options after which it leaves a field alone, and one that left some out.
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
 OPTIMIZER, LR_SCHEDULER, METERS, DATALOADER = RESETS
 NO_OPTIMIZER_STATE = "no_save_optimizer_state"
+# What stands for the optimizer under --fp16, --bf16 or --amp, and under --use-bmuf.
+WRAPPERS = ("FP16Optimizer", "MemoryEfficientFP16Optimizer", "AMPOptimizer")
+BLOCKWISE = "FairseqBMUF"
 # What fairseq counts stays far below, and a seed has to.
 COUNT_LIMIT = 1 << 31
 
@@ -170,6 +173,26 @@ def check_progress(checkpoint: FairseqCheckpoint, path, task_class: str, resets:
             raise UserError(
                 f"{path}: its training state is damaged ({problem}): use another checkpoint, or "
                 f"start anew from its weights: {_new_start(field, path)}"
+            )
+
+
+def check_components(
+    checkpoint: FairseqCheckpoint, path, components: Mapping[str, Collection[str]]
+):
+    """See that a checked state belongs to this run's components: their possible names by its own.
+
+    Raises:
+        UserError: a state of another criterion or optimizer, which fairseq would not load.
+    """
+    if checkpoint.progress[OPTIMIZER_STATE] is None:
+        return
+    last = checkpoint.progress[HISTORY][-1]
+    for component, names in components.items():
+        stored = last[component]
+        if stored not in names:
+            raise UserError(
+                f"{path}: was trained with {readable(stored)}, and this run has {names[0]}: begin "
+                "from its weights by --finetune-from-model, or add --reset-optimizer"
             )
 
 

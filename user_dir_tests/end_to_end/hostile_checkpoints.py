@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 MARK = "code-of-a-checkpoint-ran"
+DROP = object()
 
 
 def payload(path):
@@ -52,6 +53,21 @@ def spoil(change):
 
 def with_cfg(section, **values):
     return spoil(lambda state, path: state["cfg"][section].update(values))
+
+
+def with_entry(way, value):
+    """The entry that the way of names and places leads to, replaced; those of ``Drop`` removed."""
+
+    def change(state, path):
+        *holders, name = way
+        for step in holders:
+            state = state[step]
+        if value is DROP:
+            del state[name]
+        else:
+            state[name] = value
+
+    return spoil(change)
 
 
 def records(path):
@@ -292,5 +308,127 @@ BROKEN = {
     "of_no_end": (with_cfg("model", encoder_ffn_embed_dim=10**12), "do not fit its own options"),
     "of_a_word": (with_cfg("model", encoder_embed_dim="32"), "encoder_embed_dim is '32'"),
     "of_an_unknown_convolution": (with_cfg("model", conv_type="deep"), "conv_type is 'deep'"),
+    "of_long_words": (with_cfg("model", encoder_embed_dim="x" * 10**6), "encoder_embed_dim is 'xx"),
+    "of_many_digits": (with_cfg("model", encoder_layers=10**600), "says 1000"),
+    "of_a_config_by_numbers": (
+        with_entry(("extra_state", "transformers_config"), {"id2label": {0: "no"}}),
+        "transformers_config",
+    ),
+    "of_a_config_by_pairs": (
+        with_entry(("extra_state", "transformers_config"), {("a", "b"): 1, "c": 2}),
+        "transformers_config",
+    ),
+    "of_a_config_of_tensors": (
+        with_entry(("extra_state", "transformers_config"), {"a": torch.zeros(2)}),
+        "transformers_config",
+    ),
+    "of_a_config_of_a_list": (
+        with_entry(("extra_state", "transformers_config"), [1]),
+        "transformers_config",
+    ),
+    "of_options_by_pairs": (with_entry(("cfg", "model", ("a", 1)), 1), "no plain values"),
+    "tensor_by_number": (with_entry(("model", 10**500), torch.zeros(1)), "names a tensor"),
+    "tensor_of_a_long_name": (
+        with_entry(("model", "x" * 10**6), torch.zeros(1)),
+        "...",
+    ),
+    "tensor_of_two_lines": (with_entry(("model", "a\nb"), torch.zeros(1)), "'a\\nb' is unknown"),
+    "head_of_a_long_name": (
+        with_entry(("model", f"classification_heads.{'x' * 10**6}.output.bias"), torch.zeros(2)),
+        "at most 100 letters",
+    ),
     "of_an_odd_generator": (with_cfg("task", generator_size="all"), "make no model"),
+}
+
+
+def moments_without_numbers(state, path):
+    for moments in state["last_optimizer_state"]["state"].values():
+        moments["exp_avg"] = moments["exp_avg"].to("meta")
+
+
+def moments_of_no_end(state, path):
+    moments = state["last_optimizer_state"]["state"][0]
+    moments["exp_avg"] = moments["exp_avg"].flatten()[:1].expand(10**12)
+
+
+def moments_of_another_shape(state, path):
+    moments = state["last_optimizer_state"]["state"][0]
+    moments["exp_avg"] = moments["exp_avg"][:-1]
+
+
+def moments_of_words(state, path):
+    state["last_optimizer_state"]["state"][0]["exp_avg_sq"] = "small"
+
+
+def without_a_moment(state, path):
+    del state["last_optimizer_state"]["state"][0]["exp_avg_sq"]
+
+
+def without_a_count(state, path):
+    del state["last_optimizer_state"]["state"][0]["step"]
+
+
+LAST = ("optimizer_history", -1)
+ITERATOR = ("extra_state", "train_iterator")
+OPTIMIZER = ("last_optimizer_state",)
+METER = ("extra_state", "metrics", "default", 0)
+# Of these the model is sound, and a run cannot go on from them.
+UNFINISHED = {
+    "history_of_nothing": (with_entry(LAST, {}), "optimizer_history[-1].lr_scheduler_state is"),
+    "history_of_a_schedule": (with_entry((*LAST, "lr_scheduler_state"), 3), "lr_scheduler_state"),
+    "schedule_of_nothing": (
+        with_entry((*LAST, "lr_scheduler_state"), {}),
+        "lr_scheduler_state.best is missing",
+    ),
+    "best_of_a_schedule": (
+        with_entry((*LAST, "lr_scheduler_state", "best"), "low"),
+        "lr_scheduler_state.best is 'low'",
+    ),
+    "updates_in_words": (with_entry((*LAST, "num_updates"), "two"), "num_updates is 'two'"),
+    "updates_below_zero": (with_entry((*LAST, "num_updates"), -2), "num_updates is -2"),
+    "no_criterion": (with_entry((*LAST, "criterion_name"), DROP), "criterion_name is missing"),
+    "criterion_of_a_number": (with_entry((*LAST, "criterion_name"), 3), "criterion_name is 3"),
+    "optimizer_of_a_number": (with_entry((*LAST, "optimizer_name"), 3), "optimizer_name is 3"),
+    "old_optimizer": (with_entry((*LAST, "optimizer"), {}), "optimizer_history[-1].optimizer is"),
+    "iterator_of_a_list": (with_entry(ITERATOR, [1, 2]), "extra_state.train_iterator is"),
+    "iterator_of_nothing": (with_entry(ITERATOR, None), "extra_state.train_iterator is None"),
+    "epoch_in_words": (with_entry((*ITERATOR, "epoch"), "one"), "epoch is 'one'"),
+    "epoch_of_no_end": (with_entry((*ITERATOR, "epoch"), 10**30), "epoch is 1000"),
+    "no_epoch": (with_entry((*ITERATOR, "epoch"), DROP), "train_iterator.epoch is missing"),
+    "position_in_words": (
+        with_entry((*ITERATOR, "iterations_in_epoch"), "one"),
+        "iterations_in_epoch is 'one'",
+    ),
+    "version_in_words": (with_entry((*ITERATOR, "version"), "two"), "version is 'two'"),
+    "best_of_a_list": (with_entry(("extra_state", "best"), [1.0]), "extra_state.best is"),
+    "time_in_words": (
+        with_entry(("extra_state", "previous_training_time"), "long"),
+        "previous_training_time is 'long'",
+    ),
+    "metrics_of_a_list": (with_entry(("extra_state", "metrics"), [1]), "extra_state.metrics is"),
+    "meter_of_a_number": (with_entry(METER, 3), "extra_state.metrics is"),
+    "unknown_meter": (with_entry((*METER[:3], 0), (1, "a", "Path", {})), "extra_state.metrics is"),
+    "meter_of_a_word": (
+        with_entry((*METER[:3], 0), (1, "a", "AverageMeter", dict.fromkeys(["val", "sum"], "a"))),
+        "extra_state.metrics is",
+    ),
+    "task_of_a_list": (
+        with_entry(("extra_state", "ReplacedTokenDetectionTask"), [1]),
+        "extra_state.ReplacedTokenDetectionTask is",
+    ),
+    "optimizer_of_a_list": (with_entry(OPTIMIZER, [1]), "last_optimizer_state is of the type list"),
+    "groups_of_a_table": (with_entry((*OPTIMIZER, "param_groups"), {}), "param_groups is"),
+    "group_of_a_word": (with_entry((*OPTIMIZER, "param_groups", 0), "a"), "param_groups is"),
+    "no_groups": (with_entry((*OPTIMIZER, "param_groups"), DROP), "param_groups is missing"),
+    "moments_of_a_list": (with_entry((*OPTIMIZER, "state"), [1]), "last_optimizer_state.state is"),
+    "moments_of_a_number": (with_entry((*OPTIMIZER, "state", 0), 3), "last_optimizer_state.state"),
+    "moments_without_numbers": (spoil(moments_without_numbers), "last_optimizer_state.state is"),
+    "moments_of_no_end": (spoil(moments_of_no_end), "last_optimizer_state.state is"),
+}
+# Of these the optimizer alone can tell.
+OF_OTHER_MOMENTS = {
+    "moments_of_another_shape": (spoil(moments_of_another_shape), "exp_avg"),
+    "moments_of_words": (spoil(moments_of_words), "exp_avg_sq"),
+    "without_a_moment": (spoil(without_a_moment), "exp_avg_sq"),
+    "without_a_count": (spoil(without_a_count), "step"),
 }

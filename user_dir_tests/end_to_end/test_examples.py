@@ -104,3 +104,49 @@ def test_pretrain_script_trains_then_goes_on(text_files, tmp_path):
     assert "@ 3 updates" in printed
     # Fourteen rows, of which the corpus uses nine.
     assert 1.8 < float(printed.split("token frequencies there: ")[1].split()[-1]) < 2.7
+
+
+@pytest.fixture
+def glue_folders(tmp_path):
+    """Two tasks of the folders that GLUE has, over words of a vocabulary beside a checkpoint."""
+    rows = [("the cat sat .", "1"), ("a dog saw .", "0"), ("the dog sat on a mat .", "1")] * 6
+    for task in ("SST-2", "CoLA"):
+        folder = tmp_path / "GLUE" / task
+        folder.mkdir(parents=True)
+        for file in ("train", "dev"):
+            lines = [f"{text}\t{label}" for text, label in rows]
+            if task == "CoLA":
+                lines = [f"x\t{label}\t\t{text}" for text, label in rows]
+            header = [] if task == "CoLA" else ["sentence\tlabel"]
+            (folder / f"{file}.tsv").write_text("\n".join([*header, *lines]) + "\n")
+    return tmp_path / "GLUE"
+
+
+@pytest.mark.glue
+def test_the_script_over_tasks_and_seeds(text_files, glue_folders, tmp_path):
+    words = ("--tokens-per-sample", "16", "--batch-size", "8", "--max-update", "1")
+    run("examples/pretraining/pretrain.sh", *text_files, tmp_path / "small", *TINY, *words)
+    checkpoint = tmp_path / "small" / "run" / "checkpoint_last.pt"
+
+    def fine_tune(*arguments):
+        script = [Path(sys.executable), CHECKOUT / "examples" / "glue" / "finetune.py"]
+        script += ["--glue", glue_folders, "--checkpoint", checkpoint, "--out", tmp_path / "out"]
+        return run("-c", " ".join(map(str, [*script, *arguments])))
+
+    overrides = ("optimization.max_update=2", "common.cpu=true", "dataset.num_workers=0")
+    printed = fine_tune("--tasks", "cola", "SST-2", "--seeds", "1", "2", "--jobs", "2", *overrides)
+    for task in ("cola", "sst-2"):
+        for seed in ("1", "2"):
+            assert f"{task}, seed {seed}: done" in printed
+    # What is done is skipped, what is not goes on from its last checkpoint.
+    left = tmp_path / "out" / "run" / "cola" / "seed2"
+    (left / "done").unlink()
+    printed = fine_tune("--tasks", "cola", "--seeds", "1", "2", *overrides)
+    assert "cola, seed 1: done before" in printed
+    assert "cola, seed 2: goes on" in printed
+    assert "Loaded checkpoint" in (left / "train.log").read_text()
+    printed = fine_tune("--tasks", "cola", "--seeds", "1", "--random-weights", *overrides)
+    assert "random weights" in printed
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "1 updates of replaced_token_detection" in (tmp_path / "out" / "report.html").read_text()
+    assert len(report["groups"]) == 3

@@ -13,7 +13,13 @@ import torch
 import convbert_plugin
 from convbert_plugin import ConvBertModel
 from convbert_plugin.cli import main as convbert_command
-from user_dir_tests.end_to_end.hostile_checkpoints import BROKEN, HOSTILE, MARK
+from user_dir_tests.end_to_end.hostile_checkpoints import (
+    BROKEN,
+    HOSTILE,
+    MARK,
+    OF_OTHER_MOMENTS,
+    UNFINISHED,
+)
 from user_dir_tests.oracles.transformers_models import save_folder, toy_model
 
 pytestmark = [
@@ -26,6 +32,9 @@ pytestmark = [
 
 CHECKOUT = Path(convbert_plugin.__file__).parents[1]
 CASES = {**HOSTILE, **BROKEN}
+EVERY_CASE = {**CASES, **UNFINISHED, **OF_OTHER_MOMENTS}
+# Of the tiny model every name fits into it, and of what a file says no more than a beginning.
+LONGEST_LINE = 5000
 NAME = "checkpoint_last.pt"
 
 
@@ -48,7 +57,7 @@ def spoiled(sound, tmp_path):
 
     def make(case):
         folder = shutil.copytree(sound, tmp_path / "spoiled")
-        spoil, words = CASES[case]
+        spoil, words = EVERY_CASE[case]
         spoil(folder / NAME)
         return folder, words
 
@@ -71,6 +80,7 @@ def limited_memory():
 def assert_told(line, folder, words):
     assert isinstance(line, str), line
     assert "\n" not in line
+    assert len(line) <= LONGEST_LINE
     assert words in line
     assert str(folder) in line
     assert not list(folder.rglob(MARK))
@@ -94,7 +104,7 @@ def test_through_convert(spoiled, tmp_path, case):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", {**CASES, **UNFINISHED})
 def test_through_restore_file(spoiled, corpus, fairseq_train, tmp_path, case):
     folder, words = spoiled(case)
     arguments = ("--restore-file", folder / NAME, "--max-update", "3")
@@ -102,6 +112,71 @@ def test_through_restore_file(spoiled, corpus, fairseq_train, tmp_path, case):
         fairseq_train(corpus.data, tmp_path / "run", *arguments)
     assert_told(ended.value.code, folder, words)
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("case", OF_OTHER_MOMENTS)
+def test_moments_that_do_not_fit(spoiled, corpus, fairseq_train, tmp_path, case):
+    """fairseq's log names the file before it."""
+    folder, words = spoiled(case)
+    arguments = ("--restore-file", folder / NAME, "--max-update", "3")
+    with pytest.raises(SystemExit) as ended:
+        fairseq_train(corpus.data, tmp_path / "run", *arguments)
+    assert f"optimizer state does not fit: {words} of parameter 0" in ended.value.code
+    assert "--reset-optimizer" in ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("flag", "cases"),
+    [
+        (
+            "--reset-optimizer",
+            ("updates_in_words", "best_of_a_list", "moments_of_words", "moments_of_no_end"),
+        ),
+        ("--reset-optimizer", ("criterion_of_a_number", "optimizer_of_a_list")),
+        ("--reset-lr-scheduler", ("schedule_of_nothing",)),
+        ("--reset-meters", ("best_of_a_list", "meter_of_a_word")),
+        ("--reset-dataloader", ("task_of_a_list",)),
+        (
+            "--finetune-from-model",
+            ("updates_in_words", "optimizer_of_a_list", "metrics_of_a_list", "task_of_a_list"),
+        ),
+    ],
+)
+def test_what_is_reset_may_be_damaged(sound, corpus, fairseq_train, tmp_path, flag, cases):
+    folder = shutil.copytree(sound, tmp_path / "spoiled")
+    for case in cases:
+        EVERY_CASE[case][0](folder / NAME)
+    named = (flag,) if flag == "--finetune-from-model" else (flag, "--restore-file")
+    arguments = (*named, folder / NAME, "--max-update", "3")
+    run = fairseq_train(corpus.data, tmp_path / "run", *arguments)
+    assert run.checkpoint()["optimizer_history"][-1]["num_updates"] == 3
+
+
+def test_a_checkpoint_may_lack_what_a_run_goes_on_from(sound, corpus, fairseq_train, tmp_path):
+    state = torch.load(sound / NAME, weights_only=True)
+    del state["last_optimizer_state"]
+    bare = {**state, "extra_state": {}, "optimizer_history": [{"lr_scheduler_state": {}}]}
+    torch.save(bare, tmp_path / NAME)
+    arguments = ("--restore-file", tmp_path / NAME, "--max-update", "1")
+    run = fairseq_train(corpus.data, tmp_path / "run", *arguments)
+    assert run.checkpoint()["optimizer_history"][-1]["num_updates"] == 1
+
+
+def test_a_conversion_keeps_the_weights_of_a_run_that_cannot_go_on(
+    sound, corpus, fairseq_train, tmp_path
+):
+    """As the line says: what is always read (where a run stood) is written anew."""
+    folder = shutil.copytree(sound, tmp_path / "spoiled")
+    for case in ("history_of_nothing", "iterator_of_a_list", "time_in_words"):
+        UNFINISHED[case][0](folder / NAME)
+    command = ["convert", "--from", "fairseq", "--to", "fairseq", folder / NAME, tmp_path / "anew"]
+    assert convbert_command([str(word) for word in command]) == 0
+    model = tmp_path / "anew" / "model.pt"
+    # With a rate of 0, what was loaded is what is saved.
+    kept = ("--restore-file", model, "--max-update", "1", "--lr", "0")
+    run = fairseq_train(corpus.data, tmp_path / "run", *kept)
+    given = torch.load(folder / NAME, weights_only=True)["model"]
+    assert all(torch.equal(run.checkpoint()["model"][name], given[name]) for name in given)
 
 
 @pytest.mark.parametrize("flag", ["--finetune-from-model", "--continue-once", "--save-dir"])
@@ -130,6 +205,18 @@ def test_the_last_line_of_real_processes(spoiled, corpus, usual_arguments, tmp_p
         assert done.returncode == 1
         assert ("Traceback" in done.stderr) == (command[0] == "-c")
         assert_told(done.stderr.splitlines()[-1], folder, words)
+
+
+@pytest.mark.parametrize("case", ["history_of_nothing", "moments_of_another_shape"])
+def test_the_last_line_of_a_run_that_cannot_go_on(spoiled, corpus, usual_arguments, tmp_path, case):
+    folder, words = spoiled(case)
+    run = ("--save-dir", tmp_path / "run", "--restore-file", folder / NAME, "--max-update", "3")
+    command = (sys.executable, "-m", "fairseq_cli.train", corpus.data, *usual_arguments, *run)
+    done = subprocess.run(map(str, command), cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert words in done.stderr.splitlines()[-1]
+    assert "use another checkpoint" in done.stderr.splitlines()[-1]
 
 
 def test_the_files_would_run_code_where_it_is_allowed(sound, tmp_path):

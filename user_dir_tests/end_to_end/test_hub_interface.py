@@ -1,10 +1,19 @@
 """The hub interface on batches, and its heads; the rest is in test_from_pretrained.py."""
 
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from torch.nn import functional
 
+import convbert_plugin
 from convbert_plugin import ConvBertModel
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
+from user_dir_tests.end_to_end.conftest import VOCABULARY
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
 pytestmark = pytest.mark.weights
@@ -144,6 +153,13 @@ def test_a_head_can_be_trained(convbert, texts):
     ("arguments", "words"),
     [
         (("topic", 0), "at least 1"),
+        (("topic", 2.0), "2.0 classes"),
+        (("topic", "two"), "'two' classes"),
+        (("topic", [2]), r"\[2\] classes"),
+        ((3, 2), "called 3"),
+        (("to\npic", 2), r"called 'to\\npic'"),
+        (("t" * 101, 2), "at most 100 letters"),
+        (("topic", 2, ["deep"]), "released, transformers"),
         (("a.b", 2), "'a.b'"),
         (("", 2), "''"),
         (("keys", 2), "'keys'"),
@@ -152,8 +168,10 @@ def test_a_head_can_be_trained(convbert, texts):
     ],
 )
 def test_heads_that_cannot_be(convbert, arguments, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) as raised:
         convbert.register_classification_head(*arguments)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 200
 
 
 def test_a_head_that_is_there_or_not(convbert):
@@ -162,6 +180,86 @@ def test_a_head_that_is_there_or_not(convbert):
     convbert.register_classification_head("topic", 2)
     with pytest.raises(ValueError, match="topic already"):
         convbert.register_classification_head("topic", 2)
+
+
+@pytest.mark.parametrize("topk", [0, -1, 10**6, 36, 2.5, "many"])
+def test_no_more_tokens_than_there_are(convbert, topk):
+    assert len(convbert.fill_mask("the [MASK] sees.", topk=35)) == len(VOCABULARY) == 35
+    with pytest.raises(ValueError, match=r"^topk .* from 1 to 35$"):
+        convbert.fill_mask("the [MASK] sees.", topk=topk)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "expected"),
+    [
+        ("multi_label_classification", functional.logsigmoid),
+        ("regression", torch.clone),
+        ("single_label_classification", lambda logits: functional.log_softmax(logits, dim=1)),
+        (None, lambda logits: functional.log_softmax(logits, dim=1)),
+        ("another", lambda logits: functional.log_softmax(logits, dim=1)),
+        (["regression"], lambda logits: functional.log_softmax(logits, dim=1)),
+    ],
+)
+def test_a_head_predicts_what_transformers_says_of_it(
+    convbert, texts, pretrained, problem_type, expected
+):
+    """As a conversion leaves it: the config.json in the checkpoint, the head of its kind."""
+    _, batch = texts
+    convbert.register_classification_head("theirs", 3, kind="transformers")
+    convbert.register_classification_head("own", 3)
+    state = pretrained.checkpoint()
+    state["model"] = convbert.model.state_dict()
+    state["extra_state"]["transformers_config"] = {"problem_type": problem_type}
+    torch.save(state, pretrained.folder / "model.pt")
+    loaded = ConvBertModel.from_pretrained(pretrained.folder)
+    logits = {name: loaded.predict(name, batch, return_logits=True) for name in ("theirs", "own")}
+    assert torch.equal(loaded.predict("theirs", batch), expected(logits["theirs"]))
+    assert torch.equal(loaded.predict("own", batch), logits["own"].log_softmax(1))
+
+
+def test_torch_hub_finds_the_package_in_the_checkout(pretrained, tmp_path):
+    """Where nothing is installed: what would find the package is taken away before."""
+    code = (
+        "import importlib.util, sys\n"
+        "checkout, folder = sys.argv[1:]\n"
+        "sys.path = [path for path in sys.path if path not in ('', checkout)]\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        "assert importlib.util.find_spec('convbert_plugin') is None\n"
+        "import torch\n"
+        "loaded = torch.hub.load(checkout, 'convbert', folder, source='local')\n"
+        "tokens = loaded.encode('a cat')\n"
+        "print(tokens.tolist(), len(loaded.fill_mask('a [MASK]')), loaded.predict.__module__)"
+    )
+    checkout = str(Path(convbert_plugin.__file__).parents[1])
+    command = [sys.executable, "-c", code, checkout, str(pretrained.folder)]
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    tokens, filled, module = done.stdout.splitlines()[-1].rsplit(" ", 2)
+    rows = (pretrained.folder / "vocab.txt").read_text().split()
+    assert json.loads(tokens) == [rows.index(piece) for piece in ("[CLS]", "a", "cat", "[SEP]")]
+    assert (int(filled), module) == (5, "convbert_plugin.models.hub_interface")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@torch.no_grad()
+def test_on_a_gpu(convbert, texts, monkeypatch):
+    """In fp32 to 1e-4 of outputs with a deviation of about 1, in fp16 as on a CPU."""
+    # Else convolutions are computed in ten bits of mantissa there.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    _, batch = texts
+    expected, chances = convbert.extract_features(batch), convbert.detect_replaced(batch)
+    on_gpu = copy.deepcopy(convbert).cuda()
+    features = on_gpu.extract_features(batch)
+    assert features.is_cuda
+    assert (features.cpu() - expected).abs().max() <= 1e-4
+    found = on_gpu.detect_replaced(on_gpu.encode(*TEXTS[0]))
+    assert (found.cpu() - chances[:1, : found.size(1)]).abs().max() <= 1e-4
+    assert len(on_gpu.fill_mask("the [MASK] sees.")) == 5
+    on_gpu.half()
+    halves = on_gpu.extract_features(batch)
+    assert halves.dtype == torch.float16
+    assert relative_error(halves.cpu(), expected) <= TOLERANCES[torch.float16]["model"]
+    assert on_gpu.detect_replaced(batch).isfinite().all()
 
 
 def test_segments_may_be_given(convbert):

@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import convbert_plugin
+from convbert_plugin.data.glue_tasks import TASKS, TRAIN
 from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 
@@ -26,6 +27,21 @@ USER_DIR = Path(convbert_plugin.__file__).parent
 CONFIG = USER_DIR / "config"
 # Size -> learning rate and examples a batch, of the released configure_pretraining.py:21-123.
 RELEASED = {"small": (3e-4, 128), "medium": (5e-4, 128), "base": (2e-4, 256)}
+# Of configure_finetuning.py:46-172.
+FINE_TUNING_RATES = {"small": 3e-4, "medium": 3e-4, "base": 1e-4}
+# Training examples of the official files, times trained on, whether both orders of a pair are, and
+# what chooses a checkpoint.
+FINE_TUNING = {
+    "cola": (8_551, 3, False, "mcc"),
+    "sst-2": (67_349, 3, False, "accuracy"),
+    "mrpc": (3_668, 3, True, "accuracy"),
+    "sts-b": (5_749, 10, True, "pearson"),
+    "qqp": (363_846, 3, False, "accuracy"),
+    "mnli": (392_702, 3, False, "accuracy"),
+    "qnli": (104_743, 3, False, "accuracy"),
+    "rte": (2_490, 10, False, "accuracy"),
+    "wnli": (635, 3, False, "accuracy"),
+}
 
 
 def test_there_is_one_yaml_for_each_architecture():
@@ -67,6 +83,36 @@ def test_the_pretraining_configs_are_the_released_recipes(size):
     assert cfg.optimizer.adam_betas == [0.9, 0.999]
     assert (cfg.task.tokens_per_sample, cfg.task.mask_prob) == (128, 0.15)
     assert_no_key_is_misspelt(cfg)
+
+
+@pytest.mark.glue
+@pytest.mark.parametrize("size", FINE_TUNING_RATES)
+@pytest.mark.parametrize("task", FINE_TUNING)
+def test_the_fine_tuning_configs_are_the_released_recipes(task, size):
+    name = f"finetune_convbert_{size}"
+    hydra_init(name)
+    with initialize_config_dir(version_base="1.1", config_dir=str(CONFIG)):
+        cfg = compose(name, overrides=["task.data=somewhere", f"glue={task}"])
+    assert cfg.model == {"_name": f"convbert_{size}", **ARCHITECTURES[f"convbert_{size}"]}
+    assert (cfg.optimization.lr, cfg.dataset.batch_size) == ([FINE_TUNING_RATES[size]], 32)
+    examples, epochs, is_doubled, metric = FINE_TUNING[task]
+    assert (cfg.task.glue_task, cfg.task.get("double_unordered", False)) == (task, is_doubled)
+    # Dummy examples fill the last batch: configure_finetuning.py and preprocessing.py:60-99.
+    padded = examples * (1 + is_doubled) + 31
+    assert cfg.optimization.max_update == padded // 32 * epochs
+    assert cfg.checkpoint.best_checkpoint_metric == metric
+    assert cfg.dataset.valid_subset == ("valid,valid1" if task == "mnli" else "valid")
+    assert (cfg.optimization.clip_norm, cfg.criterion.loss_reduction) == (1.0, "sum")
+    assert (cfg.optimizer.adam_eps, cfg.optimizer.weight_decay) == (1e-6, 0.01)
+    assert (cfg.optimizer.adam_betas, cfg.optimizer.layer_lr_decay) == ([0.9, 0.999], 0.8)
+    assert (cfg.lr_scheduler.warmup_ratio, cfg.task.tokens_per_sample) == (0.1, 128)
+    assert_no_key_is_misspelt(cfg)
+
+
+@pytest.mark.glue
+def test_there_is_a_config_for_each_task_to_train_on():
+    assert {path.stem for path in (CONFIG / "glue").iterdir()} == set(FINE_TUNING)
+    assert {name for name, task in TASKS.items() if TRAIN in task.sources} == set(FINE_TUNING)
 
 
 def assert_no_key_is_misspelt(cfg):

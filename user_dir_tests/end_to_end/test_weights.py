@@ -130,7 +130,10 @@ def test_a_model_of_sentencepieces_goes_to_transformers(tmp_path, corpus, fairse
     convbert = ConvBertModel.from_pretrained(run.folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    assert model.config.pad_token_id == tokenizer.pad_token_id == convbert.vocabulary.pad()
+    config, vocabulary = model.config, convbert.vocabulary
+    assert config.pad_token_id == tokenizer.pad_token_id == vocabulary.pad()
+    assert config.bos_token_id == tokenizer.cls_token_id == vocabulary.bos()
+    assert config.eos_token_id == tokenizer.sep_token_id == vocabulary.eos()
     for text in TEXTS:
         batch = tokenizer(text, return_tensors="pt")
         assert batch["input_ids"][0].tolist() == convbert.encode(text).tolist()

@@ -106,14 +106,28 @@ def test_a_part_with_a_hole_is_refused_and_not_filled():
     assert "(generator.head.bias is missing)" in error_of(toy_model(generator=True), state)
 
 
-def test_only_the_first_problems_are_shown():
+def test_all_problems_are_named():
     state = copy_of(toy_model())
-    for name in [name for name in state if name.startswith("encoder.layers.1.")]:
+    missing = [name for name in state if name.startswith("encoder.layers.1.")]
+    for name in missing:
         del state[name]
     line = error_of(toy_model(), state)
-    missing = sum(name.startswith("encoder.layers.1.") for name in toy_model().state_dict())
-    assert line.count(" is missing") == 3
-    assert line.endswith(f"; and {missing - 3} more)")
+    assert len(missing) > 20
+    assert all(f"{name} is missing" in line for name in missing)
+
+
+def test_what_layers_share_is_told_once():
+    state = copy_of(toy_model())
+    state["encoder.layers.2.attention.query.bias"] = torch.zeros(5)
+    for layer in (0, 1):
+        state[f"encoder.layers.{layer}.attention.output.bias"] = torch.zeros(41)
+        del state[f"encoder.layers.{layer}.feed_forward.inner.bias"]
+    problems = [
+        "encoder.layers.{0,1}.attention.output.bias is (41,), not (42,)",
+        "encoder.layers.{0,1}.feed_forward.inner.bias is missing",
+        "encoder.layers.2.attention.query.bias is unknown",
+    ]
+    assert error_of(toy_model(), state).endswith(f"({'; '.join(problems)})")
 
 
 def test_another_architecture_is_refused():

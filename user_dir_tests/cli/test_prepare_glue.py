@@ -1,0 +1,338 @@
+"""``convbert prepare-glue``: files of every kind in, and every mistake in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convbert_plugin.cli import main
+from convbert_plugin.errors import UserError
+from user_dir_tests.data.glue_toys import read_back, write_table, write_vocabulary
+
+pytestmark = pytest.mark.glue
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RTE = ["index|sentence1|sentence2|label", '0|a "b|c|not_entailment', "1|d|e .|entailment"]
+RTE_TEST = ["index|sentence1|sentence2", "0|f|g"]
+RTE_TEXTS = [('a " b', "c"), ("d", "e .")]
+MRPC = ["Quality|#1 ID|#2 ID|#1 String|#2 String", "1|p|p|a|b"]
+QQP = ["id|qid1|qid2|question1|question2|is_duplicate", "0|p|p|a", "1|p|p|b|c|1", "2|p|p|d"]
+CLASSES = ("--glue-task", "topic", "--text", "x", "--labels", "z,a,m")
+SCORES = ("--glue-task", "likeness", "--text", "x", "--text-pair", "y", "--label", "like")
+SCORE_RANGE = ("--score-range", "-1", "3")
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def prepare(tmp_path, source):
+    """Run the command on ``source``; the folder made."""
+    vocabulary = write_vocabulary(tmp_path / "vocabulary")
+    output = tmp_path / "out"
+
+    def run(*options):
+        words = ("prepare-glue", "--tokenizer", vocabulary, *options, source, output)
+        assert main([str(word) for word in words]) == 0
+        return output
+
+    return run
+
+
+@pytest.fixture
+def prepare_fails(tmp_path, prepare):
+    """Run the command to its error of one line; nothing may be left of OUT."""
+
+    def run(*options, message):
+        before = set(tmp_path.rglob("*"))
+        with pytest.raises(UserError, match=message) as error:
+            prepare(*options)
+        assert "\n" not in str(error.value)
+        assert set(tmp_path.rglob("*")) == before
+
+    return run
+
+
+PLAIN = "\n".join(RTE).replace("|", "\t") + "\n"
+WRITTEN = {
+    "plain": PLAIN,
+    "windows": PLAIN.replace("\n", "\r\n"),
+    "byte order mark": "\ufeff" + PLAIN,
+    "no last line end": PLAIN[:-1],
+    "windows without a last line end": PLAIN.replace("\n", "\r\n")[:-2],
+    "empty lines at the end": PLAIN + "\n\r\n\n",
+    "spaces around the labels": PLAIN.replace("entailment\n", "entailment  \n"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_file_may_be_written_in_any_way(prepare, source, kind):
+    (source / "train.tsv").write_bytes(WRITTEN[kind].encode())
+    read = read_back(prepare("--glue-task", "rte"), "train")
+    assert (read.texts, read.targets) == (RTE_TEXTS, [1, 0])
+
+
+def test_quotation_marks_are_characters_of_a_text(prepare, source):
+    write_table(source / "train.tsv", 'p|1||"a', 'p|0||b"', 'p|1||"c" ""d""')
+    read = read_back(prepare("--glue-task", "CoLA"), "train")
+    assert read.texts == [('" a',), ('b "',), ('" c " " " d " "',)]
+
+
+def test_the_summary_counts_rows_classes_and_updates(prepare, source, capsys):
+    many = [f"{row}|a|b|entailment" for row in range(63)]
+    write_table(source / "train.tsv", *RTE, *many)
+    write_table(source / "test.tsv", *RTE_TEST)
+    prepare("--glue-task", "RTE")
+    assert capsys.readouterr().out.splitlines() == [
+        "train: 65 rows of train.tsv (entailment 64, not_entailment 1)",
+        "test: 1 rows of test.tsv",
+        "an epoch is 3 updates of 32 examples, 5 with --double-unordered",
+    ]
+
+
+def test_broken_rows_of_qqp_are_passed_over_and_named(prepare, source, capsys):
+    write_table(source / "train.tsv", *QQP)
+    write_table(source / "dev.tsv", *QQP[:-1])
+    folder = prepare("--glue-task", "qqp")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == [
+        "train.tsv: passed over 2 broken rows, the first on line 2",
+        "dev.tsv: passed over 1 broken rows, the first on line 2",
+    ]
+    assert read_back(folder, "train").texts == read_back(folder, "valid").texts == [("b", "c")]
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+@pytest.mark.parametrize(
+    ("options", "columns", "rows", "texts", "targets"),
+    [
+        (
+            CLASSES,
+            ("more", "x", "label"),
+            [(1, "a b", "a"), (2, "c", "z"), (3, "d", "m")],
+            [("a b",), ("c",), ("d",)],
+            [1, 0, 2],
+        ),
+        (
+            ("--glue-task", "topic", "--text", "x", "--labels", " 2, 1"),
+            ("x", "label"),
+            [("a b", 1), ("c", 2)],
+            [("a b",), ("c",)],
+            [1, 0],
+        ),
+        (
+            (*CLASSES, "--text-pair", "y"),
+            ("y", "label", "x"),
+            [("a", "z", "b"), ("", "m", "c")],
+            [("b", "a"), ("c", "")],
+            [0, 2],
+        ),
+        (
+            (*SCORES, *SCORE_RANGE),
+            ("x", "y", "like"),
+            [("a", "b", -1), ("c", "d", 3.0), ("e", "f", 1e-1)],
+            [("a", "b"), ("c", "d"), ("e", "f")],
+            [0, 1, 1.1 / 4],
+        ),
+    ],
+)
+def test_a_task_of_ones_own(prepare, source, suffix, options, columns, rows, texts, targets):
+    def write(name, columns, rows):
+        if suffix == "tsv":
+            cells = ["|".join(map(str, row)) for row in rows]
+            write_table(source / f"{name}.tsv", "|".join(columns), *cells)
+        else:
+            objects = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+            (source / f"{name}.jsonl").write_text("\n".join(objects))
+
+    def without_label(row):
+        return [
+            cell for cell, column in zip(row, columns, strict=True) if column[0] not in ("l", "m")
+        ]
+
+    write("train", columns, rows)
+    write("dev", columns, rows[:1])
+    write("test", without_label(columns), list(map(without_label, rows)))
+    folder = prepare(*options)
+    assert read_back(folder, "train") == (texts, targets)
+    assert read_back(folder, "valid") == (texts[:1], targets[:1])
+    assert read_back(folder, "test") == (texts, None)
+
+
+TSV_MISTAKES = {
+    "unknown label": (
+        [*RTE, "2|a|b|maybe"],
+        r"train.tsv:4: the label 'maybe' is none of rte's: entailment, not_entailment",
+    ),
+    "no label": ([*RTE, "2|a|b|"], r"train.tsv:4: the label '' is none of rte's"),
+    "the test set": (RTE_TEST, r"train.tsv: no column 'label' in its header \(found .*split's\?"),
+    "another task": (MRPC, r"train.tsv: no column 'sentence1', 'sentence2', 'label' in its"),
+    "header alone": (RTE[:1], r"train.tsv: no row in it: a split needs at least one example"),
+    "header and empty lines": ([*RTE[:1], "", ""], r"train.tsv: no row in it"),
+    "empty": ([], r"train.tsv: no row in it"),
+    "short row": ([*RTE, "2|a|b"], r"train.tsv:4: 3 columns where 4 are expected: mend"),
+    "long row": ([*RTE, "2|a|b|entailment|c"], r"train.tsv:4: 5 columns where 4 are expected"),
+    "empty line": ([*RTE, "", "2|a|b|entailment"], r"train.tsv:4: 1 columns where 4"),
+}
+
+
+@pytest.mark.parametrize("kind", TSV_MISTAKES)
+def test_a_mistake_in_a_table_is_one_line(prepare_fails, source, kind):
+    rows, message = TSV_MISTAKES[kind]
+    # A good one before it, so that something is made that has to be removed.
+    write_table(source / "dev.tsv", *RTE)
+    write_table(source / "train.tsv", *rows)
+    prepare_fails("--glue-task", "rte", message=message)
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "rows", "message"),
+    [
+        ("cola", "train.tsv", ["index|sentence", "0|a"], r"train.tsv:1: 2 columns where 4 are"),
+        ("cola", "train.tsv", ["p|2||a"], r"train.tsv:1: the label '2' is none of cola's: 0, 1"),
+        ("cola", "dev.tsv", [], r"dev.tsv: no row in it"),
+        ("wnli", "dev.tsv", RTE, r"dev.tsv:2: the label 'not_entailment' is none of wnli's"),
+        ("qqp", "test.tsv", ["id|question1|question2", "0|a"], r"test.tsv:2: 2 columns where 3"),
+        ("qqp", "train.tsv", QQP[:2], r"train.tsv: no row in it"),
+        ("mnli", "dev.tsv", RTE, r"none of mnli's files in it \(train.tsv, dev_matched.tsv, "),
+        ("ax", "test.tsv", RTE_TEST, r"none of ax's files in it \(diagnostic.tsv\)"),
+    ],
+)
+def test_a_file_of_another_task_is_one_line(prepare_fails, source, task, file, rows, message):
+    write_table(source / file, *rows)
+    prepare_fails("--glue-task", task, message=message)
+
+
+@pytest.mark.parametrize("score", ["3.01", "-1.01", "nan", "inf", "-inf", "", "two", "1 2", "0,5"])
+def test_a_score_that_is_none_is_one_line(prepare_fails, source, score):
+    write_table(source / "train.tsv", "x|y|like", "a|b|0", f"c|d|{score}")
+    message = rf"train.tsv:3: the score '{score}' is no number from -1 to 3"
+    prepare_fails(*SCORES, *SCORE_RANGE, message=message)
+
+
+GOOD = '{"x": "a", "label": "z"}'
+JSON_MISTAKES = {
+    "cut": (f'{GOOD}\n{{"x": "a", "lab', r"train.jsonl:2: not a JSON object"),
+    "list": (f"{GOOD}\n[1]\n", r"train.jsonl:2: not a JSON object"),
+    "empty line": (f"{GOOD}\n\n{GOOD}", r"train.jsonl:2: not a JSON object"),
+    "deep": (f"{GOOD}\n{'[' * 99999}", r"train.jsonl:2: not a JSON object"),
+    "no key": (f'{GOOD}\n{{"x": "a"}}', r"train.jsonl:2: no 'label' in this row: add it, or name"),
+    "number": ('{"x": 5, "label": "z"}', r"train.jsonl:1: 'x' is not a text: write it as a string"),
+    "null": ('{"x": null, "label": "z"}', r"train.jsonl:1: 'x' is not a text"),
+    "half a character": (r'{"x": "\ud83d", "label": "z"}', r"train.jsonl:1: 'x' is not a text"),
+    "unknown": ('{"x": "a", "label": "q"}', r"train.jsonl:1: the label 'q' is none of topic's: z,"),
+    "null label": ('{"x": "a", "label": null}', r"train.jsonl:1: the label 'null' is none of"),
+    "other label": ('{"x": "a", "label": "\\ud83d"}', r"train.jsonl:1: the label '\\ud83d' is"),
+    "empty": ("", r"train.jsonl: no row in it"),
+    "encoding": (b'{"x": "caf\xe9"}', r"train.jsonl:1: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("kind", JSON_MISTAKES)
+def test_a_mistake_in_json_lines_is_one_line(prepare_fails, source, kind):
+    content, message = JSON_MISTAKES[kind]
+    content = content if isinstance(content, bytes) else content.encode()
+    (source / "train.jsonl").write_bytes(content)
+    prepare_fails(*CLASSES, message=message)
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "true", '"x"', "[1]", "1e999", "null"])
+def test_a_score_in_json_lines_that_is_none_is_one_line(prepare_fails, source, score):
+    (source / "train.jsonl").write_text(f'{{"x": "a", "y": "b", "like": {score}}}\n')
+    message = r"train.jsonl:1: the score .* is no number from -1 to 3"
+    prepare_fails(*SCORES, *SCORE_RANGE, message=message)
+
+
+TEXT = ("--text", "x")
+WRONG_OPTIONS = [
+    (("--glue-task", "sst2"), r"--glue-task sst2: choose one of cola, sst-2, .*, or describe your"),
+    (("--glue-task", "rte", *TEXT, "--labels", "a,b"), r"--glue-task rte: an official task has"),
+    (("--glue-task", "a/b", *TEXT, "--labels", "a,b"), r"--glue-task 'a/b': letters, digits"),
+    (("--glue-task", "own", "--labels", "a,b"), r"--labels: a task of your own needs --text"),
+    (("--glue-task", "own", *TEXT), r"\(--labels\) or a --score-range, one of both"),
+    (("--glue-task", "own", *TEXT, "--labels", "a,b", *SCORE_RANGE), r"one of both"),
+    (("--glue-task", "own", *TEXT, "--labels", "a"), r"--labels a: give two or more different"),
+    (("--glue-task", "own", *TEXT, "--labels", "a,b,a"), r"--labels a,b,a: give two or more"),
+    (("--glue-task", "own", *TEXT, "--labels", "a, a"), r"--labels a,a: give two or more"),
+    (("--glue-task", "own", *TEXT, "--labels", "a,"), r"--labels a,: give two or more"),
+    (("--glue-task", "own", *TEXT, "--labels", ""), r"--labels : give two or more"),
+    (("--glue-task", "own", *TEXT, "--labels", "a,<unk>"), r"'<unk>' cannot be the word of a"),
+    (("--glue-task", "own", *TEXT, "--labels", "a,b\tc"), r"'b\\tc' cannot be the word of a"),
+    (("--glue-task", "own", *TEXT, "--score-range", "3", "-1"), r"--score-range 3 -1: give the"),
+    (("--glue-task", "own", *TEXT, "--score-range", "1", "1"), r"--score-range 1 1: give the"),
+    (("--glue-task", "own", *TEXT, "--score-range", "0", "inf"), r"--score-range 0 inf: give the"),
+    (("--glue-task", "own", *TEXT, "--score-range", "nan", "1"), r"--score-range nan 1: give the"),
+    ((*CLASSES, "--metrics", "pearson"), r"--metrics pearson: .* choose from accuracy, f1, mcc"),
+    ((*CLASSES, "--metrics", "f1"), r"--metrics f1: .* \(f1 with two classes, of which the second"),
+    ((*CLASSES, "--label", "class"), r"train.tsv: no column 'class' in its header \(found 'x, lab"),
+    ((*CLASSES, "--cased", "--tokenizer", "nowhere"), r"nowhere: no such file"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS)
+def test_options_that_do_not_go_together_are_one_line(prepare_fails, source, options, message):
+    write_table(source / "train.tsv", "x|label", "a|z")
+    prepare_fails(*options, message=message)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), r"source: holds no train, dev or test: name a folder"),
+        (("other.tsv", "train.txt"), r"source: holds no train, dev or test"),
+        (("train.tsv", "dev.jsonl"), r"source: holds both .tsv and .jsonl: name a folder"),
+    ],
+)
+def test_a_folder_of_other_files_is_one_line(prepare_fails, source, files, message):
+    for name in files:
+        (source / name).write_text("x\tlabel\na\tz\n")
+    prepare_fails(*CLASSES, message=message)
+    if not files:
+        prepare_fails("--glue-task", "rte", message=r"source: none of rte's files in it \(train.ts")
+        source.rmdir()
+        prepare_fails(*CLASSES, message=r"source: no such folder")
+
+
+def test_what_stands_at_out_stays(prepare_fails, source, tmp_path):
+    write_table(source / "train.tsv", *RTE)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    prepare_fails("--glue-task", "rte", message=r"out: there already: choose another folder")
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "convbert_plugin.cli", "prepare-glue", *map(str, arguments)],
+        cwd=REPOSITORY,
+        text=True,
+        capture_output=True,
+    )
+
+
+def test_the_command_says_nothing_but_its_own_lines(tmp_path, source):
+    write_table(source / "train.tsv", *RTE)
+    vocabulary = write_vocabulary(tmp_path / "vocabulary")
+    arguments = ("--glue-task", "rte", "--tokenizer", vocabulary, source)
+    result = command(*arguments, tmp_path / "out")
+    assert (result.returncode, result.stderr) == (0, "")
+    (source / "train.tsv").write_text("sentence\n")
+    result = command(*arguments, tmp_path / "other")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"{source / 'train.tsv'}: no column 'sentence1', ")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--glue-task", "own", "--score-range", "0", "x")])
+def test_wrong_arguments_end_with_status_2(options, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare-glue", "--tokenizer", "v", *options, str(tmp_path), str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
