@@ -15,11 +15,11 @@ from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.criterions.replaced_token_detection import ReplacedTokenDetectionCriterion
 from convbert_plugin.data.tokenizer import DICTIONARY_FILE, load_tokenizer
 from convbert_plugin.data.vocabulary import Vocabulary
-from convbert_plugin.formats.fairseq_checkpoint import checkpoint_of, read_checkpoint
+from convbert_plugin.formats.fairseq_checkpoint import MODEL_FILE, checkpoint_of, read_checkpoint
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.hub_interface import CHECKPOINT_FILES, find_checkpoint
+from convbert_plugin.models.hub_interface import find_checkpoint
 from convbert_plugin.models.loading import (
     check_vocabulary,
     empty_model_of,
@@ -28,7 +28,6 @@ from convbert_plugin.models.loading import (
 )
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
 
-MODEL_FILE = CHECKPOINT_FILES[0]
 # What is told of ``pads_visible``.
 PADS = {
     False: "pads are masked, so that padding never changes a result (released: --pads-visible)",

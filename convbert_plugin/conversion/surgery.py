@@ -7,12 +7,11 @@ from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.data.tokenizer import CONTINUATION, LONGEST_WORD, WordPieceTokenizer
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.surgery import compose_rows, tile_positions
+from convbert_plugin.models.state import TOKEN_TABLE
 
 POSITIONS = "embeddings.positions.weight"
 # What has a row or a number for each token.
-OF_VOCABULARY = ("embeddings.tokens.weight", "masked_lm_head.bias", "generator.head.bias")
-# What config.json says of the old vocabulary.
-SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+OF_VOCABULARY = (TOKEN_TABLE, "masked_lm_head.bias", "generator.head.bias")
 
 
 def change_positions(model: PortableModel, positions: int) -> tuple[PortableModel, list[str]]:
@@ -54,10 +53,9 @@ def change_vocabulary(
         name: compose_rows(tensor, sources) if name in OF_VOCABULARY else tensor
         for name, tensor in model.tensors.items()
     }
-    config = {k: v for k, v in model.transformers_config.items() if k not in SPECIAL_IDS}
     shared = len(set(model.tokenizer.symbols) & set(tokenizer.symbols))
     fresh = sum(not numbers for numbers in sources)
-    changed = replace(model, tensors=tensors, tokenizer=tokenizer, transformers_config=config)
+    changed = replace(model, tensors=tensors, tokenizer=tokenizer)
     return changed, [
         f"{len(sources):,} symbols: {shared:,} keep their rows, "
         f"{len(sources) - shared - fresh:,} are means of pieces, {fresh:,} are fresh"

@@ -34,9 +34,7 @@ def document_count(sizes: np.ndarray) -> int:
 def _load_lines(path, vocabulary, combine, remedy):
     for file in (f"{path}.bin", f"{path}.idx"):
         if not os.path.isfile(file):
-            raise UserError(
-                f"{file} is missing: make it with {remedy}, or name another split"
-            )
+            raise UserError(f"{file} is missing: make it with {remedy}, or name another split")
     if os.path.getsize(f"{path}.bin") == 0:
         raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
     try:

@@ -1,14 +1,11 @@
 """See at the start that the checkpoints which a run is to begin from are there, sound and fit."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Collection, Mapping, NamedTuple, Optional
 
 from fairseq.criterions import CRITERION_REGISTRY
-from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
-from omegaconf import II
 
 from convbert_plugin.data.tokenizer import DICTIONARY_FILE
 from convbert_plugin.data.vocabulary import Vocabulary
@@ -29,39 +26,25 @@ from convbert_plugin.tasks.resuming import (
     check_components,
     check_progress,
 )
+from convbert_plugin.tasks.run_config import RunConfig
 
 # As --restore-file, fairseq's default, it stands for the one in the folder of the run.
 DEFAULT_RESTORE_FILE = LAST_CHECKPOINT
 
 
-@dataclass
-class StartConfig(FairseqDataclass):
-    """What fairseq was told of the checkpoint to begin from, for the config of a task."""
-
-    save_dir: str = II("checkpoint.save_dir")
-    restore_file: str = II("checkpoint.restore_file")
-    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
-    continue_once: Optional[str] = II("checkpoint.continue_once")
-    reset_optimizer: bool = II("checkpoint.reset_optimizer")
-    reset_lr_scheduler: bool = II("checkpoint.reset_lr_scheduler")
-    reset_meters: bool = II("checkpoint.reset_meters")
-    reset_dataloader: bool = II("checkpoint.reset_dataloader")
-    criterion: Optional[str] = II("criterion._name")
-    optimizer: Optional[str] = II("optimizer._name")
-    fp16: bool = II("common.fp16")
-    bf16: bool = II("common.bf16")
-    amp: bool = II("common.amp")
-
-
 class Start(NamedTuple):
-    """The checkpoint that a run begins from; ``is_own``: the run's own last one."""
+    """The checkpoint that a run begins from, without its tensors.
+
+    ``is_own``: the run's own last one. ``updates``: those behind it; a conversion leaves none.
+    """
 
     path: Path
-    checkpoint: FairseqCheckpoint
     is_own: bool
+    task: dict
+    updates: int
 
 
-def check_checkpoints(cfg: StartConfig, vocabulary: Vocabulary) -> Optional[Start]:
+def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]:
     """Read the checkpoint that fairseq will load, and compare the dictionaries beside it.
 
     None where the run begins with random weights.
@@ -91,6 +74,7 @@ def check_checkpoints(cfg: StartConfig, vocabulary: Vocabulary) -> Optional[Star
     resumed = named or (last if last.is_file() else cfg.continue_once)
     if start := resumed or source:
         checkpoint = read_checkpoint(start)
+        _check_fingerprint(checkpoint, vocabulary, start, cfg)
         rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
         empty_model_of(ConvBertModel, checkpoint, rows, start)
         task_class = TASK_REGISTRY[cfg._name].__name__
@@ -100,7 +84,10 @@ def check_checkpoints(cfg: StartConfig, vocabulary: Vocabulary) -> Optional[Star
             check_components(checkpoint, start, _components(cfg))
     # Now, and not when the first checkpoint is written there.
     vocabulary.check_folder(last.parent)
-    return Start(Path(start), checkpoint, Path(start) == last) if start else None
+    if not start:
+        return None
+    updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
+    return Start(Path(start), Path(start) == last, checkpoint.task, updates)
 
 
 def is_beside(folder: Path, vocabulary: Vocabulary) -> bool:
@@ -108,11 +95,19 @@ def is_beside(folder: Path, vocabulary: Vocabulary) -> bool:
     return Vocabulary.load(folder / DICTIONARY_FILE).fingerprint() == vocabulary.fingerprint()
 
 
-def _resets(cfg: StartConfig) -> Collection[str]:
+def _check_fingerprint(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path, cfg: RunConfig):
+    if checkpoint.vocabulary not in (None, vocabulary.fingerprint()):
+        raise UserError(
+            f"{path}: was trained with another vocabulary than {cfg.data} was made with: make the "
+            f"data with the {DICTIONARY_FILE} of the checkpoint"
+        )
+
+
+def _resets(cfg: RunConfig) -> Collection[str]:
     return [name for name in RESETS if getattr(cfg, name)]
 
 
-def _components(cfg: StartConfig) -> Mapping[str, Collection[str]]:
+def _components(cfg: RunConfig) -> Mapping[str, Collection[str]]:
     """What the classes of criterion and optimizer may be called in a checkpoint of this run."""
     wrapped = cfg.fp16 or cfg.bf16 or cfg.amp
     optimizer = WRAPPERS if wrapped else (OPTIMIZER_REGISTRY[cfg.optimizer].__name__,)

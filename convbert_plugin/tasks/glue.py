@@ -26,8 +26,9 @@ from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.metrics.glue import METRICS_OF_CLASSES, METRICS_OF_SCORES, majority_scores
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
-from convbert_plugin.tasks.checkpoints import StartConfig, check_checkpoints
+from convbert_plugin.tasks.checkpoints import check_checkpoints
 from convbert_plugin.tasks.precision import check_precision
+from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tasks.run_record import RunRecord, describe_start
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ SHORTEST_EXAMPLE = 5
 
 
 @dataclass
-class GlueTaskConfig(StartConfig):
+class GlueTaskConfig(RunConfig):
     data: str = field(default=MISSING, metadata={"help": "a folder made by convbert prepare-glue"})
     glue_task: Optional[str] = field(
         default=None, metadata={"help": "the task that the folder must hold (default: any)"}
@@ -53,12 +54,6 @@ class GlueTaskConfig(StartConfig):
         default="released",
         metadata={"help": "one linear layer on [CLS], or that of transformers with one more"},
     )
-    seed: int = II("common.seed")
-    cpu: bool = II("common.cpu")
-    fp16: bool = II("common.fp16")
-    bf16: bool = II("common.bf16")
-    amp: bool = II("common.amp")
-    tpu: bool = II("common.tpu")
     distributed_rank: int = II("distributed_training.distributed_rank")
     valid_subset: str = II("dataset.valid_subset")
 

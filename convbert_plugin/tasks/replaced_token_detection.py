@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING
+from omegaconf import MISSING
 
 from convbert_plugin.data.binarized import document_count, open_lines
 from convbert_plugin.data.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.tasks.checkpoints import StartConfig, check_checkpoints, is_beside
+from convbert_plugin.tasks.checkpoints import check_checkpoints, is_beside
 from convbert_plugin.tasks.precision import check_precision
+from convbert_plugin.tasks.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ SHORTEST_EXAMPLE = 8
 
 
 @dataclass
-class ReplacedTokenDetectionTaskConfig(StartConfig):
+class ReplacedTokenDetectionTaskConfig(RunConfig):
     data: str = field(
         default=MISSING,
         metadata={"help": "binarized data; shards separated by ':' are taken epoch by epoch"},
@@ -49,13 +50,6 @@ class ReplacedTokenDetectionTaskConfig(StartConfig):
         default=False,
         metadata={"help": "cut documents into full blocks of one segment, losing no token"},
     )
-    # Persistent workers would keep the data set, and so the masks, of the first epoch.
-    reuse_dataloader: bool = False
-    # Each would hold up the end of an epoch for five seconds; they serve one epoch anyway.
-    persistent_workers: bool = False
-    seed: int = II("common.seed")
-    cpu: bool = II("common.cpu")
-    tpu: bool = II("common.tpu")
 
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)

@@ -16,17 +16,13 @@ def describe_start(start: Optional[Start]) -> dict:
     """Where a run begins, in plain values: a kind, and the checkpoint with what it was trained."""
     if start is None:
         return RANDOM_WEIGHTS
-    checkpoint = start.checkpoint
-    updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
-    # A conversion leaves no updates behind it.
-    kind = "trained here" if updates else "converted"
-    task = checkpoint.task
+    task = start.task
     objective = task.get("glue_task") or task.get("objective") or task.get("_name")
     return {
-        "kind": kind,
+        "kind": "trained here" if start.updates else "converted",
         "checkpoint": str(start.path),
         "objective": objective,
-        "updates": updates,
+        "updates": start.updates,
     }
 
 

@@ -1,7 +1,7 @@
 """Fine-tune a checkpoint on tasks of GLUE, with several seeds each, and report on all of it.
 
     python examples/glue/finetune.py --glue GLUE --checkpoint runs/small/checkpoint_last.pt \
-        --tasks cola mrpc rte --seeds 1 2 3 --out runs/glue [OVERRIDE ...]
+        --tasks cola,mrpc,rte --seeds 1,2,3 --out runs/glue [OVERRIDE ...]
 
 GLUE holds the official folders (CoLA, MRPC, ...). The released recipe of the size next to the
 checkpoint's is taken; overrides are those of fairseq-hydra-train and win over it, as
@@ -48,20 +48,22 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--glue", type=Path, required=True, help="the folder of the tasks' folders")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--random-weights", action="store_true", help="start from nothing")
-    parser.add_argument("--tasks", nargs="+", required=True)
-    parser.add_argument("--seeds", nargs="+", type=int, required=True)
+    parser.add_argument("--tasks", type=listed(str), required=True, metavar="A,B,...")
+    parser.add_argument("--seeds", type=listed(int), required=True, metavar="1,2,...")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
-    arguments, unknown = parser.parse_known_args()
-    # After an option that takes several words, argparse would not see them as positional.
-    if odd := [word for word in unknown if word.startswith("-")]:
-        parser.error(f"unknown option {odd[0]}")
-    arguments.overrides += unknown
-    for option in ("tasks", "seeds"):
-        if not getattr(arguments, option):
-            parser.error(f"--{option}: name at least one")
-    return arguments
+    return parser.parse_args()
+
+
+def listed(kind):
+    """An argparse type: values of a kind with commas between them."""
+
+    def parse(text: str) -> list:
+        return [kind(word) for word in text.split(",")]
+
+    parse.__name__ = f"list of {kind.__name__}"
+    return parse
 
 
 def prepare(task: str, arguments: argparse.Namespace) -> Path:

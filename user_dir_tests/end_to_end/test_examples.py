@@ -134,14 +134,14 @@ def test_the_script_over_tasks_and_seeds(text_files, glue_folders, tmp_path):
         return run("-c", " ".join(map(str, [*script, *arguments])))
 
     overrides = ("optimization.max_update=2", "common.cpu=true", "dataset.num_workers=0")
-    printed = fine_tune("--tasks", "cola", "SST-2", "--seeds", "1", "2", "--jobs", "2", *overrides)
+    printed = fine_tune("--tasks", "cola,SST-2", "--seeds", "1,2", "--jobs", "2", *overrides)
     for task in ("cola", "sst-2"):
         for seed in ("1", "2"):
             assert f"{task}, seed {seed}: done" in printed
     # What is done is skipped, what is not goes on from its last checkpoint.
     left = tmp_path / "out" / "run" / "cola" / "seed2"
     (left / "done").unlink()
-    printed = fine_tune("--tasks", "cola", "--seeds", "1", "2", *overrides)
+    printed = fine_tune("--tasks", "cola", "--seeds", "1,2", *overrides)
     assert "cola, seed 1: done before" in printed
     assert "cola, seed 2: goes on" in printed
     assert "Loaded checkpoint" in (left / "train.log").read_text()

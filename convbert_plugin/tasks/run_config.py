@@ -1,0 +1,33 @@
+"""What every task here is told of the run around it."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
+
+
+@dataclass
+class RunConfig(FairseqDataclass):
+    """Options of fairseq that every task follows: where to begin, and how precisely to compute."""
+
+    # Persistent workers would keep the data set of the first epoch, and hold up the end of each
+    # for five seconds.
+    reuse_dataloader: bool = False
+    persistent_workers: bool = False
+    seed: int = II("common.seed")
+    cpu: bool = II("common.cpu")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    tpu: bool = II("common.tpu")
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    continue_once: Optional[str] = II("checkpoint.continue_once")
+    reset_optimizer: bool = II("checkpoint.reset_optimizer")
+    reset_lr_scheduler: bool = II("checkpoint.reset_lr_scheduler")
+    reset_meters: bool = II("checkpoint.reset_meters")
+    reset_dataloader: bool = II("checkpoint.reset_dataloader")
+    criterion: Optional[str] = II("criterion._name")
+    optimizer: Optional[str] = II("optimizer._name")
