@@ -29,7 +29,7 @@ from convbert_plugin.errors import UserError
 DESCRIPTION_FILE = "task.json"
 INPUTS = ("input0", "input1")
 LABELS = "label"
-REMEDY = "convbert prepare-glue"
+DATA_MAKER = "convbert prepare-glue"
 # Texts that are tokenized at once, and after which the progress is shown.
 TEXTS_AT_ONCE = 2048
 
@@ -116,18 +116,18 @@ def read_description(folder: Path) -> PreparedTask:
     """
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
-        raise UserError(f"{path} is missing: name a folder made by {REMEDY}")
+        raise UserError(f"{path} is missing: name a folder made by {DATA_MAKER}")
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise UserError(f"{path}: damaged: make the folder anew with {REMEDY}") from None
+        raise UserError(f"{path}: damaged: make the folder anew with {DATA_MAKER}") from None
 
 
 def load_vocabulary(folder: Path) -> Vocabulary:
     """The dictionary that a prepared folder was made with."""
     path = Path(folder) / INPUTS[0] / DICTIONARY_FILE
     if not path.is_file():
-        raise UserError(f"{path} is missing: name a folder made by {REMEDY}")
+        raise UserError(f"{path} is missing: name a folder made by {DATA_MAKER}")
     return Vocabulary.load(path)
 
 
@@ -142,10 +142,10 @@ def open_rows(folder: Path, prepared: PreparedTask, split: str, vocabulary) -> P
     if split not in prepared.splits:
         raise UserError(
             f"{folder}: holds no split {split}, only {', '.join(prepared.splits)}: prepare it from "
-            f"the files with {REMEDY}"
+            f"the files with {DATA_MAKER}"
         )
     inputs = INPUTS if prepared.task.is_pair else INPUTS[:1]
-    texts = [open_lines(folder / name / split, vocabulary, remedy=REMEDY) for name in inputs]
+    texts = [open_lines(folder / name / split, vocabulary, remedy=DATA_MAKER) for name in inputs]
     targets = None
     if prepared.task.sources[split].label is not None:
         targets = _targets(folder / LABELS / split, prepared.task)
@@ -153,7 +153,8 @@ def open_rows(folder: Path, prepared: PreparedTask, split: str, vocabulary) -> P
     if counts != {prepared.splits[split].rows}:
         raise UserError(
             f"{folder}: the files of {split} have {' and '.join(map(str, sorted(counts)))} rows, "
-            f"where {prepared.splits[split].rows} were prepared: make the folder anew with {REMEDY}"
+            f"where {prepared.splits[split].rows} were prepared: make the folder anew with "
+            f"{DATA_MAKER}"
         )
     return PreparedRows(texts, targets)
 
@@ -204,7 +205,7 @@ def _targets(path: Path, task: GlueTask) -> np.ndarray:
         lowest, highest = task.score_range
         return (_scores(path.with_name(f"{path.name}.label")) - lowest) / (highest - lowest)
     dictionary = _labels_dictionary(task)
-    lines = open_lines(path, dictionary, remedy=REMEDY)
+    lines = open_lines(path, dictionary, remedy=DATA_MAKER)
     labels = np.fromiter((int(lines[row][0]) for row in range(len(lines))), np.int64, len(lines))
     return labels - dictionary.nspecial
 
@@ -214,7 +215,7 @@ def _scores(path: Path) -> np.ndarray:
         return np.array([float(line) for line in path.read_text().splitlines()])
     except (OSError, ValueError):
         raise UserError(
-            f"{path} is missing or damaged: make the folder anew with {REMEDY}"
+            f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}"
         ) from None
 
 

@@ -3,38 +3,34 @@
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Optional
 
-import torch
 from fairseq.dataclass import ChoiceEnum
-from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks import register_task
 from omegaconf import II, MISSING
 
 from convbert_plugin.criterions.glue import CONFUSION, GOLD, SCORES, SEEN
 from convbert_plugin.criterions.logging import log_exact_score
 from convbert_plugin.data.glue_dataset import GlueDataset, GlueOptions
 from convbert_plugin.data.glue_files import (
+    DATA_MAKER,
     PreparedTask,
     load_vocabulary,
     open_rows,
     read_description,
 )
 from convbert_plugin.data.glue_tasks import TRAIN, GlueTask
-from convbert_plugin.data.tokenizer import DICTIONARY_FILE
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.metrics.glue import METRICS_OF_CLASSES, METRICS_OF_SCORES, majority_scores
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
 from convbert_plugin.tasks.checkpoints import check_checkpoints
+from convbert_plugin.tasks.encoder_task import EncoderTask
 from convbert_plugin.tasks.precision import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tasks.run_record import RunRecord, describe_start
 
 logger = logging.getLogger(__name__)
-
-# [CLS], a token of each of two texts, and two separators.
-SHORTEST_EXAMPLE = 5
 
 
 @dataclass
@@ -59,26 +55,28 @@ class GlueTaskConfig(RunConfig):
 
 
 @register_task("glue", dataclass=GlueTaskConfig)
-class GlueFineTuningTask(FairseqTask):
+class GlueFineTuningTask(EncoderTask):
     """Builds batches of texts or pairs, an encoder with a classification head, and the scores.
 
     Raises:
         UserError: data, vocabulary, checkpoint or options that do not go together.
     """
 
+    data_maker = DATA_MAKER
+    # [CLS], a token of each of two texts, and two separators.
+    shortest_example = 5
+
     def __init__(self, cfg: GlueTaskConfig, prepared: PreparedTask, vocabulary: Vocabulary):
-        super().__init__(cfg)
+        super().__init__(cfg, vocabulary)
         self.prepared = prepared
-        self.vocabulary = vocabulary
-        self.pad_to_max_length = False
         self.start = None
-        self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
 
     @classmethod
     def setup_task(cls, cfg, from_checkpoint=False, **kwargs):
         if not from_checkpoint:
             check_precision(cfg)
         prepared = read_description(cfg.data)
+        cls.check_length(cfg)
         _check_options(cfg, prepared)
         vocabulary = load_vocabulary(cfg.data)
         task = cls(cfg, prepared, vocabulary)
@@ -91,29 +89,11 @@ class GlueFineTuningTask(FairseqTask):
         """The row of the table of tasks."""
         return self.prepared.task
 
-    @property
-    def source_dictionary(self):
-        return self.vocabulary
-
-    @property
-    def target_dictionary(self):
-        return self.vocabulary
-
-    def max_positions(self) -> int:
-        return self.cfg.tokens_per_sample
-
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)
-        if self.cfg.tokens_per_sample > model.max_positions():
-            raise UserError(
-                f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "
-                f"{model.max_positions()} positions: lower it, or raise --max-positions"
-            )
         model.register_classification_head(
             self.row.head, self.row.outputs, str(self.cfg.classification_head)
         )
-        # As released, pads that are visible fill every example to the same length.
-        self.pad_to_max_length = model.cfg.pads_visible
         self.model_description = {"arch": getattr(cfg, "_name", None), "layers": cfg.encoder_layers}
         return model
 
@@ -148,10 +128,8 @@ class GlueFineTuningTask(FairseqTask):
                 log_exact_score(name, function, (SCORES, GOLD, SEEN), priority)
 
     def post_validate(self, model, stats, agg):
-        """Turn scores into Python floats, which a checkpoint keeps, and write them down."""
-        for name, value in stats.items():
-            if torch.is_tensor(value):
-                stats[name] = value.item()
+        """Write the scores down."""
+        super().post_validate(model, stats, agg)
         subset = next(self._subsets)
         if self.cfg.distributed_rank == 0:
             scores = {name: stats[name] for name in ("loss", *self.row.metrics)}
@@ -189,11 +167,6 @@ class GlueFineTuningTask(FairseqTask):
             if name != TRAIN and split.label_counts
         }
 
-    def get_checkpoint_dict(self):
-        """Called where a checkpoint is written: the vocabulary and tokenizer go with it."""
-        self.vocabulary.save(Path(self.cfg.save_dir) / DICTIONARY_FILE)
-        return {type(self).__name__: self.state_dict()}
-
 
 def _of_those_seen(function):
     """The metric of the examples that have been seen: not those of batches still to come."""
@@ -206,15 +179,11 @@ def _of_those_seen(function):
 
 
 def _check_options(cfg: GlueTaskConfig, prepared: PreparedTask):
-    if cfg.tokens_per_sample < SHORTEST_EXAMPLE:
-        raise UserError(
-            f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least {SHORTEST_EXAMPLE}"
-        )
     row = prepared.task
     if cfg.glue_task is not None and cfg.glue_task.lower() != row.name:
         raise UserError(
             f"--glue-task {cfg.glue_task}: {cfg.data} holds {row.name}: name its folder, or "
-            "prepare it with convbert prepare-glue"
+            f"prepare it with {DATA_MAKER}"
         )
     if cfg.double_unordered and not row.is_pair:
         raise UserError(f"--double-unordered: {row.name} has no pairs: leave it out")

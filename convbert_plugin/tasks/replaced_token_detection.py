@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-import torch
 from fairseq.dataclass import ChoiceEnum
-from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks import register_task
 from omegaconf import MISSING
 
 from convbert_plugin.data.binarized import document_count, open_lines
 from convbert_plugin.data.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
+from convbert_plugin.data.tokenizer import DICTIONARY_FILE
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.tasks.checkpoints import check_checkpoints, is_beside
+from convbert_plugin.tasks.encoder_task import EncoderTask
 from convbert_plugin.tasks.precision import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_EXAMPLE = 8
+DATA_MAKER = "fairseq-preprocess"
 
 
 @dataclass
@@ -53,25 +54,23 @@ class ReplacedTokenDetectionTaskConfig(RunConfig):
 
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)
-class ReplacedTokenDetectionTask(FairseqTask):
+class ReplacedTokenDetectionTask(EncoderTask):
     """Builds masked batches from documents, and the networks that learn from them.
 
     Raises:
         UserError: data, vocabulary or options that do not go together.
     """
 
-    def __init__(self, cfg: ReplacedTokenDetectionTaskConfig, vocabulary: Vocabulary):
-        super().__init__(cfg)
-        self.vocabulary = vocabulary
-        self.pad_to_max_length = False
-        self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
+    data_maker = DATA_MAKER
+    shortest_example = 8
 
     @classmethod
     def setup_task(cls, cfg, from_checkpoint=False, **kwargs):
         if not from_checkpoint:
             check_precision(cfg)
+        cls.check_length(cfg)
         _check_options(cfg)
-        vocabulary = cls.load_dictionary(_shards(cfg.data)[0] / "dict.txt")
+        vocabulary = cls.load_dictionary(_shards(cfg.data)[0] / DICTIONARY_FILE)
         _check_shards(cfg, vocabulary)
         if not from_checkpoint:
             check_checkpoints(cfg, vocabulary)
@@ -82,35 +81,17 @@ class ReplacedTokenDetectionTask(FairseqTask):
         return Vocabulary.load(str(filename))
 
     @property
-    def source_dictionary(self):
-        return self.vocabulary
-
-    @property
-    def target_dictionary(self):
-        return self.vocabulary
-
-    @property
     def masked_tokens_per_token(self) -> float:
         """Masked tokens per token of a full example."""
         length = self.cfg.tokens_per_sample
         return masked_count(length, self.cfg.mask_prob, length) / length
 
-    def max_positions(self) -> int:
-        return self.cfg.tokens_per_sample
-
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)
-        if self.cfg.tokens_per_sample > model.max_positions():
-            raise UserError(
-                f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "
-                f"{model.max_positions()} positions: lower it, or raise --max-positions"
-            )
         if str(self.cfg.objective) == "masked_lm":
             model.add_masked_lm_head()
         else:
             model.add_generator(self.cfg.generator_size)
-        # As released, pads that are visible fill every example to the same length.
-        self.pad_to_max_length = model.cfg.pads_visible
         return model
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
@@ -142,43 +123,18 @@ class ReplacedTokenDetectionTask(FairseqTask):
         )
         self.datasets[split] = dataset
 
-    def post_validate(self, model, stats, agg):
-        """Turn scores into Python floats: a checkpoint keeps the best one."""
-        for name, value in stats.items():
-            if torch.is_tensor(value):
-                stats[name] = value.item()
-
-    def get_checkpoint_dict(self):
-        """Called where a checkpoint is written: the vocabulary and tokenizer go with it."""
-        self.vocabulary.save(os.path.join(self.cfg.save_dir, "dict.txt"))
-        return {type(self).__name__: self.state_dict()}
-
-    def set_checkpoint_dict(self, state):
-        self.load_state_dict(state)
-
-    def load_state_dict(self, state):
-        if state.get("vocabulary", self.vocabulary.fingerprint()) != self.vocabulary.fingerprint():
-            raise UserError(
-                f"{self.cfg.data}: this data was made with another vocabulary than the checkpoint; "
-                "binarize it with the dict.txt beside the checkpoint"
-            )
-
 
 def _shards(data: str):
     return [Path(shard) for shard in str(data).split(os.pathsep)]
 
 
 def _check_options(cfg):
-    if cfg.tokens_per_sample < SHORTEST_EXAMPLE:
-        raise UserError(
-            f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least {SHORTEST_EXAMPLE}"
-        )
     if not 0 < cfg.mask_prob < 1:
         raise UserError(f"--mask-prob {cfg.mask_prob}: choose a share between 0 and 1")
     for shard in _shards(cfg.data):
-        if not (shard / "dict.txt").is_file():
+        if not (shard / DICTIONARY_FILE).is_file():
             raise UserError(
-                f"{shard / 'dict.txt'} is missing: name a folder made by fairseq-preprocess"
+                f"{shard / DICTIONARY_FILE} is missing: name a folder made by {DATA_MAKER}"
             )
 
 
@@ -187,6 +143,6 @@ def _check_shards(cfg, vocabulary):
     for shard in others:
         if not is_beside(shard, vocabulary):
             raise UserError(
-                f"{shard / 'dict.txt'}: another vocabulary than {first}'s; binarize all shards "
-                "with the same --srcdict"
+                f"{shard / DICTIONARY_FILE}: another vocabulary than {first}'s; binarize all "
+                "shards with the same --srcdict"
             )

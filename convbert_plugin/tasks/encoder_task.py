@@ -1,0 +1,80 @@
+"""What the tasks here share: one vocabulary, which goes with checkpoints, and a longest example."""
+
+from pathlib import Path
+
+import torch
+from fairseq.tasks import FairseqTask
+
+from convbert_plugin.data.tokenizer import DICTIONARY_FILE
+from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.errors import UserError
+
+
+class EncoderTask(FairseqTask):
+    """A task on one vocabulary, with examples of up to ``cfg.tokens_per_sample`` tokens.
+
+    Raises:
+        UserError: examples longer than the model has positions, a checkpoint of another vocabulary.
+    """
+
+    # What makes its data, for errors.
+    data_maker: str
+    shortest_example: int
+
+    def __init__(self, cfg, vocabulary: Vocabulary):
+        super().__init__(cfg)
+        self.vocabulary = vocabulary
+        self.pad_to_max_length = False
+        self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
+
+    @property
+    def source_dictionary(self):
+        return self.vocabulary
+
+    @property
+    def target_dictionary(self):
+        return self.vocabulary
+
+    def max_positions(self) -> int:
+        return self.cfg.tokens_per_sample
+
+    def build_model(self, cfg, from_checkpoint=False):
+        model = super().build_model(cfg, from_checkpoint)
+        if self.cfg.tokens_per_sample > model.max_positions():
+            raise UserError(
+                f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "
+                f"{model.max_positions()} positions: lower it, or raise --max-positions"
+            )
+        # As released, pads that are visible fill every example to the same length.
+        self.pad_to_max_length = model.cfg.pads_visible
+        return model
+
+    @classmethod
+    def check_length(cls, cfg):
+        """Raise UserError if no example would fit."""
+        if cfg.tokens_per_sample < cls.shortest_example:
+            raise UserError(
+                f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least "
+                f"{cls.shortest_example}"
+            )
+
+    def post_validate(self, model, stats, agg):
+        """Turn scores into Python floats: a checkpoint keeps the best one."""
+        for name, value in stats.items():
+            if torch.is_tensor(value):
+                stats[name] = value.item()
+
+    def get_checkpoint_dict(self):
+        """Called where a checkpoint is written: the vocabulary and tokenizer go with it."""
+        self.vocabulary.save(Path(self.cfg.save_dir) / DICTIONARY_FILE)
+        return {type(self).__name__: self.state_dict()}
+
+    def set_checkpoint_dict(self, state):
+        self.load_state_dict(state)
+
+    def load_state_dict(self, state):
+        if state.get("vocabulary", self.vocabulary.fingerprint()) != self.vocabulary.fingerprint():
+            raise UserError(
+                f"{self.cfg.data}: this data was made with another vocabulary than the checkpoint: "
+                f"make it with the {DICTIONARY_FILE} beside the checkpoint ({self.data_maker})"
+            )
