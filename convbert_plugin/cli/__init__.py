@@ -25,23 +25,30 @@ SUBCOMMANDS = {
 }
 
 
+# What ends a command beside Ctrl-C: a call of kill, a terminal that is closed.
+END_SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one subcommand and return the exit status.
 
-    It is 0 where all is done, 1 where it failed, 130 after an interrupt and 143 after SIGTERM.
+    It is 0 where all is done, 1 where it failed, 130 after an interrupt, 143 after SIGTERM and 129
+    after SIGHUP.
     A mistake of the user leaves as UserError (status 1), wrong arguments as SystemExit(2).
     """
     arguments = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
-        with _sigterm_raises():
+        with _end_signals_raise():
             arguments.run(arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"convbert {arguments.subcommand}: interrupted", file=sys.stderr)
         return 130
-    except _Terminated:
-        print(f"convbert {arguments.subcommand}: terminated", file=sys.stderr)
-        return 143
+    except _Ended as end:
+        # After a hang-up nobody may be there to read it.
+        with contextlib.suppress(OSError):
+            print(f"convbert {arguments.subcommand}: {END_SIGNALS[end.signal]}", file=sys.stderr)
+        return 128 + end.signal
     except BrokenPipeError:
         # Python flushes stdout once more at exit: that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,27 +63,38 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-class _Terminated(BaseException):
-    """SIGTERM, as Ctrl-C is KeyboardInterrupt: what is half written is removed on the way out."""
+class _Ended(BaseException):
+    """A signal, as Ctrl-C is KeyboardInterrupt: what is half written is removed on the way out."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.signal = number
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _end_signals_raise() -> Iterator[None]:
     # Python lets the main thread alone say what a signal does.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    before = {number: signal.getsignal(number) for number in END_SIGNALS}
+    # Under nohup a hang-up is to be ignored.
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
     def end(number, frame):
         # A second one must not break off the clearing up.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _Terminated
+        for each in heard:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Ended(number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    for number in heard:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

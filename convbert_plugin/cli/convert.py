@@ -130,6 +130,8 @@ def _contradiction(arguments: argparse.Namespace) -> Optional[str]:
     if is_generator and arguments.target != "hf":
         return "--network generator goes with --to hf: else both networks stay together"
     if arguments.head is not None:
+        if _is_taken_by_torch(arguments.head):
+            return f"--head {arguments.head}: torch has taken this word: choose another"
         if is_generator:
             return "--head goes with the discriminator: the generator has no classification head"
         if {arguments.origin, arguments.target} != {"hf", "fairseq"}:
@@ -137,12 +139,24 @@ def _contradiction(arguments: argparse.Namespace) -> Optional[str]:
     if positions is not None and positions > MOST_POSITIONS:
         return f"--max-positions: at most {MOST_POSITIONS:,}"
     has_flags = arguments.cased or arguments.strip_accents is not None
-    if has_flags and arguments.tokenizer is None and arguments.vocab is None:
+    vocabularies = [path for path in (arguments.tokenizer, arguments.vocab) if path is not None]
+    if has_flags and not vocabularies:
         return (
             "--cased, --strip-accents and --keep-accents say how the vocabulary of --tokenizer or "
             "--vocab is used: give one, or drop them"
         )
+    if has_flags and len(vocabularies) > 1:
+        return (
+            "--cased, --strip-accents and --keep-accents would say it of both --tokenizer and "
+            "--vocab: drop them, and give a folder with tokenizer_config.json instead"
+        )
     return None
+
+
+def _is_taken_by_torch(name: str) -> bool:
+    from torch.nn import ModuleDict
+
+    return hasattr(ModuleDict(), name)
 
 
 def _tokenizer(path: Optional[str], arguments: argparse.Namespace):

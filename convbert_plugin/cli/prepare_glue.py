@@ -105,8 +105,7 @@ def _summary(prepared) -> Iterator[str]:
         yield f"{file}: passed over {len(lines):,} broken rows, the first on line {lines[0]}"
     if TRAIN in splits:
         rows = splits[TRAIN].rows
-        doubled = f", {_updates(2 * rows):,} with --double-unordered" if task.is_pair else ""
-        yield f"an epoch is {_updates(rows):,} updates of {BATCH_SIZE} examples{doubled}"
+        yield f"an epoch is {_updates(rows):,} updates of {BATCH_SIZE} examples"
 
 
 def _updates(examples: int) -> int:

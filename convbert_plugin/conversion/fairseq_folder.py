@@ -1,5 +1,6 @@
 """A folder as this project reads and writes it: a checkpoint, dict.txt, the tokenizer's files."""
 
+import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
 
 import convbert_plugin.tasks  # noqa: F401 (registers what the options below name)
-from convbert_plugin.conversion.portable import PortableModel
+from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.criterions.replaced_token_detection import ReplacedTokenDetectionCriterion
 from convbert_plugin.data.tokenizer import DICTIONARY_FILE, load_tokenizer
 from convbert_plugin.data.vocabulary import Vocabulary
@@ -19,7 +20,7 @@ from convbert_plugin.formats.fairseq_checkpoint import MODEL_FILE, checkpoint_of
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.hub_interface import find_checkpoint
+from convbert_plugin.models.hub_interface import CHECKPOINT_FILES, find_checkpoint
 from convbert_plugin.models.loading import (
     check_vocabulary,
     empty_model_of,
@@ -27,7 +28,9 @@ from convbert_plugin.models.loading import (
     parts_of,
 )
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
+from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTaskConfig
 
+DEFAULT_OBJECTIVE = "replaced_token_detection"
 # What is told of ``pads_visible``.
 PADS = {
     False: "pads are masked, so that padding never changes a result (released: --pads-visible)",
@@ -41,8 +44,7 @@ def read_fairseq(source) -> PortableModel:
     Raises:
         UserError: a file that is missing, damaged, not safe to load, or does not fit the others.
     """
-    source = Path(source)
-    path = source if source.is_file() else find_checkpoint(source)
+    path = _checkpoint_path(Path(source))
     tokenizer = load_tokenizer(path.parent)
     vocabulary = Vocabulary.load(path.with_name(DICTIONARY_FILE))
     checkpoint = read_checkpoint(path)
@@ -58,7 +60,15 @@ def read_fairseq(source) -> PortableModel:
         trained_positions_assumed=trained is None,
         generator_size=size if parts_of(checkpoint.tensors).generator else None,
         transformers_config=checkpoint.transformers_config,
+        remarks=precision_remarks(checkpoint.tensors),
     )
+
+
+def _checkpoint_path(source: Path) -> Path:
+    paths = [source / name for name in CHECKPOINT_FILES] if source.is_dir() else [source]
+    # What is there and no file is refused by what reads it.
+    there = [path for path in paths if os.path.lexists(path)]
+    return there[0] if there else find_checkpoint(source)
 
 
 def _trained_positions(task: dict, positions: int) -> Optional[int]:
@@ -79,10 +89,15 @@ def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
         ),
         folder / MODEL_FILE,
     )
-    return [
+    sizes, pretraining = architecture_options(model.config), _pretraining_options(model)
+    words = [f"{option} {value}" for option, value in pretraining.items()]
+    lines = [
         PADS[model.config.pads_visible],
-        f"fairseq-train takes it with {architecture_options(model.config)}",
+        f"fairseq-train takes it with {' '.join([sizes, *_length_option(model), *words])}",
     ]
+    if pretraining:
+        lines.append(f"fine-tuning takes it without {' and '.join(pretraining)}")
+    return lines
 
 
 def architecture_options(config: ConvBertConfig) -> str:
@@ -96,6 +111,24 @@ def architecture_options(config: ConvBertConfig) -> str:
         if getattr(config, option) != sizes[option]
     ]
     return " ".join([*words, *(["--pads-visible"] if config.pads_visible else [])])
+
+
+def _length_option(model: PortableModel) -> list[str]:
+    """Examples as long as in training, which are never longer than the model has positions."""
+    length = min(model.trained_positions, model.config.max_positions)
+    is_usual = length == ReplacedTokenDetectionTaskConfig.tokens_per_sample
+    return [] if is_usual else [f"--tokens-per-sample {length}"]
+
+
+def _pretraining_options(model: PortableModel) -> dict[str, object]:
+    """The options of pretraining alone that build the other parts of this model."""
+    released = released_generator_size(nearest_architecture(model.config))
+    options = {}
+    if model.generator_size not in (None, released):
+        options["--generator-size"] = model.generator_size
+    if (objective := _objective(model)) != DEFAULT_OBJECTIVE:
+        options["--objective"] = objective
+    return options
 
 
 def nearest_architecture(config: ConvBertConfig) -> str:
@@ -133,4 +166,4 @@ def _run_config(model: PortableModel) -> dict:
 def _objective(model: PortableModel) -> str:
     parts = parts_of(model.tensors)
     is_masked_lm = parts.masked_lm_head and not parts.replaced_token_head
-    return "masked_lm" if is_masked_lm else "replaced_token_detection"
+    return "masked_lm" if is_masked_lm else DEFAULT_OBJECTIVE

@@ -1,7 +1,7 @@
 """What every way in makes and every way out takes: a model without the library it came from."""
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Mapping, Optional
 
 import torch
 
@@ -28,3 +28,10 @@ class PortableModel:
     transformers_config: dict = field(default_factory=dict)
     trained_positions_assumed: bool = False
     remarks: tuple[str, ...] = ()
+
+
+def precision_remarks(tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """What to tell of a source of these tensors, of which fp32 does not hold all numbers."""
+    if all(tensor.dtype != torch.float64 for tensor in tensors.values()):
+        return ()
+    return ("the float64 tensors of the source are kept in float32: rounded",)

@@ -5,15 +5,16 @@ import re
 import reprlib
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 from convbert_plugin.conversion.tokenizer_writing import (
     GENERIC_CLASSES,
     PIPELINE_FILE,
+    ROLES,
     without_text,
 )
 from convbert_plugin.data.json_files import read_json_object
-from convbert_plugin.data.symbols import WORDPIECE_SPECIALS
+from convbert_plugin.data.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
 from convbert_plugin.data.text_files import PathLike
 from convbert_plugin.data.tokenizer import (
     CONTINUATION,
@@ -34,7 +35,10 @@ from convbert_plugin.errors import UserError
 
 # Beside vocab.txt, before transformers wrote everything into tokenizer.json.
 ADDED_TOKENS_FILE = "added_tokens.json"
-ADVICE = "give another vocabulary with --tokenizer (for the new one: --vocab)"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+# Where transformers finds it in tokenizer_config.json, it leaves out both of these files.
+ADDED_TOKENS_KEY = "added_tokens_decoder"
+ADVICE = "give another vocabulary with --tokenizer, or with the option that named this one"
 
 # What our WordPiece does, where in tokenizer.json it stands.
 OUR_WORDPIECE = {
@@ -46,8 +50,19 @@ OUR_WORDPIECE = {
 }
 # Above it, words are so rare that our own limit may stand in for any other.
 USUAL_LONGEST_WORD = 100
-FRAME = (WORDPIECE_SPECIALS["bos"], WORDPIECE_SPECIALS["eos"])
+# The classes that frame texts by [CLS] and [SEP] whatever tokenizer.json says; so does the one that
+# transformers takes where none is named.
+FRAMING_CLASSES = (
+    None,
+    *(
+        f"{name}Tokenizer{kind}"
+        for name in ("Bert", "ConvBert", "Electra")
+        for kind in ("", "Fast")
+    ),
+)
 NO_PIECE = re.compile(r"\s|[\ud800-\udfff]|^\Z")
+# At the start of a file it says how the file is encoded.
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_tokenizer(
@@ -59,7 +74,8 @@ def read_tokenizer(
     tokens included; a ``vocab.txt`` or a sentencepiece model beside it has to number the same
     pieces. Not kept is its limit on the characters of a word: ours is 200, as released.
     ``cased`` and ``strip_accents``: as for ``load_tokenizer``. Errors: no tokenizer, a broken
-    file, files or flags that contradict each other, what our WordPiece does not do.
+    file, files or flags that contradict each other, other special tokens or another frame than
+    ours, what our WordPiece does not do.
     """
     path = Path(path)
     folder = path.parent if path.name == PIPELINE_FILE and path.is_file() else path
@@ -70,15 +86,12 @@ def read_tokenizer(
     config = read_json_object(settings) if settings.exists() else {}
     load = partial(load_tokenizer, folder, cased=cased, strip_accents=strip_accents)
     if not pipeline.exists():
-        return _with_added_tokens(load(), folder / ADDED_TOKENS_FILE)
-    content = read_json_object(pipeline)
-    if (folder / SENTENCEPIECE_FILE).exists():
-        return _same_sentencepiece(load(), folder, _symbols(content, pipeline))
-    tokenizer = _wordpiece(content, pipeline)
-    check_flags(tokenizer.settings, WordPieceSettings(cased, strip_accents), pipeline)
-    _check_settings(tokenizer.settings, config, settings, pipeline)
-    if (folder / VOCAB_FILE).exists():
-        _check_vocab(folder, tokenizer.symbols, _added_tokens(content, pipeline))
+        tokenizer = _with_added_tokens(load(), folder / ADDED_TOKENS_FILE)
+    elif (folder / SENTENCEPIECE_FILE).exists():
+        tokenizer = _same_sentencepiece(load(), folder, config)
+    else:
+        tokenizer = _wordpiece(folder, config, WordPieceSettings(cased, strip_accents))
+    _check_special_tokens(tokenizer, folder, config)
     return tokenizer
 
 
@@ -116,16 +129,29 @@ def _check_pieces(symbols: list[str], path: Path) -> None:
             f"{path}: its piece {reprlib.repr(odd)} is empty, holds whitespace or is no Unicode, "
             f"which a dictionary cannot hold: {ADVICE}"
         )
+    if symbols[0].startswith(BYTE_ORDER_MARK):
+        raise UserError(
+            f"{path}: its first piece {reprlib.repr(symbols[0])} begins with a byte-order mark, "
+            f"which no dictionary keeps: {ADVICE}"
+        )
 
 
-def _wordpiece(content: dict, path: Path) -> WordPieceTokenizer:
+def _wordpiece(folder: Path, config: dict, flags: WordPieceSettings) -> WordPieceTokenizer:
+    path = folder / PIPELINE_FILE
+    content = read_json_object(path)
     _check_pipeline(content, path)
     symbols = _symbols(content, path)
     _check_pieces(symbols, path)
     missing = [special for special in WORDPIECE_SPECIALS.values() if special not in symbols]
     if missing:
         raise UserError(f"{path}: no piece {', '.join(missing)}: {ADVICE}")
-    return WordPieceTokenizer(symbols, _settings(content["normalizer"], path))
+    _check_frame(content, config, symbols, WORDPIECE_SPECIALS, path)
+    settings = _settings(content["normalizer"], path)
+    check_flags(settings, flags, path)
+    _check_settings(settings, config, folder / SETTINGS_FILE, path)
+    if (folder / VOCAB_FILE).exists():
+        _check_vocab(folder, symbols, _added_tokens(content, path))
+    return WordPieceTokenizer(symbols, settings)
 
 
 def _check_pipeline(content: dict, path: Path) -> None:
@@ -145,8 +171,6 @@ def _check_pipeline(content: dict, path: Path) -> None:
         raise _unlike_ours(
             path, "max_input_chars_per_word", longest, f"at least {USUAL_LONGEST_WORD}"
         )
-    if not _is_framed(content.get("post_processor")):
-        raise _unlike_ours(path, "post_processor", "different", " and ".join(FRAME))
 
 
 def _unlike_ours(path: Path, what: str, value: Any, expected: str) -> UserError:
@@ -165,24 +189,66 @@ def _model_type(content: dict) -> Any:
     return model.get("type", implied)
 
 
-def _is_framed(post_processor: Any) -> bool:
-    """Whether texts are framed by [CLS] and [SEP], or by whatever the class adds."""
-    if post_processor is None:
-        return True
-    if not isinstance(post_processor, dict):
-        return False
-    if post_processor.get("type") == "BertProcessing":
-        ends = post_processor.get("cls"), post_processor.get("sep")
-        return all(
-            isinstance(end, list) and end[:1] == [special]
-            for end, special in zip(ends, FRAME, strict=True)
+def _check_frame(
+    content: dict, config: dict, symbols: list[str], specials: Mapping[str, str], path: Path
+) -> None:
+    """Raise UserError unless transformers frames texts as ours are, by these specials."""
+    post_processor = content.get("post_processor")
+    if post_processor is None and config.get("tokenizer_class") in FRAMING_CLASSES:
+        return
+    first, last = specials["bos"], specials["eos"]
+    frame = {token: symbols.index(token) for token in (first, last)}
+    if not isinstance(post_processor, dict) or not _is_frame(post_processor, frame):
+        raise UserError(
+            f"{path}: its post_processor does not give {first} A {last} and, of pairs, "
+            f"{first} A {last} B {last}: {ADVICE}"
         )
-    specials = post_processor.get("special_tokens")
-    return (
-        post_processor.get("type") == "TemplateProcessing"
-        and isinstance(specials, dict)
-        and set(specials) == set(FRAME)
-    )
+
+
+def _is_frame(post_processor: dict, frame: Mapping[str, int]) -> bool:
+    """Whether texts get the first of these tokens (name: id) in front, the last behind each."""
+    first, last = frame
+    if post_processor.get("type") == "BertProcessing":
+        ends = {"cls": [first, frame[first]], "sep": [last, frame[last]]}
+        return post_processor == {"type": "BertProcessing", **ends}
+    rows = {token: {"id": token, "ids": [row], "tokens": [token]} for token, row in frame.items()}
+    before, text, behind = (_special(first, 0), _sequence("A", 0), _special(last, 0))
+    return post_processor == {
+        "type": "TemplateProcessing",
+        "single": [before, text, behind],
+        "pair": [before, text, behind, _sequence("B", 1), _special(last, 1)],
+        "special_tokens": rows,
+    }
+
+
+def _special(token: str, segment: int) -> dict:
+    return {"SpecialToken": {"id": token, "type_id": segment}}
+
+
+def _sequence(name: str, segment: int) -> dict:
+    return {"Sequence": {"id": name, "type_id": segment}}
+
+
+def _check_special_tokens(tokenizer: Tokenizer, folder: Path, config: dict) -> None:
+    """Raise UserError where a file of the folder gives a special token another name than ours."""
+    is_wordpiece = isinstance(tokenizer, WordPieceTokenizer)
+    specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
+    for path, named in _special_token_files(folder, config):
+        for role, ours in ROLES.items():
+            value, expected = named.get(f"{role}_token"), specials[ours]
+            name = value.get("content") if isinstance(value, dict) else value
+            if value is not None and name != expected:
+                raise UserError(
+                    f"{path}: its {role}_token is {reprlib.repr(name)}, where {expected} is "
+                    f"expected: {ADVICE}, in which this token is called {expected}"
+                )
+
+
+def _special_token_files(folder: Path, config: dict) -> Iterator[tuple[Path, dict]]:
+    yield folder / SETTINGS_FILE, config
+    path = folder / SPECIAL_TOKENS_FILE
+    if ADDED_TOKENS_KEY not in config and path.exists():
+        yield path, read_json_object(path)
 
 
 def _settings(normalizer: dict, path: Path) -> WordPieceSettings:
@@ -260,10 +326,13 @@ def _check_vocab(folder: Path, symbols: list[str], added: list[tuple]) -> None:
     _check_same(folder, VOCAB_FILE, rows, symbols[: len(rows)] if later else symbols)
 
 
-def _same_sentencepiece(tokenizer: Tokenizer, folder: Path, symbols: list[str]) -> Tokenizer:
+def _same_sentencepiece(tokenizer: Tokenizer, folder: Path, config: dict) -> Tokenizer:
+    path = folder / PIPELINE_FILE
+    content = read_json_object(path)
     mark = without_text("")
-    symbols = [symbol.removesuffix(mark) for symbol in symbols]
+    symbols = [symbol.removesuffix(mark) for symbol in _symbols(content, path)]
     _check_same(folder, SENTENCEPIECE_FILE, tokenizer.symbols, symbols)
+    _check_frame(content, config, symbols, FAIRSEQ_SPECIALS, path)
     return tokenizer
 
 

@@ -1,6 +1,7 @@
 """A folder as transformers reads and writes it: config.json, the tensors, the tokenizer's files."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Mapping, Optional
@@ -8,7 +9,7 @@ from typing import Mapping, Optional
 import torch
 from safetensors.torch import save_file
 
-from convbert_plugin.conversion.portable import PortableModel
+from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.conversion.tokenizer_reading import check_rows, read_tokenizer
 from convbert_plugin.conversion.tokenizer_writing import transformers_files
 from convbert_plugin.data.json_files import read_json_object
@@ -17,12 +18,19 @@ from convbert_plugin.data.tokenizer import Tokenizer
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats import transformers_config
 from convbert_plugin.formats.keys import from_own, to_own, transformers_names
-from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
+from convbert_plugin.formats.safe_loading import (
+    checked_tensors,
+    load_pickled,
+    load_safetensors,
+    readable,
+)
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import Head, Parts, check_layers, empty_model, in_fp32, parts_of
 
 CONFIG_FILE = "config.json"
+# The one that came with a model, for errors.
+SOURCE_CONFIG = f"the source's {CONFIG_FILE}"
 TENSORS_FILE = "model.safetensors"
 LOADERS = {TENSORS_FILE: load_safetensors, "pytorch_model.bin": load_pickled}
 # Buffers that older versions stored.
@@ -41,6 +49,13 @@ CLASS_SUFFIXES = {
     "replaced_token_head": "ForPreTraining",
 }
 BARE_CLASS_SUFFIX = "Model"
+# Theirs that have a row for each label -> where they keep it.
+HEADS_OF_LABELS = {"classifier.out_proj.bias": "classifier", "qa_outputs.bias": "qa_outputs"}
+# Ours that become such a head.
+PARTS_OF_LABELS = ("classification_heads", "question_answering_head")
+# In what tensors are kept here, and what else they may be stored in without a loss.
+KEPT_DTYPE = "float32"
+HALF_DTYPES = ("float16", "bfloat16")
 # What would make transformers run foreign code, or take plain tensors for packed ones.
 NOT_PASSED_ON = ("auto_map", "quantization_config")
 ELECTRA_ALONE = ("replaced_token_head",)
@@ -66,6 +81,7 @@ def read_transformers(
     # Used on the way out, and stored until then.
     transformers_config.dtype_name(config, config_path)
     path, tensors = _read_tensors(folder)
+    _check_labels(config, config_path, tensors, path)
     check_layers(options["encoder_layers"], tensors, config_path)
     rows = transformers_config.vocabulary_size(config, config_path)
     tokenizer = tokenizer or read_tokenizer(folder)
@@ -79,8 +95,13 @@ def read_transformers(
     try:
         # A range has the length of a vocabulary, and no more is needed of one.
         model = empty_model(ConvBertModel, own_config, range(rows), _parts(tensors, head_name))
+    except UserError as error:
+        line = transformers_config.in_their_words(str(error))
+        raise UserError(f"{config_path}: {line}") from None
+    try:
         own = to_own(tensors, model.state_dict(), transformers_names(body))
     except UserError as error:
+        _check_class(config, config_path)
         raise UserError(f"{path}: does not fit {CONFIG_FILE}: {error}") from None
     return PortableModel(
         config=own_config,
@@ -88,7 +109,8 @@ def read_transformers(
         tokenizer=tokenizer,
         trained_positions=transformers_config.trained_positions(config, config_path),
         trained_positions_assumed=transformers_config.TRAINED_POSITIONS not in config,
-        transformers_config=config,
+        transformers_config=transformers_config.with_dtype(config, _stored_dtype(tensors)),
+        remarks=precision_remarks(tensors),
     )
 
 
@@ -100,7 +122,8 @@ def _read_config(path: Path) -> dict:
 
 def _read_tensors(folder: Path):
     for name, load in LOADERS.items():
-        if (folder / name).is_file():
+        # What is there and no file is refused by what reads it.
+        if os.path.lexists(folder / name):
             return folder / name, checked_tensors(
                 _without_buffers(load(folder / name)), folder / name
             )
@@ -110,6 +133,37 @@ def _read_tensors(folder: Path):
                 "save it again with max_shard_size='100GB'"
             )
     raise UserError(f"{folder}: {' or '.join(LOADERS)} is missing in it")
+
+
+def _check_labels(config: Mapping, config_path, tensors: Mapping, path) -> None:
+    """Raise UserError where there are other labels than rows of the head."""
+    said = transformers_config.label_count(config, config_path)
+    for name, head in HEADS_OF_LABELS.items():
+        rows = len(tensors.get(name, ()))
+        if rows and said not in (None, rows):
+            raise UserError(
+                f"{config_path}: says {said} labels, and {head} in {path.name} has {rows} rows: "
+                "correct num_labels or id2label"
+            )
+
+
+def _check_class(config: Mapping, path) -> None:
+    """Raise UserError where the class of a model has a head that has no counterpart here."""
+    classes = config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else None
+    taken = (*CLASS_SUFFIXES.values(), BARE_CLASS_SUFFIX)
+    if isinstance(name, str) and not name.endswith(taken):
+        raise UserError(
+            f"{path}: the head of {readable(name)} is not supported here: only "
+            f"{', '.join(CLASS_SUFFIXES.values())} and models without a head are"
+        )
+
+
+def _stored_dtype(tensors: Mapping) -> str:
+    """The dtype in which a model of these tensors is told to be stored, and kept."""
+    names = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+    name = names.pop() if len(names) == 1 else KEPT_DTYPE
+    return name if name in HALF_DTYPES else KEPT_DTYPE
 
 
 def _without_buffers(tensors: object) -> object:
@@ -171,8 +225,15 @@ def write_transformers(
     kept = ("embeddings.", "encoder.", *([f"{part}."] if part else []))
     names = transformers_names(config["model_type"] if part else "")
     own = {name: tensor for name, tensor in model.tensors.items() if name.startswith(kept)}
-    dtype = getattr(torch, transformers_config.dtype_name(config, f"the source's {CONFIG_FILE}"))
-    tensors = {name: t.to(dtype).contiguous() for name, t in from_own(own, names).items()}
+    name = transformers_config.dtype_name(config, SOURCE_CONFIG)
+    if not all(_holds(getattr(torch, name), tensor) for tensor in own.values()):
+        lines.append(f"written in {KEPT_DTYPE}: {name}, as the source was, would change numbers")
+        name = KEPT_DTYPE
+        config = transformers_config.with_dtype(config, name)
+    tensors = {
+        foreign: tensor.to(getattr(torch, name)).contiguous()
+        for foreign, tensor in from_own(own, names).items()
+    }
     save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     for name, content in {
@@ -186,6 +247,12 @@ def write_transformers(
             "features there, padded text others near the pads"
         )
     return [f"the {network} as {config['architectures'][0]}", *lines]
+
+
+def _holds(dtype: torch.dtype, tensor: torch.Tensor) -> bool:
+    """Whether all numbers of an fp32 tensor are numbers of ``dtype``."""
+    again = tensor.to(dtype).to(tensor.dtype)
+    return torch.allclose(again, tensor, rtol=0, atol=0, equal_nan=True)
 
 
 def generator_alone(model: PortableModel) -> PortableModel:
@@ -268,19 +335,7 @@ def _config_of(model: PortableModel, part: Optional[str]) -> dict:
         config.pop(name, None)
     if model.trained_positions < model.config.max_positions:
         config[transformers_config.TRAINED_POSITIONS] = model.trained_positions
-    if kind == "classification_heads":
-        config.update(_labels(config, len(model.tensors[f"{part}.output.bias"])))
-    return config
-
-
-def _labels(config: Mapping, classes: int) -> dict:
-    """Numbered labels, unless the source has as many (transformers: two) of its own."""
-    labels = config.get("id2label")
-    count = len(labels) if isinstance(labels, dict) else 2
-    if count == classes:
-        return {}
-    names = [f"LABEL_{number}" for number in range(classes)]
-    return {
-        "id2label": {str(number): name for number, name in enumerate(names)},
-        "label2id": {name: number for number, name in enumerate(names)},
-    }
+    if kind not in PARTS_OF_LABELS:
+        return config
+    classes = len(model.tensors[f"{part}.output.bias"])
+    return transformers_config.labels_for(config, classes, SOURCE_CONFIG)

@@ -21,8 +21,8 @@ class GlueConfig(FairseqDataclass):
     loss_reduction: ChoiceEnum(["sum", "mean"]) = field(
         default="sum",
         metadata={
-            "help": "gradient of the sum over a batch, as released, or of its mean: a difference "
-            "where gradients are clipped"
+            "help": "gradient of the sum over a full batch, as released, or of its mean (a shorter "
+            "batch counts like a full one): a difference where gradients are clipped"
         },
     )
     batch_size: Optional[int] = II("dataset.batch_size")

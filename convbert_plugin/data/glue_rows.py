@@ -3,6 +3,7 @@
 import json
 import math
 import reprlib
+import textwrap
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
@@ -11,6 +12,8 @@ from convbert_plugin.data.text_files import PathLike, read_blocks
 from convbert_plugin.errors import UserError
 
 JSON_SUFFIX = ".jsonl"
+# Characters of a header in an error.
+LONGEST_SHOWN = 300
 
 
 class Example(NamedTuple):
@@ -84,11 +87,13 @@ def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Ite
         names = header[1].split("\t")
         missing = [name for name in wanted if name not in names]
         if missing:
-            found = reprlib.repr(", ".join(names))
+            found = textwrap.shorten(", ".join(names), LONGEST_SHOWN)
             raise UserError(
-                f"{path}: no column {', '.join(map(repr, missing))} in its header (found {found}): "
-                "another task's file, or another split's?"
+                f"{path}: no column {', '.join(map(repr, missing))} in its header ({found}): name "
+                "another with --text or --label, or is it another task's file?"
             )
+        if twice := next((name for name in wanted if names.count(name) > 1), None):
+            raise UserError(f"{path}: its header has the column {twice!r} twice: rename one")
         places = {name: names.index(name) for name in wanted}
         width = len(names)
     else:

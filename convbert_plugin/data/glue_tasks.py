@@ -180,12 +180,11 @@ def own_task(
         )
     metrics = metrics or (("accuracy",) if labels else REGRESSION_METRICS)
     possible = CLASSIFICATION_METRICS if labels else REGRESSION_METRICS
-    for metric in metrics:
-        if metric not in possible or (metric == "f1" and len(labels) != 2):
-            raise UserError(
-                f"--metrics {metric}: for this task choose from {', '.join(possible)} (f1 with two "
-                "classes, of which the second one counts as positive)"
-            )
+    if labels and len(labels) != 2:
+        # The score of the second of two classes.
+        possible = tuple(metric for metric in possible if metric != "f1")
+    if wrong := next((metric for metric in metrics if metric not in possible), None):
+        raise UserError(f"--metrics {wrong}: for this task choose from {', '.join(possible)}")
     return GlueTask(
         name=name.lower(),
         head=name.lower(),

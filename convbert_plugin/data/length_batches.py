@@ -24,15 +24,12 @@ class LengthBatchedDataset(FairseqDataset):
     def batch_by_size(
         self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1
     ):
-        """Batches as fairseq makes them, and the examples that it leaves out at the end."""
-        limits = {"max_tokens": max_tokens, "max_sentences": max_sentences}
-        batches = super().batch_by_size(
-            indices, required_batch_size_multiple=required_batch_size_multiple, **limits
-        )
-        left_out = indices[sum(map(len, batches)) :]
-        if len(left_out):
-            batches = [*batches, *super().batch_by_size(left_out, **limits)]
-        return batches
+        """Batches as fairseq makes them, full ones and one rest.
+
+        ``required_batch_size_multiple`` is passed over: up to that many examples less one would be
+        left out.
+        """
+        return super().batch_by_size(indices, max_tokens=max_tokens, max_sentences=max_sentences)
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:

@@ -6,6 +6,7 @@ import io
 import pickletools
 import re
 import reprlib
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Iterator, Mapping, Optional
@@ -21,6 +22,8 @@ HARMLESS_MODULES = ("torch", "collections")
 MOST_PLAIN_VALUES = 1_000_000
 PLAIN_TYPES = (str, bool, int, float, type(None))
 LONGEST_NAME = 200
+# What torch's wrappers for several devices put before each name.
+WRAPPER = "module."
 
 _CUT = reprlib.Repr()
 _CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
@@ -38,7 +41,10 @@ def load_pickled(path) -> object:
     path = _existing_file(path)
     _check_zip(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch asks to report a protocol that is not its own; what is wrong is told below.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise UserError(f"{path}: declares more numbers than memory holds: damaged") from None
     # Of a hostile pickle any error may come; what it names is told, whatever stopped it.
@@ -79,9 +85,31 @@ def checked_tensors(values: object, path) -> dict[str, torch.Tensor]:
     """
     if not isinstance(values, Mapping) or not values:
         raise UserError(f"{path}: holds no dictionary of tensors: damaged, or no checkpoint")
+    _check_is_bare(values, path)
     for name, tensor in values.items():
         _check_tensor(name, tensor, path)
     return dict(values)
+
+
+def _check_is_bare(values: Mapping, path) -> None:
+    """Raise UserError for what training scripts save around a model's tensors and their names."""
+    nested = next((name for name, value in values.items() if _holds_tensors(value)), None)
+    if nested is not None:
+        raise UserError(
+            f"{path}: its tensors stand one level down, under {shown(nested)}: save that "
+            "dictionary alone"
+        )
+    if all(isinstance(name, str) and name.startswith(WRAPPER) for name in values):
+        raise UserError(
+            f"{path}: its names begin with {WRAPPER} (DataParallel): save the state_dict() of the "
+            "model inside, its .module"
+        )
+
+
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(part, torch.Tensor) for part in value.values()
+    )
 
 
 def is_plain(value: object) -> bool:
@@ -225,6 +253,7 @@ def _refused_by_torch(error: Exception) -> list[str]:
 
 def _reason(error: BaseException) -> str:
     """The line of a message that says what was wrong, which torch wraps into advice."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "WeightsUnpickler error" in line] or lines
-    return told[0].split("WeightsUnpickler error: ")[-1][:200] if told else type(error).__name__
+    # It may stand on a line of its own.
+    told = str(error).split("WeightsUnpickler error:")[-1]
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

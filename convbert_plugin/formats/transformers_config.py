@@ -1,6 +1,7 @@
 """The config.json of transformers and our options for the model, in both directions."""
 
-from typing import Mapping, NamedTuple
+import re
+from typing import Mapping, NamedTuple, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.safe_loading import shown
@@ -61,8 +62,14 @@ MODEL_TYPES = {
     "electra": ModelType("Electra", ELECTRA_OPTIONS, {"conv_type": "none", "head_ratio": 1}),
 }
 VOCABULARY_SIZE = ("vocab_size", 30522)
+# The model here has one table for the tokens that it reads and the ones that it writes.
+TIED = {"tie_word_embeddings": True}
 # In what the tensors may be stored; the first is what an absent dtype means.
 DTYPES = ("float32", "float16", "bfloat16", "float64")
+# As it is called now, and as older versions of transformers called it.
+DTYPE_KEYS = ("dtype", "torch_dtype")
+# What an absent list of labels means.
+DEFAULT_LABELS = 2
 # More than any size may have: torch counts in 64 bits.
 MOST_OF_A_SIZE = 1 << 63
 # Ours: how long examples were in training, where that is less than there are positions.
@@ -110,12 +117,59 @@ def dtype_name(config: Mapping, path) -> str:
     Raises:
         UserError: anything but one of ``DTYPES``.
     """
-    name = config.get("dtype", config.get("torch_dtype"))
-    if name is None:
+    said = [config[key] for key in DTYPE_KEYS if config.get(key) is not None]
+    if not said:
         return DTYPES[0]
-    if name not in DTYPES:
-        raise UserError(f"{path}: dtype {shown(name)}: expected one of {', '.join(DTYPES)}")
-    return name
+    if said[0] not in DTYPES:
+        raise UserError(f"{path}: dtype {shown(said[0])}: expected one of {', '.join(DTYPES)}")
+    return said[0]
+
+
+def with_dtype(config: Mapping, name: str) -> dict:
+    """``config`` where it says that the tensors are stored in ``name``, and as it was else."""
+    said = [key for key in DTYPE_KEYS if key in config] or DTYPE_KEYS[:1]
+    wrong = [key for key in said if (config.get(key) or DTYPES[0]) != name]
+    return {**config, **dict.fromkeys(wrong, name)}
+
+
+def label_count(config: Mapping, path) -> Optional[int]:
+    """How many labels it says that there are, None where it says nothing.
+
+    Raises:
+        UserError: labels in a form that transformers cannot read.
+    """
+    labels = config.get("id2label")
+    if labels is None and "num_labels" not in config:
+        return None
+    if labels is None:
+        return _option(config, "num_labels", DEFAULT_LABELS, path)
+    if not (isinstance(labels, Mapping) and all(map(str.isdecimal, labels))):
+        raise UserError(
+            f"{path}: id2label {shown(labels)}: expected an object of numbers and labels, as in "
+            '{"0": "no", "1": "yes"}'
+        )
+    return len(labels)
+
+
+def labels_for(config: Mapping, classes: int, path) -> dict:
+    """``config`` with numbered labels, unless it has as many of its own. Errors: `label_count`."""
+    said = label_count(config, path)
+    if (DEFAULT_LABELS if said is None else said) == classes:
+        return dict(config)
+    names = [f"LABEL_{number}" for number in range(classes)]
+    return {
+        **{key: value for key, value in config.items() if key != "num_labels"},
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+    }
+
+
+def in_their_words(line: str) -> str:
+    """A line about options of ours that names those of config.json instead."""
+    theirs = {f"--{ours.replace('_', '-')}": key for ours, (key, _) in CONVBERT_OPTIONS.items()}
+    line = re.sub(r"--[a-z-]+", lambda found: theirs.get(found[0], found[0]), line)
+    # What is left is advice about options that no config.json has.
+    return re.sub(r" \([^()]*--[^()]*\)", "", line)
 
 
 def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> dict:
@@ -132,7 +186,8 @@ def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> 
         _check_electra(options)
     of_type = {theirs: values[ours] for ours, (theirs, _) in MODEL_TYPES[name].options.items()}
     kept = source if source.get("model_type") == name else CONSTANTS_WRITTEN
-    return {**kept, "model_type": name, VOCABULARY_SIZE[0]: vocabulary, **of_type}
+    tied = {} if kept.get("tie_word_embeddings", True) is True else TIED
+    return {**kept, **tied, "model_type": name, VOCABULARY_SIZE[0]: vocabulary, **of_type}
 
 
 def attention_heads(heads: int, ratio: int) -> int:

@@ -66,6 +66,8 @@ class ConvBertModel(BaseFairseqModel):
         self.replaced_token_head = None
         self.masked_lm_head = None
         self.question_answering_head = None
+        # What a run begins with may be fresh; what is scored may not.
+        self.takes_fresh_parts = True
         self.classification_heads = nn.ModuleDict()
         self.tag_parameters()
 
@@ -229,8 +231,15 @@ class ConvBertModel(BaseFairseqModel):
         return self._of_head(self.replaced_token_head, tokens, segments, padding)
 
     def classification_logits(self, name: str, tokens, segments=None) -> torch.Tensor:
-        """Logits [B, classes] of the classification head ``name``."""
-        return self._of_head(self.classification_heads[name], tokens, segments)
+        """Logits [B, classes] of the classification head ``name``, in the parameters' precision.
+
+        Not under autocast: scores of bfloat16 would tie.
+        """
+        hidden = self.hidden_states(tokens, segments)[-1]
+        head = self.classification_heads[name]
+        with torch.autocast(tokens.device.type, enabled=False):
+            logits = head(hidden.to(head.output.weight))
+        return logits.to(at_least_fp32(logits.dtype))
 
     def span_logits(self, tokens, segments=None) -> torch.Tensor:
         """Logits [B, T, 2] that an answer starts and ends at each token."""

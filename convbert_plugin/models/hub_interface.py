@@ -24,7 +24,10 @@ from convbert_plugin.modules.mixed_attention import AttentionMaps
 
 # What a folder without a named checkpoint is searched for, in this order.
 CHECKPOINT_FILES = (MODEL_FILE, "checkpoint_best.pt", LAST_CHECKPOINT)
-
+# In every folder that transformers writes, and in none of ours.
+TRANSFORMERS_FILE = "config.json"
+# A head of base has 3 GB then.
+MOST_CLASSES = 1 << 20
 
 # What transformers calls a head's task, and what then follows the logits; a head of which it says
 # nothing chooses one class, or with one class gives a score.
@@ -70,8 +73,18 @@ def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
     for name in names:
         if (Path(folder) / name).is_file():
             return Path(folder) / name
+    if Path(folder).is_file():
+        path = Path(folder)
+        raise UserError(
+            f"{path}: a file: name its folder {path.parent}, and {path.name} as checkpoint_file"
+        )
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: no such folder")
+    if checkpoint_file is None and (Path(folder) / TRANSFORMERS_FILE).is_file():
+        raise UserError(
+            f"{folder}: a folder of transformers: bring it in by `convbert convert --from hf "
+            f"--to fairseq {folder} NEW_FOLDER`"
+        )
     raise UserError(
         f"{folder}: {' or '.join(names)} is missing in it: name a folder or a checkpoint that is "
         "there"
@@ -123,7 +136,13 @@ class ConvBertHubInterface(nn.Module):
         return torch.tensor(ids)
 
     def decode(self, tokens: torch.LongTensor):
-        """The text of token ids [T]; a list of texts where separators part several."""
+        """The text of token ids [T]; a list of texts where separators part several.
+
+        Raises:
+            ValueError: a batch, or no tensor.
+        """
+        if not isinstance(tokens, torch.Tensor) or tokens.dim() != 1:
+            raise ValueError("decode: give the ids [T] of one text: of a batch, row after row")
         texts, pieces = [], []
         for token in tokens.tolist():
             if token == self.vocabulary.eos():
@@ -146,9 +165,10 @@ class ConvBertHubInterface(nn.Module):
         Segments that are not given follow from the separators.
 
         Raises:
-            ValueError: more tokens than the model has positions, here and in what follows.
+            ValueError: no tokens, more than the model has positions, ids that it does not have,
+                here and in what follows.
         """
-        tokens, segments = self._batch(tokens), self._batch(segments)
+        tokens, segments = self._batch(tokens), self._segments(segments)
         states = self.model.hidden_states(tokens, segments)
         return states if return_all_hiddens else states[-1]
 
@@ -161,15 +181,22 @@ class ConvBertHubInterface(nn.Module):
         Each row of either sums to 1; the attention to a pad is 0. A model without kernels of
         its own at every position has None in their place.
         """
-        tokens, segments = self._batch(tokens), self._batch(segments)
+        tokens, segments = self._batch(tokens), self._segments(segments)
         return self.model.attention_maps(tokens, segments)
 
     def register_classification_head(self, name: str, num_classes: int, kind: str = "released"):
         """Add a fresh head that classifies whole texts; with one class it scores them.
 
         Raises:
-            ValueError: a name that is taken or cannot be one, no class, an unknown kind.
+            ValueError: a name that is taken or cannot be one, no class or too many, an unknown
+                kind.
         """
+        is_whole = isinstance(num_classes, Integral)
+        if isinstance(num_classes, bool) or (is_whole and num_classes > MOST_CLASSES):
+            raise ValueError(
+                f"a classification head of {shown(num_classes)} classes: give a whole number from "
+                f"1 to {MOST_CLASSES:,}"
+            )
         with _value_errors():
             self.model.register_classification_head(name, num_classes, kind)
 
@@ -196,7 +223,9 @@ class ConvBertHubInterface(nn.Module):
                 f"no classification head {shown(head)} here: choose one of {heads}, or add it with "
                 "register_classification_head"
             )
-        logits = self.model.classification_logits(head, self._batch(tokens), self._batch(segments))
+        logits = self.model.classification_logits(
+            head, self._batch(tokens), self._segments(segments)
+        )
         if return_logits:
             return logits
         usual = "regression" if logits.size(1) == 1 else "single_label_classification"
@@ -226,7 +255,8 @@ class ConvBertHubInterface(nn.Module):
         if self.model.generator is None and self.model.masked_lm_head is None:
             raise ValueError("this checkpoint holds neither a generator nor a masked-LM head")
         most = len(self.vocabulary)
-        if not isinstance(topk, Integral) or not 1 <= topk <= most:
+        is_number = isinstance(topk, Integral) and not isinstance(topk, bool)
+        if not is_number or not 1 <= topk <= most:
             raise ValueError(f"topk {shown(topk)}: choose a whole number from 1 to {most}")
         tokens = self.encode(sentence)
         positions = tokens.eq(self.vocabulary.mask()).nonzero().squeeze(1)
@@ -253,9 +283,18 @@ class ConvBertHubInterface(nn.Module):
             ids += [self.vocabulary.index(piece) for piece in self.tokenizer.pieces(part)]
         return ids
 
-    def _batch(self, ids):
-        if ids is None:
-            return None
+    def _segments(self, segments):
+        return None if segments is None else self._batch(segments, "segments")
+
+    def _batch(self, ids, kind: str = "tokens"):
+        rows = len(getattr(self.model.embeddings, kind).weight)
+        if not isinstance(ids, torch.Tensor) or ids.dim() not in (1, 2) or not ids.numel():
+            raise ValueError(f"{kind}: give a tensor of ids, [T] or [B, T], with at least one")
+        if ids.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"{kind}: give whole numbers (torch.long), not {ids.dtype}")
+        if ids.min() < 0 or ids.max() >= rows:
+            odd = ids[(ids < 0) | (ids >= rows)][0].item()
+            raise ValueError(f"{kind}: {odd} among them, where this model has ids 0 to {rows - 1}")
         if ids.size(-1) > self.model.max_positions():
             raise ValueError(
                 f"a sequence of {ids.size(-1)} tokens is longer than the model's "

@@ -18,6 +18,7 @@ OPTIONAL_PARTS = {
     r"classification_heads\.([^.]+)": "classification head {0}",
 }
 CLASSIFICATION_OUTPUT = r"classification_heads\.([^.]+)\.output\.bias"
+GENERATOR = "generator"
 TOKEN_TABLE = "embeddings.tokens.weight"
 
 
@@ -25,10 +26,11 @@ def fit_state_dict(model, state_dict: dict):
     """Drop and fill the optional parts of ``state_dict`` in place, then check all the rest.
 
     A part that the model does not have is dropped; one that the checkpoint does not have keeps
-    the model's fresh values. Both are logged.
+    the model's fresh values, where it takes such. Both are logged.
 
     Raises:
-        UserError: tensors that are missing, unknown or of another shape, with their names.
+        UserError: a part that is missing and not taken fresh; tensors that are missing, unknown or
+            of another shape, with their names.
     """
     own = model.state_dict()
     held, wanted = optional_parts(state_dict), optional_parts(own)
@@ -36,13 +38,23 @@ def fit_state_dict(model, state_dict: dict):
         logger.info(f"the checkpoint's {held[part]} is not used here: dropped")
         for name in _names_of(part, state_dict):
             del state_dict[name]
-    for part in [part for part in wanted if part not in held]:
+    missing = [part for part in wanted if part not in held]
+    if missing and not model.takes_fresh_parts:
+        raise UserError(
+            f"the checkpoint has no {wanted[missing[0]]}: train it on this task before it is scored"
+        )
+    for part in missing:
         logger.warning(f"the checkpoint has no {wanted[part]}: it starts from a fresh one")
         state_dict.update({name: own[name] for name in _names_of(part, own)})
     _check_vocabulary(own, state_dict)
     _check_classification_heads(own, state_dict)
     if problems := tensor_problems(own, state_dict):
         arch = getattr(model.cfg, "_name", None) or "this model"
+        if _fits_without(GENERATOR, own, state_dict):
+            raise UserError(
+                "the checkpoint's generator does not fit: give the --generator-size that it was "
+                f"trained with ({problems})"
+            )
         raise UserError(
             f"the checkpoint does not fit --arch {arch}: give the --arch and the sizes that it "
             f"was trained with ({problems})"
@@ -88,6 +100,13 @@ def _check_classification_heads(own, state_dict):
         if (dense in state_dict) != (dense in own):
             kind = "transformers" if dense in state_dict else "released"
             raise UserError(f"{head} is of another kind: add --classification-head {kind}")
+
+
+def _fits_without(part: str, own, state_dict) -> bool:
+    tensors = (own, state_dict)
+    return not tensor_problems(
+        *({n: t for n, t in some.items() if not n.startswith(f"{part}.")} for some in tensors)
+    )
 
 
 def tensor_problems(own, state_dict) -> str:

@@ -1,5 +1,6 @@
 """See at the start that the checkpoints which a run is to begin from are there, sound and fit."""
 
+import os
 from pathlib import Path
 from typing import Collection, Mapping, NamedTuple, Optional
 
@@ -35,12 +36,14 @@ DEFAULT_RESTORE_FILE = LAST_CHECKPOINT
 class Start(NamedTuple):
     """The checkpoint that a run begins from, without its tensors.
 
-    ``is_own``: the run's own last one. ``updates``: those behind it; a conversion leaves none.
+    ``is_own``: the run's own last one. ``state``: what the task kept in it. ``updates``: those
+    behind it; a conversion leaves none.
     """
 
     path: Path
     is_own: bool
     task: dict
+    state: dict
     updates: int
 
 
@@ -61,8 +64,10 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     last = Path(cfg.save_dir) / DEFAULT_RESTORE_FILE
     named = None if cfg.restore_file == DEFAULT_RESTORE_FILE else cfg.restore_file
     source = cfg.finetune_from_model
+    _check_one_beginning(cfg, named)
     for option, path in (("--restore-file", named), ("--finetune-from-model", source)):
-        if path and not Path(path).is_file() and not (path == source and last.is_file()):
+        # What is there and no file is refused by what reads it.
+        if path and not os.path.lexists(path) and not (path == source and last.is_file()):
             raise UserError(f"{option} {path}: no such file")
     folders = [last.parent, *(Path(path).parent for path in (named, source) if path)]
     for folder in folders:
@@ -87,7 +92,19 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     if not start:
         return None
     updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
-    return Start(Path(start), Path(start) == last, checkpoint.task, updates)
+    state = checkpoint.progress["extra_state"].get(TASK_REGISTRY[cfg._name].__name__, {})
+    return Start(Path(start), Path(start) == last, checkpoint.task, state, updates)
+
+
+def _check_one_beginning(cfg: RunConfig, named: Optional[str]):
+    """Raise UserError where --finetune-from-model stands beside what it excludes."""
+    resets = [f"--{name.replace('_', '-')}" for name in _resets(cfg)]
+    others = [f"--restore-file {named}"] if named else resets
+    if cfg.finetune_from_model and others:
+        raise UserError(
+            f"--finetune-from-model {cfg.finetune_from_model} and {others[0]} exclude each other: "
+            "it begins with the weights alone, and resets all the rest by itself"
+        )
 
 
 def is_beside(folder: Path, vocabulary: Vocabulary) -> bool:

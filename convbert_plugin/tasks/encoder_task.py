@@ -45,6 +45,7 @@ class EncoderTask(FairseqTask):
                 f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "
                 f"{model.max_positions()} positions: lower it, or raise --max-positions"
             )
+        model.takes_fresh_parts = not from_checkpoint
         # As released, pads that are visible fill every example to the same length.
         self.pad_to_max_length = model.cfg.pads_visible
         return model

@@ -52,6 +52,8 @@ class GlueTaskConfig(RunConfig):
     )
     distributed_rank: int = II("distributed_training.distributed_rank")
     valid_subset: str = II("dataset.valid_subset")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
 
 
 @register_task("glue", dataclass=GlueTaskConfig)
@@ -70,18 +72,22 @@ class GlueFineTuningTask(EncoderTask):
         super().__init__(cfg, vocabulary)
         self.prepared = prepared
         self.start = None
+        self.state.merge_state_dict({"glue_task": prepared.task.name})
 
     @classmethod
     def setup_task(cls, cfg, from_checkpoint=False, **kwargs):
-        if not from_checkpoint:
-            check_precision(cfg)
         prepared = read_description(cfg.data)
         cls.check_length(cfg)
         _check_options(cfg, prepared)
         vocabulary = load_vocabulary(cfg.data)
         task = cls(cfg, prepared, vocabulary)
         if not from_checkpoint:
+            check_precision(cfg)
+            _check_best(cfg, prepared.task)
             task.start = check_checkpoints(cfg, vocabulary)
+            if task.start is not None and task.start.is_own:
+                # Now, and not when another head's optimizer state fails to fit.
+                task.load_state_dict(task.start.state)
         return task
 
     @property
@@ -115,6 +121,14 @@ class GlueFineTuningTask(EncoderTask):
             f"them cut to {options.max_length} tokens"
         )
         self.datasets[split] = dataset
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        if (name := state.get("glue_task", self.row.name)) != self.row.name:
+            raise UserError(
+                f"{self.cfg.data}: holds {self.row.name}, the checkpoint is of a run on {name}: "
+                "choose another --save-dir, or begin from it with --finetune-from-model"
+            )
 
     def reduce_metrics(self, logging_outputs, criterion):
         """Log the loss, and the official metrics of the whole set so far."""
@@ -176,6 +190,20 @@ def _of_those_seen(function):
         return function(scores[is_seen], gold[is_seen])
 
     return metric
+
+
+def _check_best(cfg: GlueTaskConfig, row: GlueTask):
+    metric, maximize = cfg.best_checkpoint_metric, cfg.maximize_best_checkpoint_metric
+    if metric not in ("loss", *row.metrics):
+        raise UserError(
+            f"--best-checkpoint-metric {metric}: {row.name} has loss, {', '.join(row.metrics)}"
+        )
+    if maximize == (metric == "loss"):
+        raise UserError(
+            f"--best-checkpoint-metric {metric} goes "
+            + ("with" if metric != "loss" else "without")
+            + " --maximize-best-checkpoint-metric"
+        )
 
 
 def _check_options(cfg: GlueTaskConfig, prepared: PreparedTask):

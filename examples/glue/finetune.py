@@ -10,23 +10,26 @@ same command again. With --random-weights the same model starts from nothing, be
 """
 
 import argparse
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
-from convbert_plugin.conversion.fairseq_folder import nearest_architecture
+from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.data.glue_tasks import TRAIN, official_task
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
-from convbert_plugin.models.loading import config_of
 
 PLUGIN = Path(__file__).resolve().parents[2] / "convbert_plugin"
-# Written when a run has ended well; what fairseq prints goes beside it.
-DONE, LOG = "done", "train.log"
+# Of a run: its settings, what fairseq prints, and, when it has ended well, a mark.
+SETTINGS, LOG, DONE = "settings.txt", "train.log", "done"
+# What hydra says last, whatever went wrong.
+HYDRAS_LAST_LINE = "Set the environment variable HYDRA_FULL_ERROR"
 
 
 class Run(NamedTuple):
@@ -60,7 +63,7 @@ def listed(kind):
     """An argparse type: values of a kind with commas between them."""
 
     def parse(text: str) -> list:
-        return [kind(word) for word in text.split(",")]
+        return list(dict.fromkeys(kind(word) for word in text.split(",")))
 
     parse.__name__ = f"list of {kind.__name__}"
     return parse
@@ -88,6 +91,11 @@ def call(command: list) -> None:
 
 def model_overrides(checkpoint: Path) -> Iterator[str]:
     """What makes fairseq build the model of a checkpoint: its recipe's name, then its options."""
+    with quiet():
+        from convbert_plugin.conversion.fairseq_folder import nearest_architecture
+        from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
+        from convbert_plugin.models.loading import config_of
+
     stored = read_checkpoint(checkpoint)
     config = config_of(stored.model, stored.tensors, checkpoint)
     name = nearest_architecture(config)
@@ -99,32 +107,111 @@ def model_overrides(checkpoint: Path) -> Iterator[str]:
             yield f"++model.{option}={value}"
 
 
-def fine_tune(run: Run, data: Path, model: list[str], arguments: argparse.Namespace) -> None:
-    """Train one run to its end; a last line of fairseq that says what is wrong is raised."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    name, *options = model
-    options += [
-        f"glue={run.task}",
-        f"common.user_dir={PLUGIN}",
-        f"common.seed={run.seed}",
-        f"task.data={data}",
-        f"checkpoint.save_dir={run.folder}",
-    ]
-    if not arguments.random_weights:
-        options.append(f"checkpoint.finetune_from_model={arguments.checkpoint}")
-    command = [sys.executable, "-m", "fairseq_cli.hydra_train", "--config-dir", PLUGIN / "config"]
-    command += ["--config-name", name, *options, *arguments.overrides]
-    with open(run.folder / LOG, "a") as log:
-        finished = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
-    if finished.returncode:
-        last = (run.folder / LOG).read_text(errors="replace").splitlines()[-1:]
-        raise UserError(f"{run.folder / LOG}: {''.join(last)}")
-    (run.folder / DONE).touch()
+class Training:
+    """The runs of one call: what is running, and what has failed."""
+
+    def __init__(self, model: list[str], data: dict[str, Path], arguments: argparse.Namespace):
+        self.model = model
+        self.data = data
+        self.arguments = arguments
+        self.running: set[subprocess.Popen] = set()
+        self.failures: list[str] = []
+        self.is_stopped = threading.Event()
+
+    def work(self, run: Run) -> None:
+        """Bring one run to its end, unless it is there already."""
+        if self.is_stopped.is_set():
+            return
+        run.folder.mkdir(parents=True, exist_ok=True)
+        # Held as long as this process trains there, also if it is killed.
+        with open(run.folder / LOG, "a") as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._check_settings(run)
+                self._train(run, log)
+            except BlockingIOError:
+                self._fail(run, f"{run.folder}: another training is running there")
+            except UserError as error:
+                self._fail(run, str(error))
+
+    def stop(self) -> None:
+        """End what is running; it goes on from its last checkpoint another time."""
+        self.is_stopped.set()
+        for process in list(self.running):
+            process.terminate()
+
+    def _command(self, run: Run) -> list[str]:
+        name, *options = self.model
+        options += [
+            f"glue={run.task}",
+            f"common.user_dir={PLUGIN}",
+            f"common.seed={run.seed}",
+            f"task.data={self.data[run.task]}",
+            f"checkpoint.save_dir={run.folder}",
+        ]
+        if not self.arguments.random_weights:
+            options.append(f"checkpoint.finetune_from_model={self.arguments.checkpoint}")
+        module = [sys.executable, "-m", "fairseq_cli.hydra_train"]
+        config = ["--config-dir", str(PLUGIN / "config"), "--config-name", name]
+        return [*module, *config, *options, *self.arguments.overrides]
+
+    def _check_settings(self, run: Run) -> None:
+        path, settings = run.folder / SETTINGS, "\n".join(self._command(run)[3:]) + "\n"
+        if path.exists() and path.read_text() != settings:
+            raise UserError(
+                f"{run.folder}: a run with other settings (see {SETTINGS} there): choose another "
+                "--out, or remove it"
+            )
+        path.write_text(settings)
+
+    def _train(self, run: Run, log) -> None:
+        if (run.folder / DONE).exists():
+            print(f"{run.name}: done before", flush=True)
+            return
+        resumed = (run.folder / "checkpoint_last.pt").exists()
+        print(f"{run.name}: {'goes on' if resumed else 'begins'}", flush=True)
+        process = subprocess.Popen(self._command(run), stdout=log, stderr=subprocess.STDOUT)
+        self.running.add(process)
+        if self.is_stopped.is_set():
+            process.terminate()
+        status = process.wait()
+        self.running.discard(process)
+        if self.is_stopped.is_set():
+            return
+        if status:
+            raise UserError(f"{run.folder / LOG}: {last_words(run.folder / LOG)}")
+        (run.folder / DONE).touch()
+        print(f"{run.name}: done", flush=True)
+
+    def _fail(self, run: Run, reason: str) -> None:
+        print(f"{run.name}: failed", flush=True)
+        self.failures.append(reason)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that says something."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    said = [line for line in lines if line and not line.startswith(HYDRAS_LAST_LINE)]
+    return said[-1] if said else "nothing was printed"
+
+
+def train_all(training: Training, runs: list[Run], jobs: int) -> None:
+    """Do the runs, some at once; a signal ends them all and this program."""
+
+    def end(number, frame):
+        training.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(training.work, runs))
+    if training.is_stopped.is_set():
+        sys.exit("stopped: run the same command again, and it goes on")
 
 
 def main() -> None:
     arguments = parse_arguments()
-    tasks = [official_task(task).name for task in arguments.tasks]
+    tasks = list(dict.fromkeys(official_task(task).name for task in arguments.tasks))
     for task in tasks:
         if TRAIN not in official_task(task).sources:
             raise UserError(f"--tasks {task}: has no training set: a model of MNLI answers it")
@@ -135,26 +222,17 @@ def main() -> None:
         setattr(arguments, option, getattr(arguments, option).absolute())
     model = list(model_overrides(arguments.checkpoint))
     start = "random_weights" if arguments.random_weights else arguments.checkpoint.parent.name
-    data = {task: prepare(task, arguments) for task in tasks}
     runs = [
         Run(task, seed, arguments.out / start / task / f"seed{seed}")
         for task in tasks
         for seed in arguments.seeds
     ]
-
-    def work(run: Run) -> None:
-        if (run.folder / DONE).exists():
-            print(f"{run.name}: done before", flush=True)
-            return
-        resumed = (run.folder / "checkpoint_last.pt").exists()
-        print(f"{run.name}: {'goes on' if resumed else 'begins'}", flush=True)
-        fine_tune(run, data[run.task], model, arguments)
-        print(f"{run.name}: done", flush=True)
-
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(work, runs))
+    training = Training(model, {task: prepare(task, arguments) for task in tasks}, arguments)
+    train_all(training, runs, arguments.jobs)
     report = [sys.executable, "-m", "convbert_plugin.cli", "report", arguments.out]
     call([*report, arguments.out / "report.html"])
+    if training.failures:
+        sys.exit("\n".join(training.failures))
 
 
 if __name__ == "__main__":

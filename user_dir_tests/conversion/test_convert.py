@@ -1,5 +1,6 @@
 """Options that contradict each other or the source, sources of another kind, and interruptions."""
 
+import errno
 import json
 import logging
 import os
@@ -44,9 +45,14 @@ def own(convert, published, tmp_path):
         ("fairseq hf", "--head tone --network generator", "generator has no"),
         ("hf fairseq", "--head=", "plain word"),
         ("hf fairseq", "--head a.b", "plain word"),
+        ("hf fairseq", "--head keys", "torch has taken this word"),
+        ("hf fairseq", "--head training", "torch has taken this word"),
+        ("hf fairseq", "--head __class__", "torch has taken this word"),
         ("hf fairseq", "--cased", "--tokenizer"),
         ("hf fairseq", "--strip-accents", "--tokenizer"),
         ("fairseq hf", "--keep-accents", "--vocab"),
+        ("hf hf", "--cased --tokenizer a --vocab b", "give a folder with tokenizer_config.json"),
+        ("hf hf", "--keep-accents --vocab b --tokenizer a", "of both --tokenizer and --vocab"),
         ("hf fairseq", "--max-positions 1048577", "at most 1,048,576"),
         ("hf fairseq", f"--max-positions {10**12}", "at most 1,048,576"),
         ("hf fairseq", f"--max-positions {10**29}", "at most 1,048,576"),
@@ -159,7 +165,11 @@ def test_a_source_that_is_not_there(convert_fails, tmp_path, origin):
 
 @pytest.mark.parametrize(
     ("number", "status", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+    ],
 )
 def test_a_signal_leaves_nothing_behind(
     published, tmp_path, monkeypatch, capsys, number, status, word
@@ -173,12 +183,70 @@ def test_a_signal_leaves_nothing_behind(
         time.sleep(30)
 
     monkeypatch.setitem(conversion.WRITERS, "hf", interrupted)
-    before, handlers = set(tmp_path.rglob("*")), signal.getsignal(signal.SIGTERM)
+    before, handler = set(tmp_path.rglob("*")), signal.getsignal(number)
     arguments = ("convert", "--from", "hf", "--to", "hf", published, tmp_path / "new" / "there")
     assert main([str(word) for word in arguments]) == status
     assert set(tmp_path.rglob("*")) == before
     assert capsys.readouterr().err == f"convbert convert: {word}\n"
-    assert signal.getsignal(signal.SIGTERM) is handlers
+    assert signal.getsignal(number) is handler
+
+
+def test_a_terminal_that_is_gone(published, tmp_path, monkeypatch):
+    """Whoever closed it reads no line: what is half written goes all the same."""
+
+    def hung_up(model, folder, options):
+        (folder / "half").touch()
+        monkeypatch.setattr(sys.stderr, "write", gone)
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(30)
+
+    def gone(text):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setitem(conversion.WRITERS, "hf", hung_up)
+    before = set(tmp_path.rglob("*"))
+    arguments = ("convert", "--from", "hf", "--to", "hf", published, tmp_path / "there")
+    assert main([str(word) for word in arguments]) == 129
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(convert, published, tmp_path, monkeypatch):
+    write = conversion.WRITERS["hf"]
+
+    def hung_up(model, folder, options):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return write(model, folder, options)
+
+    monkeypatch.setitem(conversion.WRITERS, "hf", hung_up)
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        folder, _ = convert("hf", "hf", published, tmp_path / "there")
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+    assert (folder / "model.safetensors").is_file()
+
+
+def not_a_file(path, kind):
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path.with_name("nowhere"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "broken link"])
+@pytest.mark.parametrize("origin", ["hf", "fairseq"])
+def test_tensors_that_are_no_file(convert_fails, published, own, tmp_path, origin, kind):
+    source, name = (published, "model.safetensors") if origin == "hf" else (own, "model.pt")
+    not_a_file(source / name, kind)
+    line = convert_fails(origin, "fairseq", source, tmp_path / "there")
+    assert line.startswith(f"{source / name}: ")
+    assert "missing" not in line
+    # A folder that is named itself is one to search.
+    if origin == "fairseq" and kind != "folder":
+        assert convert_fails(origin, "fairseq", source / name, tmp_path / "there") == line
 
 
 def test_the_bar_counts_what_is_done(convert, published, tmp_path, monkeypatch):

@@ -122,6 +122,18 @@ def test_vocabulary(convert, folder, new_vocabulary, tmp_path):
     assert "12 symbols: 8 keep their rows, 3 are means of pieces, 1 are fresh" in lines
 
 
+def test_the_flags_are_for_the_new_vocabulary_alone(convert, folder, new_vocabulary, tmp_path):
+    arguments = ("fairseq", "fairseq", folder, tmp_path / "new", "--vocab", new_vocabulary)
+    changed, lines = convert(*arguments, "--cased")
+    settings = json.loads((changed / "tokenizer_config.json").read_text())
+    assert settings["do_lower_case"] is False
+    # The source still lower-cases "Players": with its case it would be fresh.
+    assert "12 symbols: 8 keep their rows, 3 are means of pieces, 1 are fresh" in lines
+    there, _ = convert("fairseq", "hf", folder, tmp_path / "there")
+    _, lines = convert("hf", "hf", there, tmp_path / "back", *arguments[4:], "--cased")
+    assert "12 symbols: 8 keep their rows, 3 are means of pieces, 1 are fresh" in lines
+
+
 # Row of [UNK], and what the old vocabulary has of the pieces; the row is the id.
 UNKNOWN, FRESH = 1.0, "fresh"
 RARE = [*SPECIALS, "the", "cafe", "o", "##e", "##s", "漢", "##漢", "##字", "café", "é", ".", "Cafe"]

@@ -10,6 +10,7 @@ from convbert_plugin.conversion.tokenizer_writing import transformers_files
 from convbert_plugin.data.tokenizer import WordPieceSettings, WordPieceTokenizer, load_tokenizer
 from convbert_plugin.errors import UserError
 from user_dir_tests.conversion.toy_tokenizers import (
+    ROLES,
     ROWS,
     SETTINGS,
     TEXTS,
@@ -20,6 +21,9 @@ from user_dir_tests.conversion.toy_tokenizers import (
 )
 
 pytestmark = pytest.mark.weights
+
+FRAMING = ["BertTokenizer", "BertTokenizerFast", "ConvBertTokenizer", "ElectraTokenizerFast"]
+GENERIC = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
 
 
 @pytest.mark.parametrize(
@@ -171,6 +175,9 @@ BROKEN_FILES = {
     "no model": (b"{}", "its model is None, where WordPiece is expected"),
 }
 
+NO_FRAME = r"post_processor does not give \[CLS\] A \[SEP\] and, of pairs, \[CLS\] A \[SEP\] B"
+CLS, SEP = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("[CLS]", "[SEP]"))
+TEXT, TEXT_B = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
 # Where in tokenizer.json, what stands there, what is said.
 CHANGES = {
     "bpe": ("model.type", "BPE", "its model is 'BPE', where WordPiece is expected"),
@@ -214,13 +221,31 @@ CHANGES = {
     "lower": ("normalizer.lowercase", "no", "lowercase, strip_accents, handle_chinese_chars have"),
     "accents": ("normalizer.strip_accents", [1], "strip_accents also null"),
     "splitter": ("pre_tokenizer.type", "Whitespace", "type of its pre_tokenizer is 'Whitespace'"),
-    "frame": ("post_processor", {"type": "ByteLevel"}, r"\[CLS\] and \[SEP\] is expected"),
+    "frame": ("post_processor", {"type": "ByteLevel"}, NO_FRAME),
     "other frame": (
         "post_processor",
         {"type": "TemplateProcessing", "special_tokens": {"<s>": {}}},
-        r"post_processor is 'different', .*\[CLS\] and \[SEP\] is expected",
+        NO_FRAME,
     ),
-    "frame's type": ("post_processor", [1], r"\[CLS\] and \[SEP\] is expected"),
+    "frame's type": ("post_processor", [1], NO_FRAME),
+    "no frame": ("post_processor", None, NO_FRAME),
+    "frame's order": ("post_processor.single", [TEXT, SEP, CLS], NO_FRAME),
+    "frame's segments": ("post_processor.pair", [CLS, TEXT, SEP, TEXT_B, SEP], NO_FRAME),
+    "frame's id": (
+        "post_processor.special_tokens.[SEP]",
+        {"id": "[SEP]", "ids": [ROWS.index("[CLS]")], "tokens": ["[SEP]"]},
+        NO_FRAME,
+    ),
+    "old frame's id": (
+        "post_processor",
+        {"type": "BertProcessing", "sep": ["[SEP]", 0], "cls": ["[CLS]", 6]},
+        NO_FRAME,
+    ),
+    "byte-order mark": (
+        "model.vocab",
+        {f"\ufeff{row}" if row == ROWS[0] else row: index for index, row in enumerate(ROWS)},
+        r"first piece '\\ufeffthe' begins with a byte-order mark",
+    ),
 }
 
 
@@ -263,7 +288,67 @@ def test_a_pipeline_unlike_ours_is_one_line(tmp_path, good_files, kind):
     if kind == "empty vocab":
         content["added_tokens"] = []
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    (tmp_path / "tokenizer_config.json").write_text(GENERIC)
     assert_refused(tmp_path, message)
+
+
+@pytest.mark.parametrize("name", [None, *FRAMING, "PreTrainedTokenizerFast", "OddTokenizer"])
+def test_a_pipeline_without_a_frame_is_framed_where_transformers_frames(tmp_path, good_files, name):
+    folder = save(WordPieceTokenizer(ROWS), tmp_path / "saved", model_config=True)
+    (folder / "vocab.txt").unlink()
+    content = {**json.loads(good_files["tokenizer.json"]), "post_processor": None}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    config = {"tokenizer_class": name} if name else {}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    ids = AutoTokenizer.from_pretrained(folder)("the cat")["input_ids"]
+    if ids == [0, 2]:
+        assert_refused(folder, NO_FRAME)
+    else:
+        assert ids == [6, 0, 2, 8]
+        assert read_tokenizer(folder).symbols == ROWS
+
+
+ODD_SPECIALS = {
+    "mask": "<mask>",
+    "cls": "[SEP]",
+    "sep": {"content": "[CLS]", "lstrip": False},
+    "unk": "[MASK]",
+    "pad": 7,
+}
+
+
+@pytest.mark.parametrize("role", ODD_SPECIALS)
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("files", ["vocab.txt", "tokenizer.json"])
+def test_special_tokens_of_other_names_are_refused(tmp_path, good_files, files, name, role):
+    (tmp_path / files).write_bytes(good_files[files])
+    ours = {f"{other}_token": {"content": special} for other, special in ROLES.items()}
+    (tmp_path / name).write_text(json.dumps({**ours, "mask_token": None}))
+    assert read_tokenizer(tmp_path).symbols == ROWS
+    (tmp_path / name).write_text(json.dumps({**ours, f"{role}_token": ODD_SPECIALS[role]}))
+    message = rf"its {role}_token is .*, where \{ROLES[role]} is expected: give another voc"
+    assert_refused(tmp_path, message, name)
+    if name == "special_tokens_map.json":
+        # transformers leaves it out beside these.
+        (tmp_path / "tokenizer_config.json").write_text('{"added_tokens_decoder": {}}')
+        assert read_tokenizer(tmp_path).symbols == ROWS
+
+
+def test_a_mask_that_transformers_calls_otherwise_is_refused(tmp_path):
+    folder = saved_by_transformers(tmp_path, mask_token="<mask>")
+    message = r"mask_token is '<mask>', where \[MASK\] is expected: .*called \[MASK\]$"
+    assert_refused(folder, message, "tokenizer_config.json")
+
+
+def test_a_sentencepiece_export_frames_and_names_as_ours(tmp_path, vocabulary):
+    folder = save(load_tokenizer(vocabulary), tmp_path / "export")
+    pipeline, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    content, config = (json.loads(path.read_text()) for path in (pipeline, settings))
+    settings.write_text(json.dumps({**config, "mask_token": "[MASK]"}))
+    assert_refused(folder, r"mask_token is '\[MASK\]', where <mask> is expected", settings.name)
+    settings.write_text(json.dumps(config))
+    pipeline.write_text(json.dumps({**content, "post_processor": None}))
+    assert_refused(folder, r"does not give <s> A </s> and, of pairs, <s> A </s> B </s>")
 
 
 def tokenizer_or_error(folder):
@@ -299,7 +384,9 @@ def test_wrong_types_anywhere_are_no_traceback(tmp_path, good_files):
 
 def test_a_folder_without_a_tokenizer(tmp_path):
     with pytest.raises(
-        UserError, match=r"none of vocab.txt, tokenizer.json, sentence.* --tokenizer"
+        UserError,
+        match=r"none of vocab.txt, tokenizer.json, sentence.* is in it: give another vocabulary "
+        "with --tokenizer, or with the option that named this one$",
     ):
         read_tokenizer(tmp_path)
     with pytest.raises(UserError, match="nowhere: no such file"):

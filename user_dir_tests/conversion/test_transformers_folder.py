@@ -108,7 +108,9 @@ def test_the_heads_of_every_size(convert, tmp_path, size, class_name):
     theirs = random_model(class_name, 3, **sizes)
     source = save_folder(theirs, tmp_path / "source")
     folder, lines = convert("hf", "fairseq", source, tmp_path / "here", "--pads-visible")
-    assert f"fairseq-train takes it with --arch convbert_{size} --pads-visible" in lines
+    options = f"--arch convbert_{size} --pads-visible --tokens-per-sample 512"
+    objective = " --objective masked_lm" if class_name.endswith("ForMaskedLM") else ""
+    assert f"fairseq-train takes it with {options}{objective}" in lines
     convbert = ConvBertModel.from_pretrained(folder)
     assert len(convbert.model.encoder.layers) == LAYERS
     for lengths in ((1,) * 8, (2, 1, 2, 1), (9, 5, 2), (128, 77), (512,)):
@@ -401,15 +403,18 @@ def broken(folder, change):
         ({"hidden_size": "40"}, ("hidden_size '40'", "whole number")),
         ({"num_hidden_layers": True}, ("num_hidden_layers True",)),
         ({"num_hidden_layers": 10**9}, ("layers",)),
-        ({"hidden_size": 10**12}, ("does not fit config.json",)),
+        ({"hidden_size": 10**12}, ("config.json: its sizes make no model",)),
         ({"num_hidden_layers": 2}, ("encoder.layer.2.attention.self.query.weight is unknown",)),
         ({"num_hidden_layers": 4}, ("encoder.layer.3.attention.self.query.weight is missing",)),
         ({"vocab_size": 999}, ("999 rows", f"{len(VOCABULARY)} symbols", "--tokenizer")),
         ({"conv_kernel_size": 7}, ("encoder.layer.{0,1,2}.", "depthwise", "is (40, 1, 5)")),
         ({"num_attention_heads": 6}, ("40", "3 heads")),
         ({"num_groups": 1}, ("intermediate.dense.weight is (2, 20, 28), not (56, 40)",)),
-        ({"hidden_dropout_prob": 1.5}, ("dropout",)),
-        ({"num_groups": 3}, ("groups",)),
+        ({"hidden_dropout_prob": 1.5}, ("config.json: hidden_dropout_prob 1.5: choose a rate",)),
+        ({"num_groups": 3}, ("change num_groups, hidden_size or intermediate_size",)),
+        ({"id2label": ["a", "b"]}, ("config.json: id2label ['a', 'b']", "object of numbers")),
+        ({"id2label": {"a": "b"}}, ("config.json: id2label {'a': 'b'}",)),
+        ({"id2label": None, "num_labels": None}, ("config.json: num_labels None",)),
         ({"hidden_dropout_prob": float("nan")}, ("hidden_dropout_prob nan", "number from 0 on")),
         ({"hidden_size": 10**30}, ("hidden_size 1000000", "whole number")),
         ({"max_position_embeddings": 10**30}, ("max_position_embeddings 1000000",)),
@@ -477,7 +482,140 @@ def test_a_softmax_matrix_of_its_own(convert_fails, tmp_path):
 def test_a_head_that_is_not_here(convert_fails, tmp_path, class_name):
     source = save_folder(toy_model(f"ConvBert{class_name}"), tmp_path / "source")
     line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert line.startswith(f"{source / 'config.json'}: the head of ConvBert{class_name} is not")
+    assert "ForSequenceClassification" in line
+    broken(source, {"architectures": {"of": "another kind"}})
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
     assert "classifier.weight is unknown" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, 3),
+        ({"id2label": None, "num_labels": 5}, 5),
+    ],
+    ids=["id2label", "num_labels"],
+)
+@pytest.mark.parametrize("head", ["SequenceClassification", "QuestionAnswering"])
+def test_other_labels_than_the_head_has(convert_fails, tmp_path, head, change, count):
+    source = save_folder(toy_model(f"ConvBertFor{head}", num_labels=2), tmp_path / "source")
+    broken(source, change)
+    line = convert_fails("hf", "hf", source, tmp_path / "there")
+    assert f"config.json: says {count} labels, and " in line
+    assert "in model.safetensors has 2 rows" in line
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "rows"),
+    [
+        ("question_answering_head", {"id2label": {"0": "a", "1": "b", "2": "c"}}, 2),
+        ("question_answering_head", {"num_labels": 5}, 2),
+        ("question_answering_head", {}, 2),
+        ("head topic transformers", {"num_labels": 5}, 3),
+        ("head topic transformers", {}, 3),
+    ],
+    ids=str,
+)
+def test_labels_are_as_many_as_rows(convert, tmp_path, part, said, rows):
+    """Where a head came to a model whose config.json knew another one, or none."""
+    model = portable(parts=(part,))
+    model.transformers_config = {"model_type": "convbert", **said}
+    source = written(model, tmp_path / "source")
+    folder, lines = convert("fairseq", "hf", source, tmp_path / "there")
+    name = lines[1].split()[-1]
+    loaded, info = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
+    assert loaded.config.num_labels == rows
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+def test_kept_labels_that_are_not_theirs(convert_fails, tmp_path):
+    model = portable(parts=("head topic transformers",))
+    model.transformers_config = {"model_type": "convbert", "id2label": ["a", "b", "c"]}
+    line = convert_fails("fairseq", "hf", written(model, tmp_path / "a"), tmp_path / "there")
+    assert line.startswith("the source's config.json: id2label ['a', 'b', 'c']")
+
+
+@pytest.mark.parametrize("class_name", ["ConvBertForMaskedLM", "ElectraForMaskedLM"])
+def test_a_softmax_matrix_that_only_equals_the_table(convert, tmp_path, class_name):
+    """Here they are one; a config.json that says otherwise would make transformers draw one."""
+    theirs = toy_model(class_name, tie_word_embeddings=False)
+    table = theirs.get_input_embeddings().weight.detach()
+    theirs.generator_lm_head.weight = torch.nn.Parameter(table.clone())
+    source = save_folder(theirs, tmp_path / "source")
+    assert "generator_lm_head.weight" in load_file(source / "model.safetensors")
+    here, _ = convert("hf", "fairseq", source, tmp_path / "here")
+    there, _ = convert("fairseq", "hf", here, tmp_path / "there")
+    loaded = getattr(transformers, class_name).from_pretrained(there)
+    assert torch.equal(loaded.generator_lm_head.weight, table)
+    assert loaded.config.tie_word_embeddings is True
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ({"dtype": "float16"}, torch.float32),
+        ({"dtype": "float64"}, torch.float32),
+        ({"dtype": None}, torch.float16),
+        ({}, torch.bfloat16),
+        ({"dtype": None, "torch_dtype": "float32"}, torch.float16),
+        ({"torch_dtype": "bfloat16"}, torch.float16),
+    ],
+    ids=str,
+)
+def test_the_dtype_of_the_tensors_is_kept_whatever_config_json_says(
+    convert, tmp_path, said, stored
+):
+    model = toy_model("ConvBertModel")
+    # In float16 that would be infinite.
+    model.embeddings.word_embeddings.weight.data[7] = 1e4 if stored == torch.float16 else 1e5
+    source = save_folder(model.to(stored), tmp_path / "source")
+    config = {k: v for k, v in json_of(source / "config.json").items() if k != "dtype"}
+    (source / "config.json").write_text(json.dumps({**config, **said}))
+    here, _ = convert("hf", "fairseq", source, tmp_path / "here")
+    back, lines = convert("fairseq", "hf", here, tmp_path / "back")
+    same_tensors(back, source)
+    assert transformers.AutoConfig.from_pretrained(back).dtype == stored
+    assert not any("float" in line for line in lines)
+
+
+def test_tensors_of_two_dtypes_lose_nothing(convert, tmp_path):
+    source = save_folder(toy_model("ConvBertModel").half(), tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    tensors["embeddings.LayerNorm.bias"] = torch.full((14,), 1 / 3)
+    save_file(tensors, source / "model.safetensors", {"format": "pt"})
+    there, _ = convert("hf", "hf", source, tmp_path / "there")
+    written_tensors = load_file(there / "model.safetensors")
+    assert all(torch.equal(written_tensors[name], t.float()) for name, t in tensors.items())
+    assert json_of(there / "config.json")["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("target", ["hf", "fairseq"])
+def test_float64_is_kept_in_float32_and_told(convert, tmp_path, target):
+    source = save_folder(toy_model("ConvBertModel").double(), tmp_path / "source")
+    there, lines = convert("hf", target, source, tmp_path / "there")
+    assert "the float64 tensors of the source are kept in float32: rounded" in lines
+    if target == "fairseq":
+        there, _ = convert("fairseq", "hf", there, tmp_path / "back")
+    given = load_file(source / "model.safetensors")
+    for name, tensor in load_file(there / "model.safetensors").items():
+        assert torch.equal(tensor, given[name].float()), name
+    assert json_of(there / "config.json")["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("number", [1 / 3, 1e5])
+def test_numbers_that_the_dtype_of_the_source_lacks(convert, tmp_path, number):
+    source = save_folder(toy_model("ConvBertModel").half(), tmp_path / "source")
+    here, _ = convert("hf", "fairseq", source, tmp_path / "here")
+    state = state_of(here)
+    # As after a training, or a change of vocabulary.
+    state["model"]["embeddings.tokens.weight"][3] = number
+    torch.save(state, here / "model.pt")
+    there, lines = convert("fairseq", "hf", here, tmp_path / "there")
+    assert "written in float32: float16, as the source was, would change numbers" in lines
+    table = load_file(there / "model.safetensors")["embeddings.word_embeddings.weight"]
+    assert torch.equal(table, state["model"]["embeddings.tokens.weight"])
+    assert transformers.AutoConfig.from_pretrained(there).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])

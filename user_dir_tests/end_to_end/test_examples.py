@@ -145,6 +145,13 @@ def test_the_script_over_tasks_and_seeds(text_files, glue_folders, tmp_path):
     assert "cola, seed 1: done before" in printed
     assert "cola, seed 2: goes on" in printed
     assert "Loaded checkpoint" in (left / "train.log").read_text()
+    # A run that fails does not keep the others, and other settings are not taken for the same.
+    fails = ("--tasks", "cola,sst-2", "--seeds", "1", "optimization.max_updatez=3", *overrides[1:])
+    with pytest.raises(AssertionError, match="a run with other settings"):
+        fine_tune(*fails)
+    elsewhere = (*fails, "--out", tmp_path / "elsewhere")
+    with pytest.raises(AssertionError, match=r"(?s)cola, seed 1: failed.*sst-2, seed 1: failed"):
+        fine_tune(*elsewhere)
     printed = fine_tune("--tasks", "cola", "--seeds", "1", "--random-weights", *overrides)
     assert "random weights" in printed
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -117,6 +117,37 @@ def test_validate_alone_gives_the_same_with_any_batch_size(
     assert float(logs["valid"][-1]["valid_accuracy"]) == pytest.approx(expected, abs=1e-6)
 
 
+def test_what_is_scored_has_a_head_of_its_own(
+    glue_data, other_order, fine_tune, run_fairseq, tmp_path
+):
+    run = fine_tune(glue_data["rte"], tmp_path / "run", "--max-update", "1")
+    usual = ("--path", run.folder / "checkpoint_last.pt", "--batch-size", "8", "--cpu")
+    line = last_line(
+        lambda: run_fairseq(fairseq_cli.validate, glue_data["mnli"], *GLUE_TASK, *usual)
+    )
+    assert "holds mnli, the checkpoint is of a run on rte" in line
+    other = prepare(
+        "rte", glue_data["rte"].parents[1] / "RTE", tmp_path / "other", other_order.pieces
+    )
+    line = last_line(lambda: run_fairseq(fairseq_cli.validate, other, *GLUE_TASK, *usual))
+    assert f"{other}: this data was made with another vocabulary than the checkpoint" in line
+
+
+def test_a_folder_of_another_tasks_run_is_not_gone_on_with(glue_data, fine_tune, tmp_path):
+    fine_tune(glue_data["rte"], tmp_path / "run", "--max-update", "1")
+    before = record_of(Run(tmp_path / "run", {}))
+    line = last_line(lambda: fine_tune(glue_data["mnli"], tmp_path / "run", "--max-update", "2"))
+    assert "holds mnli, the checkpoint is of a run on rte: choose another --save-dir" in line
+    assert record_of(Run(tmp_path / "run", {})) == before
+
+
+def test_no_rounding_of_scores_under_autocast(glue_data, fine_tune, tmp_path):
+    options = ("--autocast-dtype", "bfloat16", "--max-update", "2")
+    run = fine_tune(glue_data["sts-b"], tmp_path / "run", *options)
+    logits, _ = judged(run, glue_data["sts-b"], "valid")
+    assert (logits != logits.bfloat16().float()).any()
+
+
 @pytest.mark.survival
 @pytest.mark.parametrize("task", ["mnli", "sts-b"])
 def test_two_processes_score_the_whole_set(glue_data, fine_tune, tmp_path, task):
@@ -280,6 +311,14 @@ def test_mistakes_end_in_a_line_that_says_what_to_do(
         "a sum over batches of any size": (
             lambda: run_fairseq(fairseq_cli.train, rte, *without_batch_size, "--max-tokens", "99"),
             "--loss-reduction sum needs --batch-size",
+        ),
+        "a metric that the task does not have": (
+            lambda: fine_tune(rte, tmp_path / "a", "--best-checkpoint-metric", "f1"),
+            "--best-checkpoint-metric f1: rte has loss, accuracy",
+        ),
+        "the worst checkpoint as the best": (
+            lambda: fine_tune(rte, tmp_path / "a", "--best-checkpoint-metric", "accuracy"),
+            "accuracy goes with --maximize-best-checkpoint-metric",
         ),
         "too short for a pair": (
             lambda: fine_tune(rte, tmp_path / "a", "--tokens-per-sample", "4"),

@@ -156,6 +156,9 @@ def test_a_head_can_be_trained(convbert, texts):
         (("topic", 2.0), "2.0 classes"),
         (("topic", "two"), "'two' classes"),
         (("topic", [2]), r"\[2\] classes"),
+        (("topic", True), "True classes: .* from 1 to 1,048,576"),
+        (("topic", 10**15), "10{15} classes: .* from 1 to 1,048,576"),
+        (("topic", 10**30), "10{30} classes: .* from 1 to 1,048,576"),
         ((3, 2), "called 3"),
         (("to\npic", 2), r"called 'to\\npic'"),
         (("t" * 101, 2), "at most 100 letters"),
@@ -182,7 +185,46 @@ def test_a_head_that_is_there_or_not(convbert):
         convbert.register_classification_head("topic", 2)
 
 
-@pytest.mark.parametrize("topk", [0, -1, 10**6, 36, 2.5, "many"])
+def test_folders_that_are_none_of_ours(pretrained, tmp_path):
+    run = pretrained.folder / "checkpoint_last.pt"
+    told = f"^{run}: a file: name its folder {run.parent}, and {run.name} as checkpoint_file$"
+    with pytest.raises(ValueError, match=told):
+        ConvBertModel.from_pretrained(run)
+    assert ConvBertModel.from_pretrained(run.parent, run.name)
+    (tmp_path / "config.json").write_text("{}")
+    advice = f"`convbert convert --from hf --to fairseq {tmp_path} NEW_FOLDER`"
+    with pytest.raises(ValueError, match=f"a folder of transformers: bring it in by {advice}$"):
+        ConvBertModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "segments", "words"),
+    [
+        (torch.tensor([], dtype=torch.long), None, "^tokens: .* with at least one$"),
+        (torch.zeros(2, 0, dtype=torch.long), None, "^tokens: .* with at least one$"),
+        (torch.tensor(3), None, r"^tokens: give a tensor of ids, \[T\] or \[B, T\]"),
+        ([3, 4], None, "^tokens: give a tensor"),
+        (torch.tensor([3.0]), None, r"^tokens: give whole numbers .* not torch\.float32$"),
+        (torch.tensor([3, 35]), None, "^tokens: 35 among them, .* ids 0 to 34$"),
+        (torch.tensor([[3], [-1]]), None, "^tokens: -1 among them"),
+        (torch.tensor([3, 4]), torch.tensor([0, 2]), "^segments: 2 among them, .* ids 0 to 1$"),
+        (torch.tensor([3, 4]), torch.tensor([False, True]), "^segments: .* not torch.bool$"),
+    ],
+)
+def test_ids_that_are_none(convbert, tokens, segments, words):
+    assert convbert.extract_features(torch.tensor([0, 34]), torch.tensor([0, 1])).isfinite().all()
+    for use in (convbert.extract_features, convbert.extract_attention):
+        with pytest.raises(ValueError, match=words):
+            use(tokens, segments)
+
+
+@pytest.mark.parametrize("tokens", [torch.tensor([[3, 4]]), torch.tensor(3), [3, 4]])
+def test_what_is_no_text_is_not_decoded(convbert, tokens):
+    with pytest.raises(ValueError, match=r"^decode: give the ids \[T\] of one text"):
+        convbert.decode(tokens)
+
+
+@pytest.mark.parametrize("topk", [0, -1, 10**6, 36, 2.5, True, "many"])
 def test_no_more_tokens_than_there_are(convbert, topk):
     assert len(convbert.fill_mask("the [MASK] sees.", topk=35)) == len(VOCABULARY) == 35
     with pytest.raises(ValueError, match=r"^topk .* from 1 to 35$"):

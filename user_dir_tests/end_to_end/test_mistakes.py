@@ -1,6 +1,7 @@
 """Mistakes of the user: one line that says what to do, status 1, nothing half written."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,38 @@ def test_a_checkpoint_of_another_architecture(train_fails, pretrained, flag, siz
     line = train_fails(flag, value, *sizes)
     assert "does not fit --arch" in line
     assert "was trained with" in line
+
+
+def test_a_generator_of_another_size(train_fails, pretrained):
+    line = train_fails(
+        "--restore-file", pretrained.folder / "checkpoint_last.pt", "--generator-size", "1"
+    )
+    assert "--generator-size" in line
+    assert "--arch" not in line
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--restore-file", "checkpoint_2.pt"),
+        *((f"--reset-{part}",) for part in ("optimizer", "lr-scheduler", "meters", "dataloader")),
+    ],
+    ids=lambda option: option[0],
+)
+def test_what_goes_with_no_finetuning(train_fails, pretrained, option):
+    source = pretrained.folder / "checkpoint_last.pt"
+    line = train_fails("--finetune-from-model", source, *option)
+    assert line.startswith(f"--finetune-from-model {source} and {' '.join(option)} exclude")
+
+
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_beginning_that_is_no_file(train_fails, tmp_path, flag, kind):
+    path = tmp_path / "model.pt"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    line = train_fails(flag, path)
+    assert line.startswith(f"{path}: ")
+    assert "no such file" not in line
 
 
 def test_a_checkpoint_of_the_other_objective(train_fails, pretrained):

@@ -222,3 +222,39 @@ def test_the_printed_options_build_the_model(corpus, fairseq_train, published, t
     config = run.checkpoint()["cfg"]["model"]
     assert config["encoder_embed_dim"] == SIZES["hidden_size"]
     assert config["pads_visible"] is True
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "printed"),
+    [
+        (
+            ("--generator-size", "1", "--tokens-per-sample", "48", "--max-positions", "64"),
+            ("--max-positions 64", "--tokens-per-sample 48", "--generator-size 1.0"),
+        ),
+        (
+            ("--objective", "masked_lm", "--tokens-per-sample", "128", "--max-positions", "130"),
+            ("--max-positions 130", "--objective masked_lm"),
+        ),
+    ],
+    ids=["generator", "masked_lm"],
+)
+def test_the_printed_options_build_every_part(
+    corpus, fairseq_train, tmp_path, capsys, caplog, trained_with, printed
+):
+    """Beside what no model has: data, task, criterion and optimization."""
+    run = fairseq_train(corpus.data, tmp_path / "run", *trained_with, "--max-update", "1")
+    folder = convert("fairseq", "fairseq", run.folder, tmp_path / "again")
+    lines = capsys.readouterr().out.splitlines()
+    line = next(line for line in lines if line.startswith("fairseq-train takes it with"))
+    options = line.split(" with ")[1]
+    assert all(words in options for words in printed)
+    assert ("--tokens-per-sample" in options) is ("48" in trained_with)
+    others = ("--lr", "0", "--max-update", "1", "--tokens-per-sample", "128")
+    start = ("--finetune-from-model", folder / "model.pt", *others)
+    again = fairseq_train(corpus.data, tmp_path / "on", *start, *options.split())
+    assert not any("starts from a fresh one" in message for message in messages_of(caplog))
+    given = torch.load(folder / "model.pt", weights_only=True)["model"]
+    kept = again.checkpoint()["model"]
+    assert all(torch.equal(kept[name], tensor) for name, tensor in given.items())
+    names = [words.split()[0] for words in printed if words.startswith(("--gen", "--obj"))]
+    assert f"fine-tuning takes it without {' and '.join(names)}" in lines
