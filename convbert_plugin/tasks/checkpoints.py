@@ -69,31 +69,38 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
         # What is there and no file is refused by what reads it.
         if path and not os.path.lexists(path) and not (path == source and last.is_file()):
             raise UserError(f"{option} {path}: no such file")
-    folders = [last.parent, *(Path(path).parent for path in (named, source) if path)]
-    for folder in folders:
-        if (folder / DICTIONARY_FILE).is_file() and not is_beside(folder, vocabulary):
-            raise UserError(
-                f"{folder / DICTIONARY_FILE}: the checkpoints there have another vocabulary than "
-                f"{cfg.data}: binarize with that {DICTIONARY_FILE}, or choose another folder"
-            )
-    resumed = named or (last if last.is_file() else cfg.continue_once)
-    if start := resumed or source:
-        checkpoint = read_checkpoint(start)
-        _check_fingerprint(checkpoint, vocabulary, start, cfg)
-        rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
-        empty_model_of(ConvBertModel, checkpoint, rows, start)
-        task_class = TASK_REGISTRY[cfg._name].__name__
-        resets = _resets(cfg) if resumed else RESETS
-        check_progress(checkpoint, start, task_class, resets)
-        if OPTIMIZER not in resets:
-            check_components(checkpoint, start, _components(cfg))
+    _check_dictionaries([last, *(Path(path) for path in (named, source) if path)], vocabulary, cfg)
     # Now, and not when the first checkpoint is written there.
     vocabulary.check_folder(last.parent)
-    if not start:
+    resumed = named or (last if last.is_file() else cfg.continue_once)
+    if not (start := resumed or source):
         return None
-    updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
-    state = checkpoint.progress["extra_state"].get(TASK_REGISTRY[cfg._name].__name__, {})
-    return Start(Path(start), Path(start) == last, checkpoint.task, state, updates)
+    checkpoint = read_checkpoint(start)
+    _check_fingerprint(checkpoint, vocabulary, start, cfg)
+    rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
+    empty_model_of(ConvBertModel, checkpoint, rows, start)
+    task_class = TASK_REGISTRY[cfg._name].__name__
+    resets = _resets(cfg) if resumed else RESETS
+    check_progress(checkpoint, start, task_class, resets)
+    if OPTIMIZER not in resets:
+        check_components(checkpoint, start, _components(cfg))
+    return Start(
+        path=Path(start),
+        is_own=Path(start) == last,
+        task=checkpoint.task,
+        state=checkpoint.progress["extra_state"].get(task_class, {}),
+        updates=checkpoint.progress["optimizer_history"][-1].get("num_updates", 0),
+    )
+
+
+def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig):
+    for path in checkpoints:
+        dictionary = path.with_name(DICTIONARY_FILE)
+        if dictionary.is_file() and not is_beside(path.parent, vocabulary):
+            raise UserError(
+                f"{dictionary}: the checkpoints there have another vocabulary than {cfg.data}: "
+                f"binarize with that {DICTIONARY_FILE}, or choose another folder"
+            )
 
 
 def _check_one_beginning(cfg: RunConfig, named: Optional[str]):
