@@ -171,7 +171,10 @@ TSV_MISTAKES = {
         r"train.tsv:4: the label 'maybe' is none of rte's: entailment, not_entailment",
     ),
     "no label": ([*RTE, "2|a|b|"], r"train.tsv:4: the label '' is none of rte's"),
-    "the test set": (RTE_TEST, r"train.tsv: no column 'label' in its header .* another task's file\?"),
+    "the test set": (
+        RTE_TEST,
+        r"train.tsv: no column 'label' in its header .* another task's file\?",
+    ),
     "another task": (MRPC, r"train.tsv: no column 'sentence1', 'sentence2', 'label' in its"),
     "header alone": (RTE[:1], r"train.tsv: no row in it: a split needs at least one example"),
     "header and empty lines": ([*RTE[:1], "", ""], r"train.tsv: no row in it"),
