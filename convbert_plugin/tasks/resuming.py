@@ -112,13 +112,22 @@ def _is_meter_entry(entry) -> bool:
 
 
 NOTHING = Kind(lambda value: False, "nothing")
+
+
+def _are_seconds(value) -> bool:
+    # Several workers add theirs up in a tensor, which fairseq keeps.
+    if _is_sound_tensor(value) and value.numel() == 1 and value.is_floating_point():
+        value = value.item()
+    return is_number(value) and math.isfinite(value)
+
+
 TABLE = Kind(lambda value: isinstance(value, dict), "a dictionary")
 TEXT = Kind(lambda value: isinstance(value, str), "a name")
 COUNT = Kind(is_count, "a whole number from 0 on")
 YES_OR_NO = Kind(lambda value: isinstance(value, bool), "True or False")
 NUMBER = Kind(is_number, "a number")
 SCORE = Kind(lambda value: value is None or is_number(value), "a number or None")
-SECONDS = Kind(lambda value: is_number(value) and math.isfinite(value), "a number of seconds")
+SECONDS = Kind(_are_seconds, "a number of seconds")
 GROUPS = Kind(_are_groups, "a list of groups of parameters")
 STATES = Kind(_are_states, "a dictionary of sound tensors for each parameter")
 METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters")
