@@ -1,4 +1,11 @@
-"""The one class for mistakes of the user."""
+"""The one class for mistakes of the user, and words for odd values in its lines."""
+
+import reprlib
+
+LONGEST_NAME = 200
+
+_CUT = reprlib.Repr()
+_CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
 
 
 class UserError(SystemExit):
@@ -8,3 +15,17 @@ class UserError(SystemExit):
     line on stderr and status 1, without a traceback. (Where fairseq itself starts one process a
     GPU, torch's own traceback follows the line.)
     """
+
+
+def shown(value: object) -> str:
+    """``value`` as an error line shows it: as Python writes it, and never long."""
+    try:
+        return " ".join(_CUT.repr(value).split())
+    # Nothing is promised of what stands in a file, not even that it can be written out.
+    except Exception:
+        return f"of the type {type(value).__name__}"
+
+
+def readable(name: str) -> str:
+    """A name from a file as an error line shows it: as it is, if it is short and on one line."""
+    return name if name.isprintable() and len(name) <= LONGEST_NAME else shown(name)

@@ -14,7 +14,7 @@ from typing import Optional
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags
-from convbert_plugin.conversion.tokenizer_reading import read_tokenizer
+from convbert_plugin.tokenization.tokenizer_reading import read_tokenizer
 
 SOURCES = ("hf", "tf", "fairseq")
 DESTINATIONS = ("hf", "fairseq")
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, quiet():
         bar.set_description("convert: starting")
-        from convbert_plugin.conversion.convert import Conversion, convert
+        from convbert_plugin.conversion.libraries import Conversion, convert
 
         steps_done = itertools.count()
 

@@ -20,13 +20,13 @@ from typing import Iterator
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
-from convbert_plugin.data.text_files import Block, replace_when_done
-from convbert_plugin.data.tokenizer import (
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import Block, replace_when_done
+from convbert_plugin.tokenization.tokenizer import (
     DICTIONARY_FILE,
     TOKENIZER_FILES,
     Tokenizer,
 )
-from convbert_plugin.errors import UserError
 
 MOST_DEFAULT_WORKERS = 4
 # Blocks read ahead for each worker: enough that none waits, few enough that memory stays small.

@@ -36,7 +36,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from convbert_plugin.analysis.glue_predictions import (
+    from convbert_plugin.analysis.predictions.glue_predictions import (
         load_fine_tuned,
         predict,
         prediction_words,

@@ -14,8 +14,8 @@ from typing import Iterator
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
-from convbert_plugin.data.glue_rows import JSON_SUFFIX
-from convbert_plugin.data.glue_tasks import (
+from convbert_plugin.data.glue.glue_rows import JSON_SUFFIX
+from convbert_plugin.data.glue.glue_tasks import (
     CLASSIFICATION_METRICS,
     REGRESSION_METRICS,
     TASKS,
@@ -84,8 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace):
     from tqdm import tqdm
 
-    from convbert_plugin.conversion.output_folder import whole_folder
-    from convbert_plugin.data.glue_files import prepare
+    from convbert_plugin.data.glue.glue_files import prepare
+    from convbert_plugin.files.whole_folder import whole_folder
 
     tokenizer = tokenizer_loader(arguments.tokenizer, arguments)()
     track = partial(tqdm, disable=not sys.stderr.isatty(), unit=" examples", leave=False)

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import Iterator
 
-from convbert_plugin.data.text_files import Block, PathLike, check_is_file, read_blocks
+from convbert_plugin.files.text_files import Block, PathLike, check_is_file, read_blocks
 
 # A log file is not a terminal: there a bar is drawn rarely.
 SECONDS_BETWEEN_DRAWINGS = {True: 0.1, False: 10.0}

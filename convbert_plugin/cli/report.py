@@ -43,9 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _write(arguments: argparse.Namespace) -> str:
-    from convbert_plugin.analysis.glue_runs import summarize
-    from convbert_plugin.analysis.report import dots_png, html_page, json_text, text_table
-    from convbert_plugin.data.text_files import replace_when_done
+    from convbert_plugin.analysis.page import dots_png, html_page, json_text, text_table
+    from convbert_plugin.analysis.runs import summarize
+    from convbert_plugin.files.text_files import replace_when_done
 
     summary = summarize(arguments.runs)
     contents = {

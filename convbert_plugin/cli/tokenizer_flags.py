@@ -3,7 +3,7 @@
 import argparse
 from functools import partial
 
-from convbert_plugin.conversion.tokenizer_reading import read_tokenizer
+from convbert_plugin.tokenization.tokenizer_reading import read_tokenizer
 
 
 def add_tokenizer_flags(parser: argparse.ArgumentParser) -> None:

@@ -15,15 +15,15 @@ from typing import Iterator, Optional
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
-from convbert_plugin.data.text_files import ODD_WHITESPACE, Block
-from convbert_plugin.data.tokenizer import (
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import ODD_WHITESPACE, Block
+from convbert_plugin.tokenization.tokenizer import (
     DICTIONARY_FILE,
     FAIRSEQ_SPECIALS,
     SENTENCEPIECE_FILE,
     TOKENIZER_FILES,
     SentencePieceTokenizer,
 )
-from convbert_plugin.errors import UserError
 
 # Of paragraphs, so many take sentencepiece about 2 GB.
 SAMPLE_LINES = 200_000

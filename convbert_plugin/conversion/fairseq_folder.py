@@ -13,8 +13,7 @@ from omegaconf import OmegaConf
 
 import convbert_plugin.tasks  # noqa: F401 (registers what the options below name)
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
-from convbert_plugin.criterions.replaced_token_detection import ReplacedTokenDetectionCriterion
-from convbert_plugin.data.tokenizer import DICTIONARY_FILE, load_tokenizer
+from convbert_plugin.criterions.pretraining_loss import ReplacedTokenDetectionCriterion
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.formats.fairseq_checkpoint import MODEL_FILE, checkpoint_of, read_checkpoint
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
@@ -29,6 +28,7 @@ from convbert_plugin.models.loading import (
 )
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
 from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTaskConfig
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, load_tokenizer
 
 DEFAULT_OBJECTIVE = "replaced_token_detection"
 # What is told of ``pads_visible``.

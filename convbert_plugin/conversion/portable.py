@@ -5,8 +5,8 @@ from typing import Mapping, Optional
 
 import torch
 
-from convbert_plugin.data.tokenizer import Tokenizer
 from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.tokenization.tokenizer import Tokenizer
 
 
 @dataclass

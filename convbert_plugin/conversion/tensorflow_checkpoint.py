@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Mapping, Optional
 
 from convbert_plugin.conversion.portable import PortableModel
-from convbert_plugin.conversion.tokenizer_reading import check_rows, read_tokenizer
-from convbert_plugin.data.tokenizer import Tokenizer
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import (
     check_names,
@@ -18,6 +16,8 @@ from convbert_plugin.formats.tensor_bundle import open_bundle
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import Parts, check_layers, empty_model, in_fp32
+from convbert_plugin.tokenization.tokenizer import Tokenizer
+from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
 
 # What the optimizer keeps.
 NOT_THE_MODELS = re.compile(r"global_step|.*/adam_[mv]")

@@ -10,23 +10,18 @@ import torch
 from safetensors.torch import save_file
 
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
-from convbert_plugin.conversion.tokenizer_reading import check_rows, read_tokenizer
-from convbert_plugin.conversion.tokenizer_writing import transformers_files
-from convbert_plugin.data.json_files import read_json_object
-from convbert_plugin.data.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
-from convbert_plugin.data.tokenizer import Tokenizer
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, readable
+from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.formats import transformers_config
 from convbert_plugin.formats.keys import from_own, to_own, transformers_names
-from convbert_plugin.formats.safe_loading import (
-    checked_tensors,
-    load_pickled,
-    load_safetensors,
-    readable,
-)
+from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import Head, Parts, check_layers, empty_model, in_fp32, parts_of
+from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
+from convbert_plugin.tokenization.tokenizer import Tokenizer
+from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
+from convbert_plugin.tokenization.tokenizer_writing import transformers_files
 
 CONFIG_FILE = "config.json"
 # The one that came with a model, for errors.

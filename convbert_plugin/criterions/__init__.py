@@ -1,3 +1,3 @@
 """Losses with stated denominators, and logs that sum over batches and workers."""
 
-from convbert_plugin.criterions import glue, replaced_token_detection  # noqa: F401
+from convbert_plugin.criterions import glue_loss, pretraining_loss  # noqa: F401

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
-from convbert_plugin.data.symbols import (
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike, read_file, replace_when_done
+from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
     WORDPIECE_SPECIALS,
     check_same_symbols,
     fingerprint,
     read_symbols,
 )
-from convbert_plugin.data.text_files import PathLike, read_file, replace_when_done
-from convbert_plugin.data.tokenizer import (
+from convbert_plugin.tokenization.tokenizer import (
     DICTIONARY_FILE,
     SENTENCEPIECE_FILES,
     SETTINGS_FILE,
@@ -21,7 +22,6 @@ from convbert_plugin.data.tokenizer import (
     VOCAB_FILE,
     WORDPIECE_FILES,
 )
-from convbert_plugin.errors import UserError
 
 
 class Vocabulary(Dictionary):

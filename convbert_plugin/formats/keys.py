@@ -12,8 +12,7 @@ from typing import Callable, Iterable, Mapping, NamedTuple
 
 import torch
 
-from convbert_plugin.errors import UserError
-from convbert_plugin.formats.safe_loading import readable
+from convbert_plugin.errors import UserError, readable
 
 
 class Surgery(NamedTuple):

@@ -5,7 +5,6 @@ import contextlib
 import io
 import pickletools
 import re
-import reprlib
 import warnings
 import zipfile
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Iterator, Mapping, Optional
 
 import torch
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -21,12 +20,8 @@ HARMLESS_MODULES = ("torch", "collections")
 # A config of fairseq holds about 500 values, one of transformers four for each of its labels.
 MOST_PLAIN_VALUES = 1_000_000
 PLAIN_TYPES = (str, bool, int, float, type(None))
-LONGEST_NAME = 200
 # What torch's wrappers for several devices put before each name.
 WRAPPER = "module."
-
-_CUT = reprlib.Repr()
-_CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
 
 
 def load_pickled(path) -> object:
@@ -120,20 +115,6 @@ def is_plain(value: object) -> bool:
 def resolves(value: object) -> bool:
     """Whether a plain ``value`` holds a string that a config would resolve (``${...}``)."""
     return any(isinstance(part, str) and "${" in part for part in _parts_of(value))
-
-
-def shown(value: object) -> str:
-    """``value`` as an error line shows it: as Python writes it, and never long."""
-    try:
-        return " ".join(_CUT.repr(value).split())
-    # Nothing is promised of what stands in a file, not even that it can be written out.
-    except Exception:
-        return f"of the type {type(value).__name__}"
-
-
-def readable(name: str) -> str:
-    """A name from a file as an error line shows it: as it is, if it is short and on one line."""
-    return name if name.isprintable() and len(name) <= LONGEST_NAME else shown(name)
 
 
 def _parts_of(value: object) -> Iterator[object]:

@@ -3,8 +3,7 @@
 import re
 from typing import Mapping, NamedTuple, Optional
 
-from convbert_plugin.errors import UserError
-from convbert_plugin.formats.safe_loading import shown
+from convbert_plugin.errors import UserError, shown
 
 
 class ModelType(NamedTuple):

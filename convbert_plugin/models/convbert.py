@@ -9,8 +9,7 @@ import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from torch import nn
 
-from convbert_plugin.errors import UserError
-from convbert_plugin.formats.safe_loading import shown
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
 from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
@@ -27,7 +26,7 @@ from convbert_plugin.modules.layer import ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
-from convbert_plugin.ops.segments import segments_from_separators
+from convbert_plugin.ops.separators import segments_from_separators
 
 LONGEST_HEAD_NAME = 100
 

@@ -9,18 +9,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from convbert_plugin.data.tokenizer import DICTIONARY_FILE, load_tokenizer
 from convbert_plugin.data.vocabulary import Vocabulary
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.formats.fairseq_checkpoint import (
     LAST_CHECKPOINT,
     MODEL_FILE,
     FairseqCheckpoint,
     read_checkpoint,
 )
-from convbert_plugin.formats.safe_loading import shown
 from convbert_plugin.models.loading import load_model, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, load_tokenizer
 
 # What a folder without a named checkpoint is searched for, in this order.
 CHECKPOINT_FILES = (MODEL_FILE, "checkpoint_best.pt", LAST_CHECKPOINT)

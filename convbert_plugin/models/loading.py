@@ -6,12 +6,11 @@ from typing import Collection, Mapping, NamedTuple, Optional
 
 import torch
 
-from convbert_plugin.data.tokenizer import DICTIONARY_FILE
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
-from convbert_plugin.formats.safe_loading import shown
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 CLASSIFICATION_HEAD = "classification_heads."
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.

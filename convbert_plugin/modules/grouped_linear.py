@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from convbert_plugin.modules.initialization import linear, truncated_normal_
-from convbert_plugin.ops.grouped_linear import grouped_linear
+from convbert_plugin.ops.grouped_product import grouped_linear
 
 
 class GroupedLinear(nn.Module):

@@ -8,9 +8,9 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
-from convbert_plugin.data.tokenizer import DICTIONARY_FILE
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.run_record import RANDOM_WEIGHTS
 from convbert_plugin.formats.fairseq_checkpoint import (
     LAST_CHECKPOINT,
     FairseqCheckpoint,
@@ -28,6 +28,7 @@ from convbert_plugin.tasks.resuming import (
     check_progress,
 )
 from convbert_plugin.tasks.run_config import RunConfig
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 # As --restore-file, fairseq's default, it stands for the one in the folder of the run.
 DEFAULT_RESTORE_FILE = LAST_CHECKPOINT
@@ -91,6 +92,20 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
         state=checkpoint.progress["extra_state"].get(task_class, {}),
         updates=checkpoint.progress["optimizer_history"][-1].get("num_updates", 0),
     )
+
+
+def describe_start(start: Optional[Start]) -> dict:
+    """Where a run begins, in plain values: a kind, and the checkpoint with what it was trained."""
+    if start is None:
+        return RANDOM_WEIGHTS
+    task = start.task
+    objective = task.get("glue_task") or task.get("objective") or task.get("_name")
+    return {
+        "kind": "trained here" if start.updates else "converted",
+        "checkpoint": str(start.path),
+        "objective": objective,
+        "updates": start.updates,
+    }
 
 
 def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig):

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from fairseq.tasks import FairseqTask
 
-from convbert_plugin.data.tokenizer import DICTIONARY_FILE
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 
 class EncoderTask(FairseqTask):

@@ -9,26 +9,30 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from omegaconf import II, MISSING
 
-from convbert_plugin.criterions.glue import CONFUSION, GOLD, SCORES, SEEN
-from convbert_plugin.criterions.logging import log_exact_score
-from convbert_plugin.data.glue_dataset import GlueDataset, GlueOptions
-from convbert_plugin.data.glue_files import (
+from convbert_plugin.criterions.glue_loss import CONFUSION, GOLD, SCORES, SEEN
+from convbert_plugin.criterions.summed_logs import log_exact_score
+from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
+from convbert_plugin.data.glue.glue_files import (
     DATA_MAKER,
     PreparedTask,
     load_vocabulary,
     open_rows,
     read_description,
 )
-from convbert_plugin.data.glue_tasks import TRAIN, GlueTask
+from convbert_plugin.data.glue.glue_tasks import TRAIN, GlueTask
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.metrics.glue import METRICS_OF_CLASSES, METRICS_OF_SCORES, majority_scores
+from convbert_plugin.files.run_record import RunRecord
+from convbert_plugin.metrics.glue_scores import (
+    METRICS_OF_CLASSES,
+    METRICS_OF_SCORES,
+    majority_scores,
+)
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
-from convbert_plugin.tasks.checkpoints import check_checkpoints
+from convbert_plugin.tasks.checkpoints import check_checkpoints, describe_start
 from convbert_plugin.tasks.encoder_task import EncoderTask
-from convbert_plugin.tasks.precision import check_precision
+from convbert_plugin.tasks.precision_flags import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
-from convbert_plugin.tasks.run_record import RunRecord, describe_start
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,18 @@ from fairseq.tasks import register_task
 from omegaconf import MISSING
 
 from convbert_plugin.data.binarized import document_count, open_lines
-from convbert_plugin.data.masking import MASKING_RECIPES, masked_count
-from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
-from convbert_plugin.data.tokenizer import DICTIONARY_FILE
+from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, masked_count
+from convbert_plugin.data.pretraining.pretraining_dataset import (
+    PretrainingDataset,
+    PretrainingOptions,
+)
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.tasks.checkpoints import check_checkpoints, is_beside
 from convbert_plugin.tasks.encoder_task import EncoderTask
-from convbert_plugin.tasks.precision import check_precision
+from convbert_plugin.tasks.precision_flags import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 logger = logging.getLogger(__name__)
 

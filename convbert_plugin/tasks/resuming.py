@@ -6,9 +6,9 @@ from typing import Callable, Collection, Mapping, NamedTuple
 import torch
 from fairseq.logging import meters
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
-from convbert_plugin.formats.safe_loading import PLAIN_TYPES, readable, shown, tensor_problem
+from convbert_plugin.formats.safe_loading import PLAIN_TYPES, tensor_problem
 
 # fairseq's options after which it leaves a field alone, and one that left some out.
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Iterator, NamedTuple
 
 from convbert_plugin.cli.quiet import quiet
-from convbert_plugin.data.glue_tasks import TRAIN, official_task
+from convbert_plugin.data.glue.glue_tasks import TRAIN, official_task
 from convbert_plugin.errors import UserError
 
 PLUGIN = Path(__file__).resolve().parents[2] / "convbert_plugin"

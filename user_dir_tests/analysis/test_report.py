@@ -16,13 +16,13 @@ import pytest
 from matplotlib import image
 
 from convbert_plugin import cli
-from convbert_plugin.analysis import score_pictures
-from convbert_plugin.analysis.glue_runs import rows_of, start_in_words, summarize
-from convbert_plugin.analysis.report import html_page, text_table
-from convbert_plugin.analysis.score_pictures import LONGEST_LABEL, draw_curves, draw_dots, wrap
+from convbert_plugin.analysis import drawing
+from convbert_plugin.analysis.drawing import LONGEST_LABEL, draw_curves, draw_dots, wrap
+from convbert_plugin.analysis.page import html_page, text_table
+from convbert_plugin.analysis.runs import rows_of, start_in_words, summarize
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
-from convbert_plugin.tasks.run_record import RunRecord
+from convbert_plugin.files.run_record import RunRecord
 
 pytestmark = pytest.mark.glue
 
@@ -406,7 +406,7 @@ def test_a_report_of_runs_that_have_just_begun(tmp_path):
 @pytest.fixture
 def figures(monkeypatch):
     """Drawings as matplotlib's figures, in place of bytes."""
-    monkeypatch.setattr(score_pictures, "_write", lambda figure, image_format: figure)
+    monkeypatch.setattr(drawing, "_write", lambda figure, image_format: figure)
 
 
 def lines_of(axes):
@@ -416,7 +416,7 @@ def lines_of(axes):
 
 def picture_of(folder: Path, draw):
     summary = summarize([folder])
-    return draw(summary.panels(), score_pictures.styles_of(summary.groups), "svg")
+    return draw(summary.panels(), drawing.styles_of(summary.groups), "svg")
 
 
 def test_dots_are_seeds_beside_their_median_and_the_majority(tmp_path, figures):

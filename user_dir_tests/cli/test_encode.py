@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from convbert_plugin.cli import main
-from convbert_plugin.data import text_files
-from convbert_plugin.data.tokenizer import load_tokenizer
 from convbert_plugin.errors import UserError
+from convbert_plugin.files import text_files
+from convbert_plugin.tokenization.tokenizer import load_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VOCAB = ["the", "[PAD]", "cat", "[UNK]", "sat", "##s", "[CLS]", ",", "[SEP]", ".", "[MASK]"]

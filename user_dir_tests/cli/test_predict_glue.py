@@ -11,11 +11,11 @@ from convbert_plugin import ConvBertModel
 from convbert_plugin.cli import main
 from convbert_plugin.conversion.fairseq_folder import write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
-from convbert_plugin.data.tokenizer import load_tokenizer
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.models.config import ConvBertConfig
-from user_dir_tests.data.glue_toys import ROWS, write_table, write_vocabulary
+from convbert_plugin.tokenization.tokenizer import load_tokenizer
+from user_dir_tests.data.glue.glue_toys import ROWS, write_table, write_vocabulary
 from user_dir_tests.models.building import TOY, random_tokens, randomize
 
 pytestmark = pytest.mark.glue

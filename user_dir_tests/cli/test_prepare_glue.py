@@ -9,7 +9,7 @@ import pytest
 
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
-from user_dir_tests.data.glue_toys import read_back, write_table, write_vocabulary
+from user_dir_tests.data.glue.glue_toys import read_back, write_table, write_vocabulary
 
 pytestmark = pytest.mark.glue
 

@@ -1,9 +1,8 @@
-"""The convbert command in this process, what it prints, and vocabularies that it trains."""
+"""The convbert command in this process, and what it prints."""
 
 import pytest
 
 from convbert_plugin.cli import main
-from user_dir_tests.conversion.toy_tokenizers import made_lines
 
 
 @pytest.fixture
@@ -34,13 +33,3 @@ def convert_fails(tmp_path):
         return line
 
     return run
-
-
-@pytest.fixture(scope="module", params=["unigram", "bpe"])
-def vocabulary(request, tmp_path_factory):
-    """A folder of ``convbert train-vocab``."""
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / "text").write_text("\n".join(made_lines()), encoding="utf-8")
-    flags = ("--vocab-size", "180", "--model-type", request.param)
-    assert main(["train-vocab", *flags, str(folder / "text"), str(folder / "out")]) == 0
-    return folder / "out"

@@ -6,7 +6,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from convbert_plugin.data.pretraining_dataset import PretrainingDataset, PretrainingOptions
+from convbert_plugin.data.pretraining.pretraining_dataset import (
+    PretrainingDataset,
+    PretrainingOptions,
+)
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.replaced_token_detection import (
     ReplacedTokenDetectionTask,

@@ -8,9 +8,9 @@ import torch
 from fairseq.binarizer import FileBinarizer, VocabularyDatasetBinarizer
 from fairseq.data import Dictionary, data_utils
 
-from convbert_plugin.data.tokenizer import load_tokenizer
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.tokenization.tokenizer import load_tokenizer
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 BERT_VOCAB = DATA / "vocab" / "bert-base-uncased.txt"

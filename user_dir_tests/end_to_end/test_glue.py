@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from convbert_plugin.analysis.glue_predictions import load_fine_tuned, predict
+from convbert_plugin.analysis.predictions.glue_predictions import load_fine_tuned, predict
 from convbert_plugin.cli import main as convbert
-from convbert_plugin.data.glue_files import open_rows
+from convbert_plugin.data.glue.glue_files import open_rows
 from user_dir_tests.end_to_end.conftest import EVERY_EXAMPLE, Run
 from user_dir_tests.end_to_end.glue_runs import (
     GLUE_TASK,

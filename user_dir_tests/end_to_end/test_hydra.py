@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import convbert_plugin
-from convbert_plugin.data.glue_tasks import TASKS, TRAIN
+from convbert_plugin.data.glue.glue_tasks import TASKS, TRAIN
 from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import BertTokenizer
 
-from convbert_plugin.analysis.glue_predictions import load_fine_tuned, predict
+from convbert_plugin.analysis.predictions.glue_predictions import load_fine_tuned, predict
 from convbert_plugin.cli import main as convbert
-from convbert_plugin.data.glue_rows import read_rows
-from convbert_plugin.data.glue_tasks import TASKS, VALID
+from convbert_plugin.data.glue.glue_rows import read_rows
+from convbert_plugin.data.glue.glue_tasks import TASKS, VALID
 from user_dir_tests.oracles.transformers_models import random_model, save_folder, sizes_of
 from user_dir_tests.tolerances import relative_error
 

@@ -1,0 +1,1 @@
+"""What fine-tuned models answer, in the files that are wanted of them."""

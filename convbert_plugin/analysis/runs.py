@@ -1,0 +1,319 @@
+"""Fine-tuning runs on disk: found, read, grouped by where they began, summed up over seeds."""
+
+import json
+import math
+import os
+import statistics
+from pathlib import Path
+from typing import Iterator, NamedTuple, Optional, Sequence
+
+from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.run_record import RANDOM_WEIGHTS, RECORD_FILE, read_record
+
+SECOND_VALID_NAMES = {"mnli": "mnli (mismatched)"}
+
+
+class Run(NamedTuple):
+    """What a run left in its folder, the validations in the order of updates."""
+
+    folder: str
+    task: str
+    metrics: tuple[str, ...]
+    seed: int
+    start: dict
+    start_words: str
+    model: dict
+    head: Optional[str]
+    majority: dict[str, dict[str, float]]
+    validations: list[dict]
+
+    def curve(self, subset: str, metric: str) -> list[tuple[int, float]]:
+        """Updates and score of each validation on a set."""
+        return [
+            (entry["updates"], entry[metric])
+            for entry in self.validations
+            if entry["subset"] == subset and metric in entry
+        ]
+
+
+class Group(NamedTuple):
+    """Runs that differ in their seed alone; ``label``: where they began, in words."""
+
+    label: str
+    runs: list[Run]
+
+    @property
+    def task(self) -> str:
+        return self.runs[0].task
+
+    @property
+    def title(self) -> str:
+        return f"{self.task}, {self.label}"
+
+
+class SeedScore(NamedTuple):
+    """The score of the last validation of a run."""
+
+    seed: int
+    folder: str
+    updates: int
+    score: float
+
+
+class Row(NamedTuple):
+    """The scores of a group in one metric on one set, by seed.
+
+    ``majority``: what the most frequent class scores there; None for scores instead of classes,
+    and where the runs of the group do not agree on it.
+    """
+
+    group: Group
+    subset: str
+    metric: str
+    scores: list[SeedScore]
+    majority: Optional[float]
+
+    @property
+    def name(self) -> str:
+        """The task, and the set where it is not the usual one."""
+        task = self.group.task
+        if self.subset == VALID:
+            return task
+        if self.subset == SECOND_VALID and task in SECOND_VALID_NAMES:
+            return SECOND_VALID_NAMES[task]
+        return f"{task} ({self.subset})"
+
+    @property
+    def values(self) -> list[float]:
+        return [score.score for score in self.scores]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def best(self) -> float:
+        return max(self.values)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> Optional[float]:
+        """The sample standard deviation; None of a single seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+Panel = list[Row]
+"""The rows of one task, set and metric: a group each."""
+
+
+class Summary(NamedTuple):
+    """All that a report tells: groups, runs that have no score yet, and what to know of them."""
+
+    groups: list[Group]
+    unfinished: list[Run]
+    notes: list[str]
+
+    def panels(self) -> list[Panel]:
+        """The rows to compare with each other, task by task."""
+        panels: dict[tuple, Panel] = {}
+        for group in self.groups:
+            for row in rows_of(group):
+                panels.setdefault((group.task, row.subset, row.metric), []).append(row)
+        return list(panels.values())
+
+
+def summarize(places: Sequence[Path]) -> Summary:
+    """Read and group every run in or below the folders ``places``.
+
+    Raises:
+        UserError: a folder that is missing; no run at all; a damaged ``scores.json``.
+    """
+    found = {place: find_records(place) for place in places}
+    # A folder and one that holds it may both be named.
+    paths = {path.resolve(): path for records in found.values() for path in records}
+    if not paths:
+        raise UserError(
+            f"{', '.join(map(str, places))}: no {RECORD_FILE} there or below: name folders of "
+            "runs of --task glue"
+        )
+    runs = [read_run(path) for path in paths.values()]
+    groups = group_runs([run for run in runs if run.validations])
+    empty = [f"{place}: holds no {RECORD_FILE}" for place, records in found.items() if not records]
+    return Summary(
+        groups=groups,
+        unfinished=[run for run in runs if not run.validations],
+        notes=[*empty, *(note for group in groups for note in _notes(group))],
+    )
+
+
+def find_records(place: Path) -> list[Path]:
+    """Every ``scores.json`` in or below a folder, in alphabetical order."""
+    if not place.exists():
+        raise UserError(f"{place}: no such folder")
+    if not place.is_dir():
+        raise UserError(f"{place}: not a folder: name the folder of a run")
+
+    def fail(error: OSError):
+        raise error
+
+    folders = (Path(folder) for folder, _, _ in os.walk(place, onerror=fail))
+    records = (folder / RECORD_FILE for folder in folders)
+    return sorted(record for record in records if record.is_file())
+
+
+def read_run(path: Path) -> Run:
+    """Read the ``scores.json`` of a run.
+
+    Raises:
+        UserError: a damaged one.
+    """
+    record = read_record(path)
+    try:
+        return _parse(record, str(path.parent))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: damaged, or not the scores of a run: remove it") from None
+
+
+def _parse(record: dict, folder: str) -> Run:
+    metrics = tuple(map(_word, record["metrics"]))
+    head = record.get("classification_head")
+    validations = [
+        {
+            "subset": _word(entry["subset"]),
+            "updates": int(_number(entry["updates"])),
+            **{metric: _number(entry[metric]) for metric in metrics},
+        }
+        for entry in record["validations"]
+    ]
+    return Run(
+        folder=folder,
+        task=_word(record["glue_task"]),
+        metrics=metrics,
+        seed=int(_number(record["seed"])),
+        start=record["start"],
+        start_words=start_in_words(record["start"]),
+        model=dict(record.get("model") or {}),
+        head=None if head is None else _word(head),
+        majority={
+            subset: {metric: _number(score) for metric, score in scores.items()}
+            for subset, scores in (record.get("majority") or {}).items()
+        },
+        validations=sorted(validations, key=lambda entry: entry["updates"]),
+    )
+
+
+def _number(value):
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _word(value) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def start_in_words(start: dict) -> str:
+    """Where a run began, for people to read."""
+    if start["kind"] == RANDOM_WEIGHTS["kind"]:
+        return start["kind"]
+    if start["kind"] == "converted":
+        return f"converted: {start['checkpoint']}"
+    return f"from {start['checkpoint']}, {start['updates']:,} updates of {start['objective']}"
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Group runs by task, start, model and head, in the order of GLUE's tasks.
+
+    Labels name the model and the head where the runs are not all alike in them.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        key = json.dumps([run.task, run.start, run.model, run.head], sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    models_differ = len({json.dumps(run.model, sort_keys=True) for run in runs}) > 1
+    heads_differ = len({run.head for run in runs}) > 1
+
+    def label(run: Run) -> str:
+        model = f", {_model_words(run.model)}" if models_differ else ""
+        head = f", {run.head} head" if heads_differ else ""
+        return f"{run.start_words}{model}{head}"
+
+    def order(group: Group):
+        is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
+        return *_task_order(group.task), not is_random, group.label
+
+    labelled = (
+        Group(label(members[0]), sorted(members, key=lambda run: (run.seed, run.folder)))
+        for members in groups.values()
+    )
+    return sorted(labelled, key=order)
+
+
+def _model_words(model: dict) -> str:
+    return f"{model.get('arch') or 'a model'}, {model.get('layers', '?')} layers"
+
+
+def _task_order(name: str) -> tuple[int, str]:
+    tasks = list(TASKS)
+    return (tasks.index(name), "") if name in tasks else (len(tasks), name)
+
+
+def rows_of(group: Group) -> list[Row]:
+    """The scores of a group, set by set and metric by metric."""
+    subsets = {entry["subset"]: None for run in group.runs for entry in run.validations}
+    metrics = {metric: None for run in group.runs for metric in run.metrics}
+    return [
+        Row(group, subset, metric, scores, _majority(group, subset, metric))
+        for subset in sorted(subsets, key=lambda name: (name != VALID, name))
+        for metric in metrics
+        if (scores := list(_last_scores(group, subset, metric)))
+    ]
+
+
+def _last_scores(group: Group, subset: str, metric: str) -> Iterator[SeedScore]:
+    for run in group.runs:
+        if curve := run.curve(subset, metric):
+            yield SeedScore(run.seed, run.folder, *curve[-1])
+
+
+def _majorities(group: Group, subset: str, metric: str) -> set[Optional[float]]:
+    return {run.majority.get(subset, {}).get(metric) for run in group.runs}
+
+
+def _majority(group: Group, subset: str, metric: str) -> Optional[float]:
+    values = _majorities(group, subset, metric)
+    return values.pop() if len(values) == 1 else None
+
+
+def _notes(group: Group) -> Iterator[str]:
+    folders: dict[int, list[str]] = {}
+    for run in group.runs:
+        folders.setdefault(run.seed, []).append(run.folder)
+    for seed, same in folders.items():
+        if len(same) > 1:
+            yield (
+                f"{group.title}: seed {seed} was run more than once ({' and '.join(same)}): each "
+                "counts as a run of its own"
+            )
+    ends: dict[int, list[str]] = {}
+    for run in group.runs:
+        ends.setdefault(run.validations[-1]["updates"], []).append(str(run.seed))
+    if len(ends) > 1:
+        listed = "; ".join(
+            f"seed {', '.join(seeds)} after {updates:,}" for updates, seeds in sorted(ends.items())
+        )
+        yield (
+            f"{group.title}: the last scores are of different numbers of updates ({listed}): runs "
+            "may have been broken off, or have had other settings"
+        )
+    if any(len(_majorities(group, row.subset, row.metric)) > 1 for row in rows_of(group)):
+        yield (
+            f"{group.title}: the runs were not scored on the same data, for their majority "
+            "classes differ"
+        )

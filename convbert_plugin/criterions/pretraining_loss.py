@@ -1,0 +1,102 @@
+"""The loss of pretraining, and what is logged of it."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+
+from convbert_plugin.criterions.summed_logs import Counts, log_ratio, log_score, log_sums
+from convbert_plugin.metrics.replaced_tokens import SCORES, logit_histogram
+
+# What the logs are made of: name -> (numerator, denominator), sums over tokens; losses in nats.
+RATIOS = {
+    "loss": ("loss", "sample_size"),
+    "generator_loss": ("generator_loss", "sample_size"),
+    "generator_accuracy": ("generator_correct", "sample_size"),
+    "sampled_accuracy": ("sampled_correct", "sample_size"),
+    "discriminator_loss": ("discriminator_loss", "ntokens"),
+    "replaced_rate": ("replaced", "ntokens"),
+    "masked_lm_loss": ("masked_lm_loss", "sample_size"),
+    "masked_lm_accuracy": ("masked_lm_correct", "sample_size"),
+}
+HISTOGRAM = "discriminator_histogram"
+
+
+@dataclass
+class ReplacedTokenDetectionConfig(FairseqDataclass):
+    generator_weight: float = field(default=1.0, metadata={"help": "weight of the generator loss"})
+    discriminator_weight: float = field(
+        default=50.0, metadata={"help": "weight of the discriminator loss"}
+    )
+
+
+@register_criterion("replaced_token_detection", dataclass=ReplacedTokenDetectionConfig)
+class ReplacedTokenDetectionCriterion(FairseqCriterion):
+    """Masked-LM loss of the generator plus 50 times the loss of the discriminator.
+
+    The sample size is the number of masked tokens. The discriminator's sum is weighed by the
+    masked tokens per token of a full example, so that the sums of any split of a batch add up to
+    the same gradient, and on full examples the quotient is the released loss: the mean over masked
+    tokens plus 50 times the mean over real tokens (run_pretraining.py:129-222, without its 1e-6
+    in the denominators). With ``--objective masked_lm`` it is the masked-LM loss alone.
+    """
+
+    def __init__(self, task, generator_weight: float, discriminator_weight: float):
+        super().__init__(task)
+        self.generator_weight = generator_weight
+        self.discriminator_weight = discriminator_weight * task.masked_tokens_per_token
+
+    def forward(self, model, sample, reduce=True):
+        """Loss summed over the masked tokens, their number, and sums to log."""
+        output = model(**sample["net_input"])
+        log = {
+            "sample_size": sample["target"].numel(),
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["nsentences"],
+        }
+        masked_lm_loss = F.nll_loss(output.masked_lm_log_probs, sample["target"], reduction="sum")
+        correct = output.masked_lm_log_probs.argmax(-1).eq(sample["target"]).sum()
+        if output.replaced_logits is None:
+            loss = masked_lm_loss
+            log.update(masked_lm_loss=masked_lm_loss.detach(), masked_lm_correct=correct)
+        else:
+            rtd_loss, rtd_log = self._replaced_token_detection(output, sample)
+            loss = self.generator_weight * masked_lm_loss + self.discriminator_weight * rtd_loss
+            log.update(generator_loss=masked_lm_loss.detach(), generator_correct=correct, **rtd_log)
+        return loss, log["sample_size"], {"loss": loss.detach(), **log}
+
+    def _replaced_token_detection(self, output, sample):
+        inputs, targets = sample["net_input"], sample["target"]
+        # The masks do not touch pads, so the masked input shows where they stand.
+        real = inputs["src_tokens"].ne(self.padding_idx)
+        replaced = torch.zeros_like(real)
+        corrupted = output.corrupted.flatten()[inputs["masked_positions"]]
+        replaced.view(-1)[inputs["masked_positions"]] = corrupted.ne(targets)
+        losses = F.binary_cross_entropy_with_logits(
+            output.replaced_logits, replaced.to(output.replaced_logits.dtype), reduction="none"
+        )
+        loss = losses.masked_fill(~real, 0).sum()
+        histogram = logit_histogram(output.replaced_logits.detach(), replaced, real)
+        return loss, {
+            "discriminator_loss": loss.detach(),
+            "sampled_correct": output.sampled.eq(targets).sum(),
+            "replaced": replaced.sum(),
+            HISTOGRAM: histogram.as_subclass(Counts),
+        }
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs):
+        """Log every ratio and score that the outputs hold the sums of."""
+        sums = log_sums(logging_outputs)
+        for priority, (name, (numerator, denominator)) in enumerate(RATIOS.items()):
+            if numerator in sums:
+                log_ratio(name, numerator, denominator, priority)
+        if HISTOGRAM in sums:
+            for priority, (name, function) in enumerate(SCORES.items(), start=len(RATIOS)):
+                log_score(f"discriminator_{name}", function, HISTOGRAM, priority)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        return True

@@ -1,0 +1,89 @@
+"""Prepared GLUE rows to batches."""
+
+from typing import List, NamedTuple
+
+import numpy as np
+import torch
+from fairseq.data import data_utils
+
+from convbert_plugin.data.glue.glue_files import PreparedRows
+from convbert_plugin.data.length_batches import LengthBatchedDataset
+from convbert_plugin.data.pairs import join
+
+
+class GlueOptions(NamedTuple):
+    """How examples are built; lengths count [CLS] and [SEP].
+
+    ``double_unordered``: every pair stands there a second time, its texts exchanged.
+    """
+
+    max_length: int
+    double_unordered: bool
+    pad_to_max_length: bool
+
+
+class GlueDataset(LengthBatchedDataset):
+    """[CLS] A [SEP] (B [SEP]) with a class or a score, in batches of like length."""
+
+    def __init__(self, rows: PreparedRows, vocabulary, options: GlueOptions):
+        super().__init__()
+        self.rows = rows
+        self.vocabulary = vocabulary
+        self.options = options
+        self.row_count = len(rows.texts[0])
+        lengths = np.stack([np.asarray(lines.sizes) - 1 for lines in rows.texts])
+        specials = 1 + len(lengths)
+        self.full_lengths = np.tile(
+            lengths.sum(axis=0) + specials, 2 if options.double_unordered else 1
+        )
+        self._sizes = np.minimum(self.full_lengths, options.max_length)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self._sizes
+
+    def __getitem__(self, index: int) -> dict:
+        """One example: its id, tokens, segments and target, where there is one."""
+        row = index % self.row_count
+        texts = [lines[row].numpy()[:-1] for lines in self.rows.texts]
+        if index >= self.row_count:
+            texts.reverse()
+        joined = join(texts, self.vocabulary.bos(), self.vocabulary.eos(), self.options.max_length)
+        targets = self.rows.targets
+        return {
+            "id": index,
+            "tokens": torch.from_numpy(joined.tokens),
+            "segments": torch.from_numpy(joined.segments),
+            "target": None if targets is None else targets[row],
+        }
+
+    def collater(self, examples: List[dict]) -> dict:
+        """A batch [B, T] padded on the right; ``rows`` says how many examples the split has."""
+        if not examples:
+            return {}
+        pad_to = self.options.max_length if self.options.pad_to_max_length else None
+        batch = {
+            "id": torch.tensor([example["id"] for example in examples]),
+            "nsentences": len(examples),
+            "ntokens": sum(len(example["tokens"]) for example in examples),
+            "rows": len(self),
+            "net_input": {
+                "src_tokens": data_utils.collate_tokens(
+                    [example["tokens"] for example in examples],
+                    self.vocabulary.pad(),
+                    pad_to_length=pad_to,
+                ),
+                "segments": data_utils.collate_tokens(
+                    [example["segments"] for example in examples], 0, pad_to_length=pad_to
+                ),
+            },
+        }
+        if self.rows.targets is not None:
+            # Scores stay in float64: fairseq halves the float32 tensors of a batch under --fp16.
+            batch["target"] = torch.from_numpy(
+                np.array([example["target"] for example in examples])
+            )
+        return batch

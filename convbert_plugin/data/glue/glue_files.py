@@ -1,0 +1,256 @@
+"""Prepared data: the folder that ``convbert prepare-glue`` makes and ``--task glue`` reads.
+
+It is the layout of fairseq's sentence_prediction: ``input0/`` (with the dictionary and the
+tokenizer), ``input1/`` for pairs, and ``label/``; ``task.json`` beside them says what was prepared.
+"""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Callable, Iterable, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary, indexed_dataset
+
+from convbert_plugin.data.binarized import open_lines
+from convbert_plugin.data.glue.glue_rows import Example, read_rows
+from convbert_plugin.data.glue.glue_tasks import (
+    CLASSIFICATION_METRICS,
+    REGRESSION_METRICS,
+    GlueTask,
+    Source,
+)
+from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.json_files import typed
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
+
+DESCRIPTION_FILE = "task.json"
+INPUTS = ("input0", "input1")
+LABELS = "label"
+DATA_MAKER = "convbert prepare-glue"
+# Texts that are tokenized at once, and after which the progress is shown.
+TEXTS_AT_ONCE = 2048
+
+
+class PreparedSplit(NamedTuple):
+    """What is known of a split: its file, its rows, and how many of them each class has."""
+
+    file: str
+    rows: int
+    label_counts: tuple[int, ...]
+
+
+class PreparedTask(NamedTuple):
+    """What ``task.json`` says."""
+
+    task: GlueTask
+    splits: dict[str, PreparedSplit]
+
+
+class Prepared(NamedTuple):
+    """What has been prepared, and of each file the lines that were passed over."""
+
+    description: PreparedTask
+    skipped: dict[str, list[int]]
+
+
+class PreparedRows(NamedTuple):
+    """A split as --task glue takes it: indexed lines of each text, and targets [n] or None.
+
+    Targets are classes (int64), or scores brought to 0 to 1 (float64).
+    """
+
+    texts: list
+    targets: Optional[np.ndarray]
+
+
+def prepare(
+    task: GlueTask,
+    source_folder: Path,
+    destination: Path,
+    tokenizer: Tokenizer,
+    track: Callable[[Sequence, str], Iterable] = lambda examples, words: examples,
+) -> Prepared:
+    """Binarize every split of a task whose file is in the folder, into an empty folder.
+
+    ``track`` gets the examples that are worked through and words for it, to show the progress.
+
+    Raises:
+        UserError: no file of the task there; as ``read_rows``.
+    """
+    present = {
+        split: source
+        for split, source in task.sources.items()
+        if (source_folder / source.file).is_file()
+    }
+    if not present:
+        files = ", ".join(source.file for source in task.sources.values())
+        raise UserError(f"{source_folder}: none of {task.name}'s files in it ({files})")
+    tokenizer.save(destination / INPUTS[0])
+    vocabulary = load_vocabulary(destination)
+    splits, skipped = {}, {}
+    for split, source in present.items():
+        rows = read_rows(source_folder / source.file, source, task)
+        skipped[source.file] = rows.skipped
+        for number, name in enumerate(INPUTS[: len(source.texts)]):
+            examples = track(rows.examples, f"{split}, {name}")
+            texts = (example.texts[number] for example in examples)
+            lines = _token_ids(texts, tokenizer, vocabulary)
+            _write_lines(destination / name / split, lines, len(vocabulary))
+        if source.label is not None:
+            _write_labels(destination / LABELS / split, rows.examples, task)
+        splits[split] = _summary(source, rows.examples, task)
+    prepared = PreparedTask(task, splits)
+    _write_labels_dictionary(destination, prepared)
+    (destination / DESCRIPTION_FILE).write_text(json.dumps(_as_json(prepared), indent=2) + "\n")
+    return Prepared(prepared, {file: lines for file, lines in skipped.items() if lines})
+
+
+def read_description(folder: Path) -> PreparedTask:
+    """What was prepared in a folder.
+
+    Raises:
+        UserError: no prepared data there, or a damaged description.
+    """
+    path = Path(folder) / DESCRIPTION_FILE
+    if not path.is_file():
+        raise UserError(f"{path} is missing: name a folder made by {DATA_MAKER}")
+    try:
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise UserError(f"{path}: damaged: make the folder anew with {DATA_MAKER}") from None
+
+
+def load_vocabulary(folder: Path) -> Vocabulary:
+    """The dictionary that a prepared folder was made with."""
+    path = Path(folder) / INPUTS[0] / DICTIONARY_FILE
+    if not path.is_file():
+        raise UserError(f"{path} is missing: name a folder made by {DATA_MAKER}")
+    return Vocabulary.load(path)
+
+
+def open_rows(folder: Path, prepared: PreparedTask, split: str, vocabulary) -> PreparedRows:
+    """Open one split.
+
+    Raises:
+        UserError: a split that was not prepared; files that are missing, damaged, of another
+            vocabulary, or that do not belong to each other.
+    """
+    folder = Path(folder)
+    if split not in prepared.splits:
+        raise UserError(
+            f"{folder}: holds no split {split}, only {', '.join(prepared.splits)}: prepare it from "
+            f"the files with {DATA_MAKER}"
+        )
+    inputs = INPUTS if prepared.task.is_pair else INPUTS[:1]
+    texts = [open_lines(folder / name / split, vocabulary, remedy=DATA_MAKER) for name in inputs]
+    targets = None
+    if prepared.task.sources[split].label is not None:
+        targets = _targets(folder / LABELS / split, prepared.task)
+    counts = {len(column) for column in (*texts, *([] if targets is None else [targets]))}
+    if counts != {prepared.splits[split].rows}:
+        raise UserError(
+            f"{folder}: the files of {split} have {' and '.join(map(str, sorted(counts)))} rows, "
+            f"where {prepared.splits[split].rows} were prepared: make the folder anew with "
+            f"{DATA_MAKER}"
+        )
+    return PreparedRows(texts, targets)
+
+
+def _write_labels(path: Path, examples: list[Example], task: GlueTask):
+    path.parent.mkdir(exist_ok=True)
+    if task.is_regression:
+        rows = "".join(f"{example.label!r}\n" for example in examples)
+        path.with_name(f"{path.name}.label").write_text(rows)
+        return
+    dictionary = _labels_dictionary(task)
+    words = (task.labels[int(example.label)] for example in examples)
+    lines = ([dictionary.index(word), dictionary.eos()] for word in words)
+    _write_lines(path, lines, len(dictionary))
+
+
+def _token_ids(texts, tokenizer, vocabulary):
+    texts = iter(texts)
+    while chunk := list(itertools.islice(texts, TEXTS_AT_ONCE)):
+        for pieces in tokenizer.pieces_batch(chunk):
+            yield [*map(vocabulary.index, pieces), vocabulary.eos()]
+
+
+def _write_lines(path: Path, lines, vocabulary_size: int):
+    path.parent.mkdir(exist_ok=True)
+    builder = indexed_dataset.make_builder(f"{path}.bin", "mmap", vocab_size=vocabulary_size)
+    for line in lines:
+        builder.add_item(torch.IntTensor(line))
+    builder.finalize(f"{path}.idx")
+
+
+def _labels_dictionary(task: GlueTask, counts: tuple[int, ...] = ()) -> Dictionary:
+    dictionary = Dictionary()
+    for word, count in itertools.zip_longest(task.labels, counts, fillvalue=1):
+        dictionary.add_symbol(word, count)
+    return dictionary
+
+
+def _write_labels_dictionary(destination, prepared: PreparedTask):
+    counts = next((s.label_counts for s in prepared.splits.values() if s.label_counts), ())
+    if counts:
+        # Not finalized, which would order the classes by their frequency.
+        _labels_dictionary(prepared.task, counts).save(str(destination / LABELS / DICTIONARY_FILE))
+
+
+def _targets(path: Path, task: GlueTask) -> np.ndarray:
+    if task.is_regression:
+        lowest, highest = task.score_range
+        return (_scores(path.with_name(f"{path.name}.label")) - lowest) / (highest - lowest)
+    dictionary = _labels_dictionary(task)
+    lines = open_lines(path, dictionary, remedy=DATA_MAKER)
+    labels = np.fromiter((int(lines[row][0]) for row in range(len(lines))), np.int64, len(lines))
+    return labels - dictionary.nspecial
+
+
+def _scores(path: Path) -> np.ndarray:
+    try:
+        return np.array([float(line) for line in path.read_text().splitlines()])
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}"
+        ) from None
+
+
+def _summary(source: Source, examples: list[Example], task: GlueTask) -> PreparedSplit:
+    counts = ()
+    if source.label is not None and not task.is_regression:
+        labels = [int(example.label) for example in examples]
+        counts = tuple(np.bincount(labels, minlength=len(task.labels)).tolist())
+    return PreparedSplit(source.file, len(examples), counts)
+
+
+def _as_json(prepared: PreparedTask) -> dict:
+    task = prepared.task._asdict()
+    task["sources"] = {name: source._asdict() for name, source in task["sources"].items()}
+    return {**task, "splits": {name: split._asdict() for name, split in prepared.splits.items()}}
+
+
+def _from_json(values: dict) -> PreparedTask:
+    splits = values.pop("splits")
+    prepared = typed(PreparedTask, {"task": values, "splits": splits})
+    if not _is_sound(*prepared):
+        raise ValueError
+    return prepared
+
+
+def _is_sound(task: GlueTask, splits: dict[str, PreparedSplit]) -> bool:
+    metrics = REGRESSION_METRICS if task.is_regression else CLASSIFICATION_METRICS
+    return (
+        bool(task.labels) != bool(task.score_range)
+        and set() < set(task.metrics) <= set(metrics)
+        and splits.keys() <= task.sources.keys()
+        and all(
+            len(split.label_counts) == (task.sources[name].label is not None) * len(task.labels)
+            for name, split in splits.items()
+        )
+        # Predictions are written under these names: into the folder asked for, nowhere else.
+        and all(Path(file).name == file for file in task.submissions.values())
+    )

@@ -1,0 +1,174 @@
+"""Rows of .tsv and .jsonl files to texts and labels; a row that is wrong is named."""
+
+import json
+import math
+import reprlib
+import textwrap
+from pathlib import Path
+from typing import Iterator, NamedTuple, Optional
+
+from convbert_plugin.data.glue.glue_tasks import Column, GlueTask, Source
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike, read_blocks
+
+JSON_SUFFIX = ".jsonl"
+# Characters of a header in an error.
+LONGEST_SHOWN = 300
+
+
+class Example(NamedTuple):
+    """One or two texts, and the number of their class, their score, or None."""
+
+    texts: tuple[str, ...]
+    label: Optional[float]
+
+
+class Rows(NamedTuple):
+    """The examples of a file, and the lines of rows that were passed over."""
+
+    examples: list[Example]
+    skipped: list[int]
+
+
+class _Row(NamedTuple):
+    line: int
+    cells: dict[Column, str]
+
+
+def read_rows(path: PathLike, source: Source, task: GlueTask) -> Rows:
+    """Read the examples of one split.
+
+    A .tsv has no quoting, as the official readers take it: a quotation mark is one. Line ends
+    may be CRLF, the last one may be missing, and so may be a byte order mark.
+
+    Raises:
+        UserError: a missing column, file or row, a broken one, an unknown label, with file and
+            line.
+    """
+    rows, skipped = [], []
+    reader = _json_rows if Path(path).suffix == JSON_SUFFIX else _tab_separated_rows
+    wanted = source.texts if source.label is None else (*source.texts, source.label)
+    for row in reader(path, source, wanted):
+        if row.cells:
+            rows.append(row)
+        else:
+            skipped.append(row.line)
+    if not rows:
+        raise UserError(f"{path}: no row in it: a split needs at least one example")
+    examples = [
+        Example(
+            texts=tuple(row.cells[column] for column in source.texts),
+            label=None if source.label is None else _label(row, source.label, task, path),
+        )
+        for row in rows
+    ]
+    return Rows(examples, skipped)
+
+
+def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
+    # Empty lines at the end are no rows; one in the middle is a broken one.
+    empty: list[int] = []
+    for block in read_blocks(path):
+        for number, line in enumerate(block.lines(), start=block.first_line):
+            if not line:
+                empty.append(number)
+                continue
+            yield from ((skipped, "") for skipped in empty)
+            empty.clear()
+            yield number, line
+
+
+def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Row]:
+    lines = _lines(path)
+    if source.has_header:
+        header = next(lines, None)
+        if header is None:
+            return
+        names = header[1].split("\t")
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            found = textwrap.shorten(", ".join(names), LONGEST_SHOWN)
+            raise UserError(
+                f"{path}: no column {', '.join(map(repr, missing))} in its header ({found}): name "
+                "another with --text or --label, or is it another task's file?"
+            )
+        if twice := next((name for name in wanted if names.count(name) > 1), None):
+            raise UserError(f"{path}: its header has the column {twice!r} twice: rename one")
+        places = {name: names.index(name) for name in wanted}
+        width = len(names)
+    else:
+        # CoLA's: the texts stand in the last column.
+        places = {place: place for place in wanted}
+        width = max(wanted) + 1
+    for number, line in lines:
+        cells = line.split("\t")
+        if len(cells) == width:
+            yield _Row(number, {column: cells[place] for column, place in places.items()})
+        elif source.skips_broken_rows:
+            yield _Row(number, {})
+        else:
+            raise UserError(
+                f"{path}:{number}: {len(cells)} columns where {width} are expected: mend the row, "
+                "or see whether this is another task's file"
+            )
+
+
+def _json_rows(path, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Row]:
+    for number, line in _lines(path):
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise UserError(f"{path}:{number}: not a JSON object: write one on each line")
+        missing = [name for name in wanted if name not in values]
+        if missing:
+            raise UserError(
+                f"{path}:{number}: no {', '.join(map(repr, missing))} in this row: add it, or name "
+                "another column with --text or --label"
+            )
+        for name in source.texts:
+            if not _is_text(values[name]):
+                raise UserError(f"{path}:{number}: {name!r} is not a text: write it as a string")
+        yield _Row(number, {name: _as_text(values[name]) for name in wanted})
+
+
+def _is_text(value) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Half of a pair of \u escapes.
+        return False
+    return True
+
+
+def _as_text(value) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _label(row: _Row, column: Column, task: GlueTask, path) -> float:
+    word = row.cells[column].strip()
+    if task.is_regression:
+        return _score(word, row.line, task, path)
+    if word not in task.labels:
+        raise UserError(
+            f"{path}:{row.line}: the label {reprlib.repr(word)} is none of {task.name}'s: "
+            f"{', '.join(task.labels)}"
+        )
+    return task.labels.index(word)
+
+
+def _score(word: str, line: int, task: GlueTask, path) -> float:
+    lowest, highest = task.score_range
+    try:
+        score = float(word)
+    except ValueError:
+        score = math.nan
+    if not lowest <= score <= highest:
+        raise UserError(
+            f"{path}:{line}: the score {reprlib.repr(word)} is no number from {lowest:g} to "
+            f"{highest:g}"
+        )
+    return score

@@ -1,0 +1,159 @@
+"""Documents to masked batches, example by example, at load time."""
+
+from typing import List, NamedTuple, Tuple
+
+import numpy as np
+import torch
+from fairseq.data import data_utils
+
+from convbert_plugin.data.length_batches import LengthBatchedDataset
+from convbert_plugin.data.pretraining.blocks import BlockIndex, full_blocks, whole_line_blocks
+from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, mask_tokens, masked_count
+from convbert_plugin.data.pretraining.segments import SPECIALS_OF_TWO_SEGMENTS, split_into_segments
+
+
+class PretrainingOptions(NamedTuple):
+    """How examples are built; lengths count [CLS] and [SEP]."""
+
+    max_length: int
+    mask_prob: float
+    objective: str
+    mask_with_replacement: bool
+    full_blocks: bool
+    pad_to_max_length: bool
+    seed: int
+
+
+class PretrainingDataset(LengthBatchedDataset):
+    """[CLS] A [SEP] (B [SEP]) from binarized lines, masked anew in every epoch.
+
+    Segments, masks and the numbers that choose the replacements are a function of (seed, epoch,
+    index) alone: the same for any number of workers, any batch size and after a resume.
+
+    Args:
+        lines: indexed lines [n + 1] that end in the separator; an empty one ends a document.
+        sizes: their lengths.
+        vocabulary: names the special tokens.
+    """
+
+    def __init__(self, lines, sizes: np.ndarray, vocabulary, options: PretrainingOptions):
+        super().__init__()
+        self.lines = lines
+        self.vocabulary = vocabulary
+        self.options = options
+        self.blocks = _index(sizes, options)
+        self.recipe = MASKING_RECIPES[options.objective]
+        special = np.zeros(len(vocabulary), dtype=bool)
+        special[list(vocabulary.special_ids())] = True
+        self.is_special = special
+        self.replaceable_ids = np.flatnonzero(~special)
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict:
+        """One example: its id, tokens, masked tokens, segments, masked positions and uniforms."""
+        options = self.options
+        rng = np.random.default_rng((options.seed, self.epoch, index))
+        first, second = self._segments(index, rng)
+        tokens, segments = self._join(first, second)
+        masking = mask_tokens(
+            tokens,
+            np.flatnonzero(~self.is_special[tokens]),
+            masked_count(len(tokens), options.mask_prob, options.max_length),
+            self.recipe,
+            self.vocabulary.mask(),
+            self.replaceable_ids,
+            options.mask_with_replacement,
+            rng,
+        )
+        # In float64, because fairseq halves the float32 tensors of a batch under --fp16; drawn in
+        # float32, because one that rounds to 1 there would draw the last token of the vocabulary.
+        uniforms = rng.random(len(masking.positions), dtype=np.float32).astype(np.float64)
+        return {
+            "id": index,
+            "tokens": torch.from_numpy(masking.tokens),
+            "segments": torch.from_numpy(segments),
+            "positions": torch.from_numpy(masking.positions),
+            "targets": torch.from_numpy(tokens[masking.positions]),
+            "uniforms": torch.from_numpy(uniforms),
+        }
+
+    def collater(self, examples: List[dict]) -> dict:
+        """A batch [B, T] padded on the right, its masked positions counted through the batch."""
+        if not examples:
+            return {}
+        pad_to = self.options.max_length if self.options.pad_to_max_length else None
+        tokens = data_utils.collate_tokens(
+            [example["tokens"] for example in examples], self.vocabulary.pad(), pad_to_length=pad_to
+        )
+        segments = data_utils.collate_tokens(
+            [example["segments"] for example in examples], 0, pad_to_length=pad_to
+        )
+        positions = torch.cat(
+            [row * tokens.size(1) + example["positions"] for row, example in enumerate(examples)]
+        )
+        targets = torch.cat([example["targets"] for example in examples])
+        return {
+            "id": torch.tensor([example["id"] for example in examples]),
+            "nsentences": len(examples),
+            "ntokens": sum(len(example["tokens"]) for example in examples),
+            "target": targets,
+            "net_input": {
+                "src_tokens": tokens,
+                "segments": segments,
+                "masked_positions": positions,
+                "masked_targets": targets,
+                "uniforms": torch.cat([example["uniforms"] for example in examples]),
+            },
+        }
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Length of each example, at most one token more than it turns out to have."""
+        specials = 2 if self.options.full_blocks else SPECIALS_OF_TWO_SEGMENTS
+        return np.minimum(self.blocks.tokens + specials, self.options.max_length)
+
+    def num_tokens(self, index: int) -> int:
+        specials = 2 if self.options.full_blocks else SPECIALS_OF_TWO_SEGMENTS
+        return min(int(self.blocks.tokens[index]) + specials, self.options.max_length)
+
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
+
+    def _segments(self, index, rng) -> Tuple[np.ndarray, np.ndarray]:
+        lines = self._block_lines(index)
+        if self.options.full_blocks:
+            return np.concatenate(lines), np.zeros(0, dtype=np.int64)
+        target = int(self.blocks.target[index])
+        return split_into_segments(lines, target, self.options.max_length, rng)
+
+    def _block_lines(self, index) -> List[np.ndarray]:
+        line = int(self.blocks.first_line[index])
+        skipped = int(self.blocks.skipped[index])
+        remaining = int(self.blocks.tokens[index])
+        lines = []
+        while remaining > 0:
+            tokens = self.lines[line].numpy()[skipped:-1][:remaining]
+            lines.append(tokens.astype(np.int64, copy=False))
+            remaining -= len(tokens)
+            skipped = 0
+            line += 1
+        return lines
+
+    def _join(self, first, second) -> Tuple[np.ndarray, np.ndarray]:
+        begin, separator = [self.vocabulary.bos()], [self.vocabulary.eos()]
+        pieces = [begin, first, separator]
+        if len(second):
+            pieces += [second, separator]
+        tokens = np.concatenate(pieces).astype(np.int64)
+        segments = np.zeros(len(tokens), dtype=np.int64)
+        segments[len(first) + 2 :] = 1
+        return tokens, segments
+
+
+def _index(sizes: np.ndarray, options: PretrainingOptions) -> BlockIndex:
+    if options.full_blocks:
+        return full_blocks(sizes, options.max_length)
+    return whole_line_blocks(sizes, options.max_length, options.seed)

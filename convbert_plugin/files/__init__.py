@@ -1,0 +1,1 @@
+"""Text and JSON files, outputs that are whole or not there, records of runs; no torch."""

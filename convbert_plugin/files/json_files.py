@@ -1,0 +1,49 @@
+"""JSON files that others wrote: one object each."""
+
+import contextlib
+import json
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike, read_text
+
+
+def read_json_object(path: PathLike) -> dict:
+    """The object in a JSON file. Raises UserError: no regular file, not UTF-8, no JSON object."""
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply: copy the file again") from None
+    except ValueError as error:
+        raise UserError(f"{path}: broken JSON ({error}): copy the file again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object: copy the file again")
+    return content
+
+
+def typed(kind: Any, value: Any) -> Any:
+    """What JSON made of a ``kind``, as it was: named tuples of plain types, tuples and dicts.
+
+    Raises:
+        ValueError: it is something else. (OverflowError: a whole number beyond all floats.)
+    """
+    origin, kinds = get_origin(kind), get_args(kind)
+    if origin is Union:
+        for possible in kinds:
+            with contextlib.suppress(ValueError):
+                return typed(possible, value)
+    elif origin is tuple and type(value) is list:
+        kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        return tuple(typed(*pair) for pair in zip(kinds, value, strict=True))
+    elif origin is dict and type(value) is dict:
+        return {key: typed(kinds[1], held) for key, held in value.items()}
+    elif hasattr(kind, "_fields") and type(value) is dict:
+        fields = get_type_hints(kind)
+        if fields.keys() == value.keys():
+            return kind(**{name: typed(fields[name], held) for name, held in value.items()})
+    elif type(value) is kind:
+        return value
+    elif kind is float and type(value) is int:
+        return float(value)
+    raise ValueError(f"{value!r:.100} is no {kind}")

@@ -1,0 +1,1 @@
+"""Tokenizers and their symbols, read and written; neither torch nor fairseq."""

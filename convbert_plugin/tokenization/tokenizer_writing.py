@@ -1,0 +1,224 @@
+"""Our tokenizers in the files of transformers.
+
+One difference stays, and is meant: transformers takes every special symbol that stands literally
+in a text, such as "[SEP]" or "</s>", for the symbol itself. Ours takes it for plain text; only
+the mask is a symbol to ``encode`` of the hub.
+"""
+
+import json
+from typing import Optional
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
+from convbert_plugin.tokenization.tokenizer import (
+    CONTINUATION,
+    DICTIONARY_FILE,
+    SENTENCEPIECE_FILE,
+    SETTINGS_FILE,
+    SentencePieceTokenizer,
+    Tokenizer,
+    WordPieceTokenizer,
+)
+
+PIPELINE_FILE = "tokenizer.json"
+# The classes that take the pipeline of tokenizer.json as it stands: the first in transformers 4
+# and 5, the second in 5. Any other, such as BertTokenizer, builds its own from
+# tokenizer_config.json, in which words end at 100 characters.
+GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+ROLES = {"pad": "pad", "unk": "unk", "cls": "bos", "sep": "eos", "mask": "mask"}
+# Sentencepiece's mark of a space.
+SPACE = "▁"
+# What ODD_WHITESPACE matches, and the space itself.
+WHITESPACE = r"[\s\x1c-\x1f]"
+
+
+def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -> dict[str, bytes]:
+    """All files, by name, with which ``AutoTokenizer`` gives the same ids as ``tokenizer``.
+
+    ``read_tokenizer`` and ``load_tokenizer`` read them back. ``max_length``: where transformers
+    truncates, in tokens. Of a sentencepiece model, ids may differ where the tokenizers library
+    does: it loses a combining mark after a character that the model replaces (½ with a tilde),
+    composes decomposed text (NFD) only up to five bytes a character, and sums scores in another
+    precision, so that of two segmentations of equal score (00|0 and 0|00) it may take the other.
+    Errors: a sentencepiece model or dictionary that transformers cannot express.
+    """
+    if isinstance(tokenizer, WordPieceTokenizer):
+        pipeline, specials = _wordpiece_pipeline(tokenizer), WORDPIECE_SPECIALS
+        files = tokenizer.files()
+        settings = json.loads(files[SETTINGS_FILE])
+    else:
+        pipeline, specials = _sentencepiece_pipeline(tokenizer), FAIRSEQ_SPECIALS
+        files = {**tokenizer.files(), DICTIONARY_FILE: tokenizer.dictionary()}
+        settings = {}
+    _add_specials(pipeline, specials)
+    settings |= {f"{role}_token": specials[ours] for role, ours in ROLES.items()}
+    settings["tokenizer_class"] = GENERIC_CLASSES[0]
+    settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    # The decoder of the pipeline does what is right for its pieces.
+    settings["clean_up_tokenization_spaces"] = False
+    if max_length is not None:
+        settings["model_max_length"] = max_length
+    return {**files, SETTINGS_FILE: _json(settings), PIPELINE_FILE: _json(_content(pipeline))}
+
+
+def _json(content: dict) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _content(pipeline) -> dict:
+    content = json.loads(pipeline.to_str())
+    merges = content["model"].get("merges")
+    if merges:
+        # The form that the tokenizers library of transformers 4.40 reads as well as today's.
+        content["model"]["merges"] = [" ".join(pair) for pair in merges]
+    return content
+
+
+def _add_specials(pipeline, specials: dict[str, str]) -> None:
+    from tokenizers import AddedToken
+    from tokenizers.processors import TemplateProcessing
+
+    first, last = specials["bos"], specials["eos"]
+    pipeline.add_special_tokens(
+        [AddedToken(token, normalized=False) for token in specials.values()]
+    )
+    pipeline.post_processor = TemplateProcessing(
+        single=f"{first}:0 $A:0 {last}:0",
+        pair=f"{first}:0 $A:0 {last}:0 $B:1 {last}:1",
+        special_tokens=[(token, pipeline.token_to_id(token)) for token in (first, last)],
+    )
+
+
+def _wordpiece_pipeline(tokenizer: WordPieceTokenizer):
+    from tokenizers import decoders
+
+    pipeline = tokenizer.build_pipeline()
+    pipeline.decoder = decoders.WordPiece(prefix=CONTINUATION, cleanup=True)
+    return pipeline
+
+
+def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer):
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+    from tokenizers import Tokenizer as Pipeline
+    from tokenizers import pre_tokenizers
+
+    model = ModelProto.FromString(tokenizer.model)
+    scores = {piece.piece: piece.score for piece in model.pieces if piece.type == piece.NORMAL}
+    _check_expressible(model, set(tokenizer.symbols))
+    make = _unigram if model.trainer_spec.model_type == model.trainer_spec.UNIGRAM else _bpe
+    pipeline = Pipeline(make(model, scores, tokenizer.symbols))
+    pipeline.normalizer = _normalizer(model.normalizer_spec)
+    if SPACE in scores and not any(SPACE in piece[1:] for piece in scores):
+        # No piece reaches over a space, so that words can be told apart.
+        pipeline.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="never")
+    pipeline.decoder = _decoder(model)
+    return pipeline
+
+
+def _check_expressible(model, symbols: set[str]) -> None:
+    """Raise UserError for what the tokenizers library would do otherwise than sentencepiece."""
+    spec = model.trainer_spec
+    odd = [
+        piece.piece
+        for piece in model.pieces
+        if piece.type in (piece.USER_DEFINED, piece.UNUSED)
+        and piece.piece not in FAIRSEQ_SPECIALS.values()
+    ]
+    lacking = [
+        piece.piece
+        for piece in model.pieces
+        if piece.type in (piece.NORMAL, piece.BYTE) and piece.piece not in symbols
+    ]
+    problem = None
+    if spec.model_type not in (spec.UNIGRAM, spec.BPE):
+        problem = f"its model type is {spec.ModelType.Name(spec.model_type)}"
+    elif spec.treat_whitespace_as_suffix or not model.normalizer_spec.escape_whitespaces:
+        problem = "it marks spaces otherwise than at the start of a word"
+    elif odd:
+        problem = f"{len(odd):,} of its pieces are user-defined or unused, {odd[0]!r} for example"
+    elif lacking:
+        problem = (
+            f"{DICTIONARY_FILE} lacks {len(lacking):,} of its pieces, {lacking[0]!r} for example"
+        )
+    if problem:
+        raise UserError(
+            f"{SENTENCEPIECE_FILE}: {problem}, which transformers cannot express: train with model "
+            f"and {DICTIONARY_FILE} of `convbert train-vocab` to convert to transformers"
+        )
+
+
+def without_text(symbol: str) -> str:
+    """The name of a row that no text may get: no space is left where pieces are looked for."""
+    return f"{symbol} "
+
+
+def _names(model, symbols: list[str]) -> list[str]:
+    """The symbols, those without a meaning for sentencepiece under a name that no text matches."""
+    kinds = {piece.piece: piece.type for piece in model.pieces}
+    from_text = {
+        piece
+        for piece, kind in kinds.items()
+        if kind in (model.SentencePiece.NORMAL, model.SentencePiece.BYTE)
+    }
+    kept = from_text.union(FAIRSEQ_SPECIALS.values())
+    return [symbol if symbol in kept else without_text(symbol) for symbol in symbols]
+
+
+def _unigram(model, scores: dict[str, float], symbols: list[str]):
+    from tokenizers.models import Unigram
+
+    # An unknown character costs a bit more than the least score, which has to stay as it is.
+    lowest = min(scores.values(), default=0.0)
+    names = _names(model, symbols)
+    return Unigram(
+        [(name, scores.get(name, lowest)) for name in names],
+        unk_id=symbols.index(FAIRSEQ_SPECIALS["unk"]),
+        byte_fallback=model.trainer_spec.byte_fallback,
+    )
+
+
+def _bpe(model, scores: dict[str, float], symbols: list[str]):
+    from tokenizers.models import BPE
+
+    # Sentencepiece merges any two neighbours that make a piece, the best piece first.
+    merges = [
+        (piece[:middle], piece[middle:])
+        for piece in sorted(scores, key=scores.__getitem__, reverse=True)
+        for middle in range(1, len(piece))
+        if piece[:middle] in scores and piece[middle:] in scores
+    ]
+    return BPE(
+        {name: index for index, name in enumerate(_names(model, symbols))},
+        merges,
+        unk_token=FAIRSEQ_SPECIALS["unk"],
+        fuse_unk=True,
+        byte_fallback=model.trainer_spec.byte_fallback,
+    )
+
+
+def _normalizer(spec):
+    from tokenizers import Regex
+    from tokenizers.normalizers import Precompiled, Prepend, Replace, Sequence, Strip
+
+    steps = [Replace(Regex(WHITESPACE), " ")]
+    if spec.precompiled_charsmap:
+        steps.append(Precompiled(spec.precompiled_charsmap))
+    if spec.remove_extra_whitespaces:
+        steps += [Replace(Regex(" {2,}"), " "), Strip()]
+    steps.append(Replace(" ", SPACE))
+    if spec.add_dummy_prefix:
+        # Metaspace would leave it out before a text that starts with the mark itself.
+        steps.append(Prepend(SPACE))
+    return Sequence(steps)
+
+
+def _decoder(model):
+    from tokenizers import decoders
+
+    # Metaspace would lose the spaces inside the first piece.
+    steps = [decoders.Replace(SPACE, " "), decoders.Fuse()]
+    if model.trainer_spec.byte_fallback:
+        steps.insert(0, decoders.ByteFallback())
+    if model.normalizer_spec.add_dummy_prefix:
+        steps.append(decoders.Strip(" ", left=1, right=0))
+    return decoders.Sequence(steps)

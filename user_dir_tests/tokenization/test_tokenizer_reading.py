@@ -1,0 +1,445 @@
+import copy
+import json
+import os
+
+import pytest
+from transformers import AutoTokenizer
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.tokenization.tokenizer import (
+    WordPieceSettings,
+    WordPieceTokenizer,
+    load_tokenizer,
+)
+from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
+from convbert_plugin.tokenization.tokenizer_writing import transformers_files
+from user_dir_tests.tokenization.toy_tokenizers import (
+    ROLES,
+    ROWS,
+    SETTINGS,
+    TEXTS,
+    encoder,
+    save,
+    saved_by_transformers,
+    write_vocab,
+)
+
+pytestmark = pytest.mark.weights
+
+FRAMING = ["BertTokenizer", "BertTokenizerFast", "ConvBertTokenizer", "ElectraTokenizerFast"]
+GENERIC = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
+
+
+@pytest.mark.parametrize(
+    "name", ["BertTokenizer", "BertTokenizerFast", "ConvBertTokenizer", "ElectraTokenizer"]
+)
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_what_transformers_saves_is_read(tmp_path, name, settings):
+    folder = saved_by_transformers(
+        tmp_path,
+        name,
+        do_lower_case=not settings.cased,
+        strip_accents=settings.strip_accents,
+        tokenize_chinese_chars=settings.split_chinese,
+    )
+    tokenizer = read_tokenizer(folder)
+    assert tokenizer.identity() == WordPieceTokenizer(ROWS, settings).identity()
+    theirs = AutoTokenizer.from_pretrained(folder)
+    texts = [text for text in TEXTS if "xx" not in text]
+    assert tokenizer.pieces_batch(texts) == [theirs.tokenize(text) for text in texts]
+
+
+def test_an_export_saved_again_by_transformers_is_read(tmp_path):
+    tokenizer = WordPieceTokenizer(ROWS, WordPieceSettings(cased=True))
+    theirs = AutoTokenizer.from_pretrained(save(tokenizer, tmp_path / "export"))
+    theirs.save_pretrained(tmp_path / "again")
+    assert read_tokenizer(tmp_path / "again").identity() == tokenizer.identity()
+
+
+def test_added_tokens_are_rows_at_their_ids(tmp_path):
+    folder = saved_by_transformers(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(folder)
+    theirs.add_tokens(["dog", "[ENTITY]"])
+    theirs.save_pretrained(folder)
+    tokenizer = read_tokenizer(folder)
+    assert tokenizer.symbols == [*ROWS, "dog", "[ENTITY]"]
+    assert encoder(tokenizer)("the dog") == theirs("the dog", add_special_tokens=False)["input_ids"]
+    # As transformers 4 wrote them: with vocab.txt, which lacks them.
+    write_vocab(folder)
+    assert read_tokenizer(folder).symbols == [*ROWS, "dog", "[ENTITY]"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "added_tokens.json").write_text(json.dumps({"[ENTITY]": len(ROWS)}))
+    assert read_tokenizer(folder).symbols == [*ROWS, "[ENTITY]"]
+    (folder / "added_tokens.json").write_text(json.dumps({"[ENTITY]": len(ROWS) + 1}))
+    with pytest.raises(UserError, match=r"added_tokens.json: .*none has id 26"):
+        read_tokenizer(folder)
+
+
+@pytest.mark.parametrize("piece", ["a dog", "dog\n", "\u3000", "", "\ud800"])
+def test_an_added_token_that_is_no_piece(tmp_path, piece):
+    write_vocab(tmp_path)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({piece: len(ROWS)}))
+    with pytest.raises(UserError) as error:
+        read_tokenizer(tmp_path)
+    assert f"added_tokens.json: its piece {piece!r} is empty, holds" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_tokenizer_json_may_be_named_itself(tmp_path):
+    folder = saved_by_transformers(tmp_path, do_lower_case=False)
+    for path in (folder, folder / "tokenizer.json"):
+        assert read_tokenizer(path, cased=True).pieces("Cat the") == ["Cat", "the"]
+        with pytest.raises(UserError, match=r"tokenizer.json: it keeps accents, .*--strip-accents"):
+            read_tokenizer(path, strip_accents=True)
+    folder = saved_by_transformers(tmp_path / "uncased")
+    with pytest.raises(UserError, match=r"tokenizer.json: it lower-cases, .*--cased: drop"):
+        read_tokenizer(folder, cased=True)
+    vocab = write_vocab(tmp_path / "bare")
+    assert read_tokenizer(vocab, cased=True).pieces("Cat the") == ["Cat", "the"]
+
+
+@pytest.mark.parametrize("has_pipeline", [False, True])
+def test_the_advice_for_a_padded_table_helps(tmp_path, good_files, has_pipeline):
+    names = ["vocab.txt", *(["tokenizer.json"] if has_pipeline else [])]
+    for name in names:
+        (tmp_path / name).write_bytes(good_files[name])
+    with pytest.raises(UserError) as error:
+        check_rows(read_tokenizer(tmp_path), 28, tmp_path)
+    line = str(error.value)
+    assert "28 rows in the model and 26 symbols in the vocabulary: " in line
+    assert "append the lines [unused26] to [unused27] to vocab.txt" in line
+    assert '{"id": 27, "content": "[unused27]"}' in line
+    rows = {index: f"[unused{index}]" for index in (26, 27)}
+    if has_pipeline:
+        content = json.loads(good_files["tokenizer.json"])
+        content["added_tokens"] += [{"id": id_, "content": name} for id_, name in rows.items()]
+        (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    else:
+        write_vocab(tmp_path, [*ROWS, *rows.values()])
+    check_rows(read_tokenizer(tmp_path), 28, tmp_path)
+    with pytest.raises(UserError, match=r"27 rows .* 28 symbols .*: give the .* by --tokenizer$"):
+        check_rows(read_tokenizer(tmp_path), 27, tmp_path)
+
+
+def test_a_folder_of_transformers_4_is_read(tmp_path):
+    vocab = write_vocab(tmp_path)
+    assert read_tokenizer(tmp_path).identity() == load_tokenizer(vocab).identity()
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert read_tokenizer(tmp_path).pieces("Cat") == ["Cat"]
+    fast = json.loads(transformers_files(read_tokenizer(tmp_path))["tokenizer.json"])
+    del fast["model"]["type"]
+    fast["post_processor"] = {"type": "BertProcessing", "sep": ["[SEP]", 8], "cls": ["[CLS]", 6]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(fast))
+    assert read_tokenizer(tmp_path).pieces("Cat") == ["Cat"]
+
+
+def test_files_that_contradict_each_other_are_refused(tmp_path):
+    folder = saved_by_transformers(tmp_path, do_lower_case=False)
+    write_vocab(folder)
+    assert read_tokenizer(folder).symbols == ROWS
+    write_vocab(folder, ["dog" if row == "cat" else row for row in ROWS])
+    with pytest.raises(UserError, match=r"vocab.txt and .*tokenizer.json disagree \(id 2 is 'dog'"):
+        read_tokenizer(folder)
+    for rows, sizes in {(*ROWS, "dog"): "27 and 26", tuple(ROWS[:-1]): "25 and 26"}.items():
+        write_vocab(folder, rows)
+        with pytest.raises(UserError, match=rf"disagree \({sizes} pieces\): remove the one"):
+            read_tokenizer(folder)
+    write_vocab(folder)
+    config = folder / "tokenizer_config.json"
+    # Without a word on case, BertTokenizer lower-cases, whatever tokenizer.json says.
+    for settings in ({"do_lower_case": True}, {"tokenizer_class": "BertTokenizer"}):
+        config.write_text(json.dumps(settings))
+        with pytest.raises(UserError, match=r"config.json and .*tokenizer.json disagree on case"):
+            read_tokenizer(folder)
+    config.write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    assert read_tokenizer(folder).pieces("Cat") == ["Cat"]
+    config.unlink()
+    assert read_tokenizer(folder).pieces("Cat") == ["Cat"]
+
+
+def test_a_sentencepiece_export_without_its_model_or_dictionary(tmp_path, vocabulary):
+    folder = save(load_tokenizer(vocabulary), tmp_path / "export")
+    rows = (folder / "dict.txt").read_text().split("\n")
+    (folder / "dict.txt").write_text("\n".join([rows[1], rows[0], *rows[2:]]))
+    with pytest.raises(UserError, match=r"model and .*tokenizer.json disagree \(id 4 is"):
+        read_tokenizer(folder)
+    (folder / "sentencepiece.bpe.model").unlink()
+    message = r"model is '(Unigram|BPE)', .* needs its sentencepiece.bpe.model and dict.txt here"
+    with pytest.raises(UserError, match=message):
+        read_tokenizer(folder)
+
+
+BROKEN_FILES = {
+    "empty file": (b"", r"broken JSON \(Expecting value"),
+    "half": (b'{"model": {"vocab"', "broken JSON"),
+    "list": (b"[1]", "not a JSON object"),
+    "encoding": (b'{"model": "\xe9"}', "not UTF-8"),
+    "deep": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+    "long number": (b'{"a": ' + b"9" * 5000 + b"}", "broken JSON"),
+    "no model": (b"{}", "its model is None, where WordPiece is expected"),
+}
+
+NO_FRAME = r"post_processor does not give \[CLS\] A \[SEP\] and, of pairs, \[CLS\] A \[SEP\] B"
+CLS, SEP = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("[CLS]", "[SEP]"))
+TEXT, TEXT_B = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+# Where in tokenizer.json, what stands there, what is said.
+CHANGES = {
+    "bpe": ("model.type", "BPE", "its model is 'BPE', where WordPiece is expected"),
+    "strange type": ("model.type", ["BPE"] * 999, "where WordPiece is expected"),
+    "model": ("model", 7, "its model is 7"),
+    "prefix": ("model.continuing_subword_prefix", "@@", r"its model is '@@', .*'##' is expected"),
+    "unknown": ("model.unk_token", "<unk>", r"unk_token of its model is '<unk>'"),
+    "unknown's type": ("model.unk_token", {"a": 1}, r"unk_token of its model is"),
+    "short words": ("model.max_input_chars_per_word", 20, r"is 20, .*at least 100"),
+    "words": ("model.max_input_chars_per_word", "100", r"max_input_chars_per_word is '100'"),
+    "no vocab": ("model.vocab", None, "its model has no vocab"),
+    "empty vocab": ("model.vocab", {}, r"0 pieces none has id 0|no piece \[PAD\]|none has id"),
+    "flat vocab": ("model.vocab", ["the"], "its model has no vocab"),
+    "hole": ("model.vocab.cat", 9999, "of its 26 pieces none has id 2"),
+    "huge id": ("model.vocab.cat", 10**30, "of its 26 pieces none has id 2"),
+    "negative id": ("model.vocab.cat", -1, "of its 26 pieces none has id 2"),
+    "same id": ("model.vocab.cat", 4, r"'sat' with id 4 contradicts 'cat' with id 4"),
+    "truth": ("model.vocab.cat", True, r"'cat' with id True in its vocabulary"),
+    "text id": ("model.vocab.cat", "2", r"'cat' with id '2' in its vocabulary"),
+    "fraction": ("model.vocab.cat", 2.0, r"'cat' with id 2.0 in its vocabulary"),
+    "not a number": ("model.vocab.cat", float("nan"), r"'cat' with id nan"),
+    "whitespace": ("model.vocab.a\u3000b\n", 26, r"its piece 'a\\u3000b\\n' is empty, holds"),
+    "empty piece": ("model.vocab.", 26, "its piece '' is empty"),
+    "no Unicode": ("model.vocab.\ud800", 26, r"its piece '\\ud800' .* is no Unicode"),
+    "added": ("added_tokens", {"a": 1}, "its added_tokens are no list of objects"),
+    "added rows": ("added_tokens", [1], "its added_tokens are no list of objects"),
+    "added without id": ("added_tokens", [{"content": "dog"}], "'dog' with id None"),
+    "added twice": (
+        "added_tokens",
+        [{"content": "dog", "id": 2}],
+        r"'dog' with id 2 contradicts 'cat'",
+    ),
+    "moved": (
+        "added_tokens",
+        [{"content": "cat", "id": 26}],
+        r"'cat' with id 26 contradicts 'cat'",
+    ),
+    "normalizer": ("normalizer", None, "type of its normalizer is None"),
+    "sequence": ("normalizer", {"type": "Sequence", "normalizers": []}, "'BertNormalizer' is exp"),
+    "clean": ("normalizer.clean_text", 1, r"clean_text of its normalizer is 1, .*True is expected"),
+    "lower": ("normalizer.lowercase", "no", "lowercase, strip_accents, handle_chinese_chars have"),
+    "accents": ("normalizer.strip_accents", [1], "strip_accents also null"),
+    "splitter": ("pre_tokenizer.type", "Whitespace", "type of its pre_tokenizer is 'Whitespace'"),
+    "frame": ("post_processor", {"type": "ByteLevel"}, NO_FRAME),
+    "other frame": (
+        "post_processor",
+        {"type": "TemplateProcessing", "special_tokens": {"<s>": {}}},
+        NO_FRAME,
+    ),
+    "frame's type": ("post_processor", [1], NO_FRAME),
+    "no frame": ("post_processor", None, NO_FRAME),
+    "frame's order": ("post_processor.single", [TEXT, SEP, CLS], NO_FRAME),
+    "frame's segments": ("post_processor.pair", [CLS, TEXT, SEP, TEXT_B, SEP], NO_FRAME),
+    "frame's id": (
+        "post_processor.special_tokens.[SEP]",
+        {"id": "[SEP]", "ids": [ROWS.index("[CLS]")], "tokens": ["[SEP]"]},
+        NO_FRAME,
+    ),
+    "old frame's id": (
+        "post_processor",
+        {"type": "BertProcessing", "sep": ["[SEP]", 0], "cls": ["[CLS]", 6]},
+        NO_FRAME,
+    ),
+    "byte-order mark": (
+        "model.vocab",
+        {f"\ufeff{row}" if row == ROWS[0] else row: index for index, row in enumerate(ROWS)},
+        r"first piece '\\ufeffthe' begins with a byte-order mark",
+    ),
+}
+
+
+def assert_refused(folder, message, name="tokenizer.json"):
+    with pytest.raises(UserError, match=message) as error:
+        read_tokenizer(folder)
+    line = str(error.value)
+    assert "\n" not in line
+    assert len(line) < 400
+    assert str(folder / name) in line
+    assert ": " in line.replace(str(folder), "").removeprefix("/tokenizer.json: ")
+
+
+@pytest.fixture(scope="module")
+def good_files():
+    return transformers_files(WordPieceTokenizer(ROWS))
+
+
+@pytest.mark.parametrize("kind", BROKEN_FILES)
+def test_a_broken_file_is_one_line(tmp_path, kind):
+    content, message = BROKEN_FILES[kind]
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    assert_refused(tmp_path, message)
+    if kind != "no model":
+        write_vocab(tmp_path)
+        (tmp_path / "tokenizer_config.json").write_bytes(content)
+        (tmp_path / "tokenizer.json").unlink()
+        assert_refused(tmp_path, message, "tokenizer_config.json")
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_pipeline_unlike_ours_is_one_line(tmp_path, good_files, kind):
+    place, value, message = CHANGES[kind]
+    content = json.loads(good_files["tokenizer.json"])
+    part = content
+    *way, last = place.split(".", 2)
+    for step in way:
+        part = part[step]
+    part[last] = value
+    if kind == "empty vocab":
+        content["added_tokens"] = []
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    (tmp_path / "tokenizer_config.json").write_text(GENERIC)
+    assert_refused(tmp_path, message)
+
+
+@pytest.mark.parametrize("name", [None, *FRAMING, "PreTrainedTokenizerFast", "OddTokenizer"])
+def test_a_pipeline_without_a_frame_is_framed_where_transformers_frames(tmp_path, good_files, name):
+    folder = save(WordPieceTokenizer(ROWS), tmp_path / "saved", model_config=True)
+    (folder / "vocab.txt").unlink()
+    content = {**json.loads(good_files["tokenizer.json"]), "post_processor": None}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    config = {"tokenizer_class": name} if name else {}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    ids = AutoTokenizer.from_pretrained(folder)("the cat")["input_ids"]
+    if ids == [0, 2]:
+        assert_refused(folder, NO_FRAME)
+    else:
+        assert ids == [6, 0, 2, 8]
+        assert read_tokenizer(folder).symbols == ROWS
+
+
+ODD_SPECIALS = {
+    "mask": "<mask>",
+    "cls": "[SEP]",
+    "sep": {"content": "[CLS]", "lstrip": False},
+    "unk": "[MASK]",
+    "pad": 7,
+}
+
+
+@pytest.mark.parametrize("role", ODD_SPECIALS)
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("files", ["vocab.txt", "tokenizer.json"])
+def test_special_tokens_of_other_names_are_refused(tmp_path, good_files, files, name, role):
+    (tmp_path / files).write_bytes(good_files[files])
+    ours = {f"{other}_token": {"content": special} for other, special in ROLES.items()}
+    (tmp_path / name).write_text(json.dumps({**ours, "mask_token": None}))
+    assert read_tokenizer(tmp_path).symbols == ROWS
+    (tmp_path / name).write_text(json.dumps({**ours, f"{role}_token": ODD_SPECIALS[role]}))
+    message = rf"its {role}_token is .*, where \{ROLES[role]} is expected: give another voc"
+    assert_refused(tmp_path, message, name)
+    if name == "special_tokens_map.json":
+        # transformers leaves it out beside these.
+        (tmp_path / "tokenizer_config.json").write_text('{"added_tokens_decoder": {}}')
+        assert read_tokenizer(tmp_path).symbols == ROWS
+
+
+def test_a_mask_that_transformers_calls_otherwise_is_refused(tmp_path):
+    folder = saved_by_transformers(tmp_path, mask_token="<mask>")
+    message = r"mask_token is '<mask>', where \[MASK\] is expected: .*called \[MASK\]$"
+    assert_refused(folder, message, "tokenizer_config.json")
+
+
+def test_a_sentencepiece_export_frames_and_names_as_ours(tmp_path, vocabulary):
+    folder = save(load_tokenizer(vocabulary), tmp_path / "export")
+    pipeline, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    content, config = (json.loads(path.read_text()) for path in (pipeline, settings))
+    settings.write_text(json.dumps({**config, "mask_token": "[MASK]"}))
+    assert_refused(folder, r"mask_token is '\[MASK\]', where <mask> is expected", settings.name)
+    settings.write_text(json.dumps(config))
+    pipeline.write_text(json.dumps({**content, "post_processor": None}))
+    assert_refused(folder, r"does not give <s> A </s> and, of pairs, <s> A </s> B </s>")
+
+
+def tokenizer_or_error(folder):
+    try:
+        return read_tokenizer(folder)
+    except UserError as error:
+        return str(error)
+
+
+def test_wrong_types_anywhere_are_no_traceback(tmp_path, good_files):
+    good = json.loads(good_files["tokenizer.json"])
+
+    def places(part, way=()):
+        for key in part if isinstance(part, dict) else range(len(part)):
+            yield (*way, key)
+            if isinstance(part[key], (dict, list)):
+                yield from places(part[key], (*way, key))
+
+    for way in places(good):
+        for value in (None, [], {}, [[]], -1, True, "", 1e300):
+            content = copy.deepcopy(good)
+            part = content
+            for step in way[:-1]:
+                part = part[step]
+            part[way[-1]] = value
+            (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+            outcome = tokenizer_or_error(tmp_path)
+            if isinstance(outcome, str):
+                assert "\n" not in outcome
+            else:
+                assert len(outcome.symbols) >= len(ROWS)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path):
+    with pytest.raises(
+        UserError,
+        match=r"none of vocab.txt, tokenizer.json, sentence.* is in it: give another vocabulary "
+        "with --tokenizer, or with the option that named this one$",
+    ):
+        read_tokenizer(tmp_path)
+    with pytest.raises(UserError, match="nowhere: no such file"):
+        read_tokenizer(tmp_path / "nowhere")
+    (tmp_path / "tokenizer.json").mkdir()
+    with pytest.raises(UserError, match=r"tokenizer.json: a folder, where a file is expected"):
+        read_tokenizer(tmp_path)
+
+
+PIPES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "added_tokens.json", "dict.txt"]
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_in_a_folder_is_one_line(tmp_path, no_hanging, name):
+    write_vocab(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    assert_refused(tmp_path, "a pipe or a device, where a regular file is expected", name)
+
+
+def test_a_pipe_for_the_config_is_one_line(convert_fails, no_hanging, tmp_path):
+    os.mkfifo(write_vocab(tmp_path / "source").with_name("config.json"))
+    line = convert_fails("hf", "fairseq", tmp_path / "source", tmp_path / "here")
+    assert "config.json: a pipe or a device" in line
+
+
+def test_a_device_in_a_folder_is_one_line(tmp_path):
+    (tmp_path / "tokenizer.json").symlink_to(os.devnull)
+    assert_refused(tmp_path, "a pipe or a device, where a regular file is expected")
+
+
+def test_a_byte_order_mark_of_the_config_is_dropped(convert_fails, tmp_path):
+    config = write_vocab(tmp_path / "source").with_name("config.json")
+    config.write_text('\ufeff{"model_type": "bert"}', encoding="utf-8")
+    assert "'bert'" in convert_fails("hf", "fairseq", tmp_path / "source", tmp_path / "here")
+
+
+def test_a_byte_order_mark_is_dropped(tmp_path):
+    folder = saved_by_transformers(tmp_path, do_lower_case=False)
+    for path in folder.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_tokenizer(folder).pieces("Cat the") == ["Cat", "the"]
+
+
+def test_settings_of_wrong_types_are_one_line(tmp_path, good_files):
+    (tmp_path / "tokenizer.json").write_bytes(good_files["tokenizer.json"])
+    for content in ('{"do_lower_case": "yes"}', '{"strip_accents": []}'):
+        (tmp_path / "tokenizer_config.json").write_text(content)
+        assert_refused(tmp_path, "have to be true or false", "tokenizer_config.json")
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "vocab.txt").write_bytes(good_files["vocab.txt"])
+    assert_refused(tmp_path, "have to be true or false", "tokenizer_config.json")
