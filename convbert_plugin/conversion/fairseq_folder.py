@@ -1,6 +1,5 @@
 """A folder as this project reads and writes it: a checkpoint, dict.txt, the tokenizer's files."""
 
-import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -15,15 +14,21 @@ import convbert_plugin.tasks  # noqa: F401 (registers what the options below nam
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.criterions.pretraining_loss import ReplacedTokenDetectionCriterion
 from convbert_plugin.data.vocabulary import Vocabulary
-from convbert_plugin.formats.fairseq_checkpoint import MODEL_FILE, checkpoint_of, read_checkpoint
+from convbert_plugin.formats.fairseq_checkpoint import checkpoint_of, read_checkpoint
+from convbert_plugin.formats.finding import MODEL_FILE, checkpoint_at
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.hub_interface import CHECKPOINT_FILES, find_checkpoint
 from convbert_plugin.models.loading import (
     check_vocabulary,
     empty_model_of,
     in_fp32,
+    stored_parts,
+)
+from convbert_plugin.models.parts import (
+    GENERATOR,
+    MASKED_LM_HEAD,
+    REPLACED_TOKEN_HEAD,
     parts_of,
 )
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
@@ -44,31 +49,24 @@ def read_fairseq(source) -> PortableModel:
     Raises:
         UserError: a file that is missing, damaged, not safe to load, or does not fit the others.
     """
-    path = _checkpoint_path(Path(source))
+    path = checkpoint_at(source)
     tokenizer = load_tokenizer(path.parent)
     vocabulary = Vocabulary.load(path.with_name(DICTIONARY_FILE))
     checkpoint = read_checkpoint(path)
     check_vocabulary(checkpoint, vocabulary, path)
     config = empty_model_of(ConvBertModel, checkpoint, vocabulary, path).cfg
     trained = _trained_positions(checkpoint.task, config.max_positions)
-    size = checkpoint.task.get("generator_size") or released_generator_size(config._name)
+    generator = stored_parts(checkpoint, config).get(GENERATOR, {})
     return PortableModel(
         config=config,
         tensors=in_fp32(checkpoint.tensors),
         tokenizer=tokenizer,
         trained_positions=trained or config.max_positions,
         trained_positions_assumed=trained is None,
-        generator_size=size if parts_of(checkpoint.tensors).generator else None,
+        generator_size=generator.get("size"),
         transformers_config=checkpoint.transformers_config,
         remarks=precision_remarks(checkpoint.tensors),
     )
-
-
-def _checkpoint_path(source: Path) -> Path:
-    paths = [source / name for name in CHECKPOINT_FILES] if source.is_dir() else [source]
-    # What is there and no file is refused by what reads it.
-    there = [path for path in paths if os.path.lexists(path)]
-    return there[0] if there else find_checkpoint(source)
 
 
 def _trained_positions(task: dict, positions: int) -> Optional[int]:
@@ -165,5 +163,5 @@ def _run_config(model: PortableModel) -> dict:
 
 def _objective(model: PortableModel) -> str:
     parts = parts_of(model.tensors)
-    is_masked_lm = parts.masked_lm_head and not parts.replaced_token_head
+    is_masked_lm = MASKED_LM_HEAD in parts and REPLACED_TOKEN_HEAD not in parts
     return "masked_lm" if is_masked_lm else DEFAULT_OBJECTIVE

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional
 
-from convbert_plugin.conversion.fairseq_folder import MODEL_FILE, read_fairseq, write_fairseq
+from convbert_plugin.conversion.fairseq_folder import read_fairseq, write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.conversion.resizing import change_positions, change_vocabulary
 from convbert_plugin.conversion.tensorflow_checkpoint import read_tensorflow
@@ -15,8 +15,8 @@ from convbert_plugin.conversion.transformers_folder import (
 )
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.whole_folder import whole_folder
+from convbert_plugin.formats.finding import CHECKPOINT_FILES, MODEL_FILE
 from convbert_plugin.formats.tensor_bundle import INDEX
-from convbert_plugin.models.hub_interface import CHECKPOINT_FILES
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 
 

@@ -6,16 +6,12 @@ from typing import Mapping, Optional
 
 from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.keys import (
-    check_names,
-    foreign_name,
-    tensorflow_names,
-    to_own,
-)
+from convbert_plugin.formats.keys import first_words, tensorflow_names
 from convbert_plugin.formats.tensor_bundle import open_bundle
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import Parts, check_layers, empty_model, in_fp32
+from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
+from convbert_plugin.models.parts import GENERATOR, KEYS, PARTS_BY_NAME, REPLACED_TOKEN_HEAD, Parts
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
 
@@ -53,29 +49,33 @@ def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableMo
     rows = shapes["electra/embeddings/word_embeddings"][0]
     tokenizer = tokenizer or read_tokenizer(Path(bundle.prefix).parent)
     check_rows(tokenizer, rows, bundle.prefix)
-    first_words = {name.split("/")[0] for name in shapes}
-    parts = Parts(
-        generator=generator_size is not None,
-        replaced_token_head="discriminator_predictions" in first_words,
-    )
     names = tensorflow_names(grouped=config.ffn_groups > 1)
     try:
-        model = empty_model(ConvBertModel, config, range(rows), parts, generator_size)
+        model = empty_model(ConvBertModel, config, range(rows), _parts(shapes, generator_size))
         expected = model.state_dict()
         # Before anything is read of what does not fit.
-        check_names(shapes, expected, names)
+        KEYS.check_names(shapes, expected, names)
     except UserError as error:
         raise UserError(f"{bundle.prefix}: not the variables of one model: {error}") from None
-    tensors = {name: bundle.read(name) for name in (foreign_name(n, names)[0] for n in expected)}
+    tensors = {name: bundle.read(name) for name in KEYS.from_own(expected, names)}
     return PortableModel(
         config=config,
-        tensors=in_fp32(to_own(tensors, expected, names)),
+        tensors=in_fp32(KEYS.to_own(tensors, expected, names)),
         tokenizer=tokenizer,
         trained_positions=config.max_positions,
         trained_positions_assumed=True,
         generator_size=generator_size,
         remarks=(_heads_remark(config),) if is_electra else (),
     )
+
+
+def _parts(shapes: Shapes, generator_size: Optional[float]) -> Parts:
+    """The parts of pretraining; TensorFlow's other heads have no counterpart here."""
+    parts: Parts = {} if generator_size is None else {GENERATOR: {"size": generator_size}}
+    head_words = first_words(PARTS_BY_NAME[REPLACED_TOKEN_HEAD].keys, tensorflow_names(False))
+    if head_words & {name.split("/")[0] for name in shapes}:
+        parts[REPLACED_TOKEN_HEAD] = {}
+    return parts
 
 
 def _config(shapes: Shapes) -> ConvBertConfig:

@@ -4,20 +4,33 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 import torch
 from safetensors.torch import save_file
 
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
+from convbert_plugin.conversion.transformers_heads import own_heads, their_heads
 from convbert_plugin.errors import UserError, readable
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.formats import transformers_config
-from convbert_plugin.formats.keys import from_own, to_own, transformers_names
+from convbert_plugin.formats.keys import first_words, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import Head, Parts, check_layers, empty_model, in_fp32, parts_of
+from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
+from convbert_plugin.models.parts import (
+    CLASSIFICATION,
+    GENERATOR,
+    KEYS,
+    PARTS,
+    Part,
+    Parts,
+    names_in,
+    part_at,
+    parts_of,
+    words_for,
+)
 from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
@@ -35,25 +48,12 @@ TIED_MATRIX = "generator_lm_head.weight"
 # fairseq's own name for the head of a model that has one.
 DEFAULT_HEAD = "sentence_classification_head"
 
-# Our parts that transformers has as heads -> the end of the name of its class. In this order one
-# is chosen where a model has several.
-CLASS_SUFFIXES = {
-    "classification_heads": "ForSequenceClassification",
-    "question_answering_head": "ForQuestionAnswering",
-    "masked_lm_head": "ForMaskedLM",
-    "replaced_token_head": "ForPreTraining",
-}
 BARE_CLASS_SUFFIX = "Model"
-# Theirs that have a row for each label -> where they keep it.
-HEADS_OF_LABELS = {"classifier.out_proj.bias": "classifier", "qa_outputs.bias": "qa_outputs"}
-# Ours that become such a head.
-PARTS_OF_LABELS = ("classification_heads", "question_answering_head")
 # In what tensors are kept here, and what else they may be stored in without a loss.
 KEPT_DTYPE = "float32"
 HALF_DTYPES = ("float16", "bfloat16")
 # What would make transformers run foreign code, or take plain tensors for packed ones.
 NOT_PASSED_ON = ("auto_map", "quantization_config")
-ELECTRA_ALONE = ("replaced_token_head",)
 
 
 def read_transformers(
@@ -73,15 +73,18 @@ def read_transformers(
     config_path = folder / CONFIG_FILE
     config = _read_config(config_path)
     options = transformers_config.own_options(config, config_path)
+    if config["model_type"] == "convbert":
+        options |= own_heads(options, config_path)
     # Used on the way out, and stored until then.
     transformers_config.dtype_name(config, config_path)
     path, tensors = _read_tensors(folder)
-    _check_labels(config, config_path, tensors, path)
+    parts = _parts(tensors, head_name)
+    _check_labels(config, config_path, tensors, parts, path)
     check_layers(options["encoder_layers"], tensors, config_path)
     rows = transformers_config.vocabulary_size(config, config_path)
     tokenizer = tokenizer or read_tokenizer(folder)
     check_rows(tokenizer, rows, config_path)
-    if head_name is not None and "classifier" not in _first_words(tensors):
+    if head_name is not None and f"{CLASSIFICATION}.{head_name}" not in parts:
         raise UserError(f"--head {head_name}: {path} has no classification head: drop it")
     own_config = ConvBertConfig(**options)
     has_body = any(name.startswith(f"{config['model_type']}.") for name in tensors)
@@ -89,12 +92,12 @@ def read_transformers(
     tensors = _without_tied_matrix(tensors, body, path)
     try:
         # A range has the length of a vocabulary, and no more is needed of one.
-        model = empty_model(ConvBertModel, own_config, range(rows), _parts(tensors, head_name))
+        model = empty_model(ConvBertModel, own_config, range(rows), parts)
     except UserError as error:
         line = transformers_config.in_their_words(str(error))
         raise UserError(f"{config_path}: {line}") from None
     try:
-        own = to_own(tensors, model.state_dict(), transformers_names(body))
+        own = KEYS.to_own(tensors, model.state_dict(), transformers_names(body))
     except UserError as error:
         _check_class(config, config_path)
         raise UserError(f"{path}: does not fit {CONFIG_FILE}: {error}") from None
@@ -130,15 +133,16 @@ def _read_tensors(folder: Path):
     raise UserError(f"{folder}: {' or '.join(LOADERS)} is missing in it")
 
 
-def _check_labels(config: Mapping, config_path, tensors: Mapping, path) -> None:
+def _check_labels(config: Mapping, config_path, tensors: Mapping, parts: Parts, path) -> None:
     """Raise UserError where there are other labels than rows of the head."""
     said = transformers_config.label_count(config, config_path)
-    for name, head in HEADS_OF_LABELS.items():
+    for scope in parts:
+        name, _ = KEYS.foreign_name(f"{scope}.output.bias", transformers_names(""))
         rows = len(tensors.get(name, ()))
-        if rows and said not in (None, rows):
+        if part_at(scope).has_labels and rows and said not in (None, rows):
             raise UserError(
-                f"{config_path}: says {said} labels, and {head} in {path.name} has {rows} rows: "
-                "correct num_labels or id2label"
+                f"{config_path}: says {said} labels, and {name.split('.')[0]} in {path.name} has "
+                f"{rows} rows: correct num_labels or id2label"
             )
 
 
@@ -146,11 +150,11 @@ def _check_class(config: Mapping, path) -> None:
     """Raise UserError where the class of a model has a head that has no counterpart here."""
     classes = config.get("architectures")
     name = classes[0] if isinstance(classes, list) and classes else None
-    taken = (*CLASS_SUFFIXES.values(), BARE_CLASS_SUFFIX)
-    if isinstance(name, str) and not name.endswith(taken):
+    heads = [part.transformers_class for part in PARTS if part.transformers_class]
+    if isinstance(name, str) and not name.endswith((*heads, BARE_CLASS_SUFFIX)):
         raise UserError(
             f"{path}: the head of {readable(name)} is not supported here: only "
-            f"{', '.join(CLASS_SUFFIXES.values())} and models without a head are"
+            f"{', '.join(heads)} and models without a head are"
         )
 
 
@@ -185,22 +189,22 @@ def _without_tied_matrix(tensors: Mapping, body: str, path) -> dict:
     return kept
 
 
-def _first_words(tensors: Mapping) -> set[str]:
-    return {name.split(".")[0] for name in tensors}
-
-
 def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
-    words = _first_words(tensors)
-    heads = {}
-    if "classifier" in words:
-        scores = tensors.get("classifier.out_proj.bias", ())
-        heads[head_name or DEFAULT_HEAD] = Head(max(1, len(scores)), "transformers")
-    return Parts(
-        replaced_token_head="discriminator_predictions" in words,
-        masked_lm_head=bool({"generator_predictions", "generator_lm_head"} & words),
-        question_answering_head="qa_outputs" in words,
-        classification_heads=heads,
-    )
+    """The heads that tensors of their names make up."""
+    names, words = transformers_names(""), {name.split(".")[0] for name in tensors}
+    parts: Parts = {}
+    for part in PARTS:
+        if part.transformers_class is None or not first_words(part.keys, names) & words:
+            continue
+        scope = f"{part.name}.{head_name or DEFAULT_HEAD}" if part.is_named else part.name
+        options = part.options_of(lambda name, scope=scope: _tensor_of(f"{scope}.{name}", tensors))
+        parts[scope] = {**options, **part.transformers_options}
+    return parts
+
+
+def _tensor_of(ours: str, tensors: Mapping) -> Optional[torch.Tensor]:
+    name, _ = KEYS.foreign_name(ours, transformers_names(""))
+    return tensors.get(name)
 
 
 def write_transformers(
@@ -215,10 +219,10 @@ def write_transformers(
     """
     if network == "generator":
         model = generator_alone(model)
-    part, lines = _choose_head(model, head)
-    config = _config_of(model, part)
-    kept = ("embeddings.", "encoder.", *([f"{part}."] if part else []))
-    names = transformers_names(config["model_type"] if part else "")
+    scope, lines = _choose_head(model, head)
+    config = _config_of(model, scope)
+    kept = ("embeddings.", "encoder.", *([f"{scope}."] if scope else []))
+    names = transformers_names(config["model_type"] if scope else "")
     own = {name: tensor for name, tensor in model.tensors.items() if name.startswith(kept)}
     name = transformers_config.dtype_name(config, SOURCE_CONFIG)
     if not all(_holds(getattr(torch, name), tensor) for tensor in own.values()):
@@ -227,7 +231,7 @@ def write_transformers(
         config = transformers_config.with_dtype(config, name)
     tensors = {
         foreign: tensor.to(getattr(torch, name)).contiguous()
-        for foreign, tensor in from_own(own, names).items()
+        for foreign, tensor in KEYS.from_own(own, names).items()
     }
     save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
@@ -276,34 +280,36 @@ def generator_alone(model: PortableModel) -> PortableModel:
 
 
 def _choose_head(model: PortableModel, name: Optional[str]):
-    """The part that becomes the head in transformers (None: no head), and what is left out."""
+    """The scope of the head that goes to transformers (None: no head), and what is left out."""
     parts = parts_of(model.tensors)
-    name = _named_head(parts, name)
-    lacking = () if model.config.conv_type == "none" else ELECTRA_ALONE
+    name = _named_head(names_in(parts, CLASSIFICATION), name)
+    model_type = transformers_config.type_of(asdict(model.config))
     possible, lines = [], []
-    for part in CLASS_SUFFIXES:
-        if not getattr(parts, part):
+    for part in PARTS:
+        scope = f"{part.name}.{name}" if part.is_named else part.name
+        if scope not in parts or part.transformers_class is None:
             continue
-        if part == "classification_heads" and parts.classification_heads[name].kind == "released":
-            lines.append(
-                f"left out: the classification head {name}: it is one linear layer as released, "
-                "and the one of transformers has a dense layer with GELU before it"
-            )
-        elif part in lacking:
-            words = part.replace("_", " ")
-            lines.append(f"left out: the {words}: the ConvBERT of transformers has none")
+        if reason := _why_not(part, parts[scope], model_type):
+            lines.append(f"left out: the {words_for(scope)}: {reason}")
         else:
-            possible.append(f"{part}.{name}" if part == "classification_heads" else part)
+            possible.append(scope)
     lines += [
-        f"left out: the {part}: a model of transformers has one head" for part in possible[1:]
+        f"left out: the {words_for(scope)}: a model of transformers has one head"
+        for scope in possible[1:]
     ]
-    if parts.generator:
+    if GENERATOR in parts:
         lines.append("left out: the generator: --network generator exports it")
     return (possible[0] if possible else None), lines
 
 
-def _named_head(parts: Parts, name: Optional[str]) -> Optional[str]:
-    heads = parts.classification_heads
+def _why_not(part: Part, options: Mapping, model_type: str) -> Optional[str]:
+    if model_type not in part.transformers_models:
+        return "the ConvBERT of transformers has none"
+    fits = part.transformers_options.items() <= options.items()
+    return None if fits else part.unlike_transformers
+
+
+def _named_head(heads: Sequence[str], name: Optional[str]) -> Optional[str]:
     if name is not None and name not in heads:
         raise UserError(f"--head {name}: not a classification head of this model ({_list(heads)})")
     if name is None and len(heads) > 1:
@@ -315,12 +321,14 @@ def _list(names) -> str:
     return ", ".join(names) or "it has none"
 
 
-def _config_of(model: PortableModel, part: Optional[str]) -> dict:
+def _config_of(model: PortableModel, scope: Optional[str]) -> dict:
     symbols, source = model.tokenizer.symbols, model.transformers_config
     options = asdict(model.config)
+    if transformers_config.type_of(options) == "convbert":
+        options |= their_heads(options, source)
     config = transformers_config.transformers_options(options, len(symbols), source)
-    kind = part.split(".")[0] if part else None
-    suffix = CLASS_SUFFIXES.get(kind, BARE_CLASS_SUFFIX)
+    part = None if scope is None else part_at(scope)
+    suffix = BARE_CLASS_SUFFIX if part is None else part.transformers_class
     prefix = transformers_config.MODEL_TYPES[config["model_type"]].class_prefix
     is_wordpiece = model.tokenizer.unknown == WORDPIECE_SPECIALS["unk"]
     specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
@@ -330,7 +338,7 @@ def _config_of(model: PortableModel, part: Optional[str]) -> dict:
         config.pop(name, None)
     if model.trained_positions < model.config.max_positions:
         config[transformers_config.TRAINED_POSITIONS] = model.trained_positions
-    if kind not in PARTS_OF_LABELS:
+    if part is None or not part.has_labels:
         return config
-    classes = len(model.tensors[f"{part}.output.bias"])
+    classes = len(model.tensors[f"{scope}.output.bias"])
     return transformers_config.labels_for(config, classes, SOURCE_CONFIG)

@@ -42,7 +42,6 @@ class GlueCriterion(FairseqCriterion):
     def __init__(self, task, loss_reduction, batch_size, update_freq, distributed_world_size):
         super().__init__(task)
         self.classes = len(task.row.labels)
-        self.head = task.row.head
         self.full_batch = 1
         if str(loss_reduction) == "sum":
             if batch_size is None:
@@ -54,7 +53,7 @@ class GlueCriterion(FairseqCriterion):
 
     def forward(self, model, sample, reduce=True):
         """Loss summed over the examples, their number, and sums to log."""
-        logits = model(**sample["net_input"], classification_head=self.head)
+        logits = model(**sample["net_input"])
         target = sample["target"]
         log = {
             "sample_size": sample["nsentences"] / self.full_batch,

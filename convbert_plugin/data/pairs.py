@@ -1,12 +1,12 @@
-"""One or two texts to an example: [CLS] A [SEP] (B [SEP])."""
+"""Texts to an example: [CLS] A [SEP] (B [SEP])."""
 
-from typing import NamedTuple
+from typing import Iterable, NamedTuple, Sequence
 
 import numpy as np
 
 
-class Joined(NamedTuple):
-    """Tokens [T] and segments [T]: 1 for the second text and its separator."""
+class Framed(NamedTuple):
+    """Tokens [T] and segments [T]: 0 up to the first separator, 1 after it."""
 
     tokens: np.ndarray
     segments: np.ndarray
@@ -29,17 +29,23 @@ def truncated_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     return half_of_first, half_of_second
 
 
-def join(texts: list[np.ndarray], begin: int, separator: int, max_length: int) -> Joined:
-    """Put one or two texts of token ids, cut to ``max_length``, between the special tokens."""
+def join(texts: Sequence[np.ndarray], begin: int, separator: int, max_length: int) -> Framed:
+    """Frame one or two texts of token ids, cut so that the example has ``max_length`` tokens."""
     room = max_length - 1 - len(texts)
     if len(texts) == 2:
         kept = truncated_lengths(len(texts[0]), len(texts[1]), room)
     else:
         kept = (min(len(texts[0]), room),)
+    cut = [text[:length] for text, length in zip(texts, kept, strict=True)]
+    return frame(cut, begin, separator)
+
+
+def frame(texts: Iterable[Sequence[int]], begin: int, separator: int) -> Framed:
+    """Put texts of token ids between the special tokens, whole."""
     tokens, segments = [[begin]], [[0]]
-    for segment, (text, length) in enumerate(zip(texts, kept, strict=True)):
-        tokens += [text[:length], [separator]]
-        segments.append([segment] * (length + 1))
-    return Joined(
+    for number, text in enumerate(texts):
+        tokens += [text, [separator]]
+        segments.append([min(number, 1)] * (len(text) + 1))
+    return Framed(
         np.concatenate(tokens).astype(np.int64), np.concatenate(segments).astype(np.int64)
     )

@@ -9,8 +9,6 @@ from convbert_plugin.formats.safe_loading import checked_tensors, is_plain, load
 
 # What the config.json of transformers said where a model came from there.
 TRANSFORMERS_CONFIG = "transformers_config"
-# What fairseq calls the newest checkpoint of a run, and ``convbert convert`` its only one.
-LAST_CHECKPOINT, MODEL_FILE = "checkpoint_last.pt", "model.pt"
 
 
 class FairseqCheckpoint(NamedTuple):

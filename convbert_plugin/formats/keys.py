@@ -1,14 +1,16 @@
 """The name of every tensor: here, in transformers, in the released TensorFlow checkpoints.
 
 One table, read in every direction: a row names a module in each of the three; its kind says what
-the module's tensors are called and how their shapes differ. In the scopes of the rows, ``{i}`` is
-the number of a layer, ``{network}`` discriminator or generator, ``{dense}`` the released word for a
-feed-forward layer with groups or without, ``{body}`` what a model of transformers with a head puts
-before the names of its encoder.
+the module's tensors are called and how their shapes differ. The rows of the encoder stand here,
+those of a head or a generator beside the part that they belong to. In the scopes of the rows,
+``{i}`` is the number of a layer, ``{network}`` discriminator or generator, ``{dense}`` the released
+word for a feed-forward layer with groups or without, ``{head}`` the name of a head of which there
+may be several, ``{body}`` what a model of transformers with a head puts before the names of its
+encoder.
 """
 
 import re
-from typing import Callable, Iterable, Mapping, NamedTuple
+from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, Optional
 
 import torch
 
@@ -82,7 +84,7 @@ class Section(NamedTuple):
 
 
 # fmt: off
-SECTIONS = (
+ENCODER_SECTIONS = (
     Section("embeddings", "{body}embeddings", "electra/embeddings", (
     ("tokens",     "word_embeddings",       "word_embeddings",       TABLE),
     ("positions",  "position_embeddings",   "position_embeddings",   TABLE),
@@ -114,29 +116,11 @@ SECTIONS = (
     ("feed_forward.outer",      "output.dense",               "output/{dense}",             DENSE),
     ("feed_forward_layer_norm", "output.LayerNorm",           "output/LayerNorm",           NORM),
     )),
-    Section("{lm_head}", "", "generator_predictions", (
-    ("dense",      "generator_predictions.dense",     "dense",       DENSE),
-    ("layer_norm", "generator_predictions.LayerNorm", "LayerNorm",   NORM),
-    ("",           "generator_lm_head",               "output_bias", OUTPUT_BIAS),
-    )),
-    Section("replaced_token_head", "discriminator_predictions", "discriminator_predictions", (
-    ("dense",  "dense",            "dense",   DENSE),
-    ("output", "dense_prediction", "dense_1", DENSE),
-    )),
-    # The released task heads are other ones: TensorFlow has no names for these.
-    Section("classification_heads.{head}", "classifier", "", (
-    ("dense",  "dense",    None, DENSE),
-    ("output", "out_proj", None, DENSE),
-    )),
-    Section("question_answering_head", "", "", (
-    ("output", "qa_outputs", None, DENSE),
-    )),
 )
 # fmt: on
 # What the placeholders of our own names stand for.
 PLACEHOLDERS = {
     "network": r"encoder|generator\.stack",
-    "lm_head": r"masked_lm_head|generator\.head",
     "i": r"\d+",
     "head": r"[^.]+",
 }
@@ -172,20 +156,97 @@ class Rule(NamedTuple):
     surgeries: tuple
 
 
-def _rules() -> Iterable[Rule]:
+class KeyTable:
+    """The rows of some sections, read in every direction."""
+
+    def __init__(self, sections: Iterable[Section]):
+        self.rules = tuple(rule for section in sections for rule in _rules(section))
+
+    def foreign_name(self, ours: str, library: Library) -> Optional[tuple[str, Surgery]]:
+        """The name and surgery of one of our tensors, or None where the library has no such one."""
+        for rule in self.rules:
+            if (found := rule.ours.fullmatch(ours)) and rule.names[library.column] is not None:
+                words = {**found.groupdict(), **library.words}
+                words["network"] = TENSORFLOW_NETWORKS.get(found.groupdict().get("network"))
+                name = rule.names[library.column].format(**words)
+                return name, rule.surgeries[library.column]
+        return None
+
+    def from_own(
+        self, tensors: Mapping[str, torch.Tensor], library: Library
+    ) -> dict[str, torch.Tensor]:
+        """Our tensors under the library's names, in its shapes.
+
+        Raises:
+            UserError: tensors that the library has no place for, by their names.
+        """
+        renamed, homeless = {}, []
+        for ours, tensor in tensors.items():
+            found = self.foreign_name(ours, library)
+            if found is None:
+                homeless.append((ours, "has no counterpart"))
+            else:
+                name, surgery = found
+                renamed[name] = surgery.from_own(tensor)
+        if homeless:
+            raise UserError(_in_one_line(homeless))
+        return renamed
+
+    def check_names(
+        self,
+        shapes: Mapping[str, tuple],
+        expected: Mapping[str, torch.Tensor],
+        library: Library,
+    ) -> None:
+        """See that tensors of these shapes are the library's for exactly those that are expected.
+
+        ``expected`` needs names and shapes alone (tensors on the meta device).
+
+        Raises:
+            UserError: one line that names all tensors that are missing, unknown or of another
+                shape.
+        """
+        wanted = {
+            name: tuple(tensor.shape) for name, tensor in self.from_own(expected, library).items()
+        }
+        if problems := shape_problems(shapes, wanted):
+            raise UserError(problems)
+
+    def to_own(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        expected: Mapping[str, torch.Tensor],
+        library: Library,
+    ) -> dict[str, torch.Tensor]:
+        """The library's tensors under our names, in our shapes. Errors: as ``check_names``."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        self.check_names(shapes, expected, library)
+        own = {}
+        for ours in expected:
+            name, surgery = self.foreign_name(ours, library)
+            own[ours] = surgery.to_own(tensors[name])
+        return own
+
+
+def first_words(section: Section, library: Library) -> set[str]:
+    """The first words of the library's names of a section's tensors."""
+    names = (rule.names[library.column] for rule in _rules(section))
+    return {name.split(library.separator)[0] for name in names if name is not None}
+
+
+def _rules(section: Section) -> Iterator[Rule]:
     libraries = (Library(0, "."), Library(1, "/"))
-    for section in SECTIONS:
-        for module, *foreign_modules, kind in section.rows:
-            for tensor, foreign in kind.items():
-                names = tuple(
-                    None if name is None else library.join(scope, name, of_tensor.suffix)
-                    for library, scope, name, of_tensor in zip(
-                        libraries, section[1:3], foreign_modules, foreign, strict=True
-                    )
+    for module, *foreign_modules, kind in section.rows:
+        for tensor, foreign in kind.items():
+            names = tuple(
+                None if name is None else library.join(scope, name, of_tensor.suffix)
+                for library, scope, name, of_tensor in zip(
+                    libraries, section[1:3], foreign_modules, foreign, strict=True
                 )
-                ours = ".".join(part for part in (section.ours, module, tensor) if part)
-                surgeries = tuple(of_tensor.surgery for of_tensor in foreign)
-                yield Rule(_pattern(ours), names, surgeries)
+            )
+            ours = ".".join(part for part in (section.ours, module, tensor) if part)
+            surgeries = tuple(of_tensor.surgery for of_tensor in foreign)
+            yield Rule(_pattern(ours), names, surgeries)
 
 
 def _pattern(template: str) -> re.Pattern:
@@ -193,57 +254,6 @@ def _pattern(template: str) -> re.Pattern:
     for word, expression in PLACEHOLDERS.items():
         escaped = escaped.replace(f"{{{word}}}", f"(?P<{word}>{expression})")
     return re.compile(escaped)
-
-
-RULES = tuple(_rules())
-
-
-def foreign_name(ours: str, library: Library):
-    """The name and the surgery of one of our tensors, or None where the library has no such one."""
-    for rule in RULES:
-        if (found := rule.ours.fullmatch(ours)) and rule.names[library.column] is not None:
-            words = {**found.groupdict(), **library.words}
-            words["network"] = TENSORFLOW_NETWORKS.get(found.groupdict().get("network"))
-            name = rule.names[library.column].format(**words)
-            return name, rule.surgeries[library.column]
-    return None
-
-
-def from_own(tensors: Mapping[str, torch.Tensor], library: Library) -> dict[str, torch.Tensor]:
-    """Our tensors under the library's names, in its shapes.
-
-    Raises:
-        UserError: tensors that the library has no place for, by their names.
-    """
-    renamed, homeless = {}, []
-    for ours, tensor in tensors.items():
-        found = foreign_name(ours, library)
-        if found is None:
-            homeless.append((ours, "has no counterpart"))
-        else:
-            name, surgery = found
-            renamed[name] = surgery.from_own(tensor)
-    if homeless:
-        raise UserError(_in_one_line(homeless))
-    return renamed
-
-
-def check_names(
-    shapes: Mapping[str, tuple], expected: Mapping[str, torch.Tensor], library: Library
-) -> None:
-    """See that tensors of these shapes are the library's for exactly those that are expected.
-
-    ``expected`` needs names and shapes alone (tensors on the meta device).
-
-    Raises:
-        UserError: one line that names all tensors that are missing, unknown or of another shape.
-    """
-    wanted = {}
-    for ours, tensor in expected.items():
-        name, surgery = foreign_name(ours, library)
-        wanted[name] = surgery.from_own(tensor).shape
-    if problems := shape_problems(shapes, wanted):
-        raise UserError(problems)
 
 
 def shape_problems(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> str:
@@ -256,18 +266,6 @@ def shape_problems(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> 
             problems.append((name, f"is {tuple(shapes[name])}, not {tuple(shape)}"))
     problems += [(name, "is unknown") for name in shapes if name not in wanted]
     return _in_one_line(problems)
-
-
-def to_own(
-    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], library: Library
-) -> dict[str, torch.Tensor]:
-    """The library's tensors under our names, in our shapes. Errors: as ``check_names``."""
-    check_names({name: tensor.shape for name, tensor in tensors.items()}, expected, library)
-    own = {}
-    for ours in expected:
-        name, surgery = foreign_name(ours, library)
-        own[ours] = surgery.to_own(tensors[name])
-    return own
 
 
 def _in_one_line(problems: Iterable[tuple[str, str]]) -> str:

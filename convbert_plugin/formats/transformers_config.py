@@ -76,7 +76,7 @@ TRAINED_POSITIONS = "trained_positions"
 
 
 def own_options(config: Mapping, path) -> dict:
-    """Our options for what a config.json describes.
+    """Our options for what a config.json describes, heads and head ratio as it has them.
 
     Raises:
         UserError: another kind of model, an option of another type, a size that is none.
@@ -89,8 +89,6 @@ def own_options(config: Mapping, path) -> dict:
                 "and nothing else"
             )
     values = {ours: _option(config, *theirs, path) for ours, theirs in model_type.options.items()}
-    if config["model_type"] == "convbert":
-        values.update(_own_heads(values, path))
     return {**values, **model_type.constants}
 
 
@@ -171,27 +169,25 @@ def in_their_words(line: str) -> str:
     return re.sub(r" \([^()]*--[^()]*\)", "", line)
 
 
+def type_of(options: Mapping) -> str:
+    """The ``model_type`` of our options."""
+    return "electra" if options["conv_type"] == "none" else "convbert"
+
+
 def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> dict:
-    """The config.json for our options; what ours does not decide stays as ``source`` says it.
+    """The config.json for our options, with heads and head ratio as transformers reads them.
+
+    What ours does not decide stays as ``source`` says it.
 
     Raises:
         UserError: a model that transformers cannot represent, and why.
     """
-    name = "electra" if options["conv_type"] == "none" else "convbert"
-    values = dict(options)
-    if name == "convbert":
-        values.update(_transformers_heads(options, source))
-    else:
-        _check_electra(options)
-    of_type = {theirs: values[ours] for ours, (theirs, _) in MODEL_TYPES[name].options.items()}
+    name = type_of(options)
+    _CHECKS[name](options)
+    of_type = {theirs: options[ours] for ours, (theirs, _) in MODEL_TYPES[name].options.items()}
     kept = source if source.get("model_type") == name else CONSTANTS_WRITTEN
     tied = {} if kept.get("tie_word_embeddings", True) is True else TIED
     return {**kept, **tied, "model_type": name, VOCABULARY_SIZE[0]: vocabulary, **of_type}
-
-
-def attention_heads(heads: int, ratio: int) -> int:
-    """The heads that transformers' ConvBERT leaves of each branch."""
-    return max(1, heads // ratio)
 
 
 def _model_type(config, path) -> ModelType:
@@ -214,50 +210,20 @@ def _option(config, name, default, path):
     return value
 
 
-def _own_heads(values, path) -> dict:
-    """Heads and ratio of which the released rule makes what transformers makes of its own.
-
-    transformers gives a head half of what its width would be, whatever the ratio.
-    """
-    heads, ratio, hidden = (
-        values[name] for name in ("encoder_attention_heads", "head_ratio", "encoder_embed_dim")
-    )
-    left = attention_heads(heads, ratio)
-    if hidden % (2 * left):
-        raise UserError(
-            f"{path}: a hidden_size of {hidden} does not divide into 2 x {left} heads: "
-            "transformers cannot run it either"
-        )
-    return {"encoder_attention_heads": 2 * left, "head_ratio": 2}
-
-
-def _transformers_heads(options, source) -> dict:
-    heads, ratio, hidden = (
-        options[name] for name in ("encoder_attention_heads", "head_ratio", "encoder_embed_dim")
-    )
-    left = max(1, heads // ratio)
-    size = hidden // heads
-    if options["conv_type"] != "span_dynamic":
-        raise UserError(
-            f"transformers cannot represent this model: its ConvBERT knows no --conv-type "
-            f"{options['conv_type']}"
-        )
-    if 2 * left * size != hidden:
-        raise UserError(
-            "transformers cannot represent this model: the output layer of its ConvBERT has "
-            f"{hidden} inputs, and {left} attention and {left} convolution heads of size {size} "
-            f"give {2 * left * size}"
-        )
-    held = (source.get("num_attention_heads"), source.get("head_ratio", 2))
-    are_numbers = all(type(number) is int and number > 0 for number in held)
-    if not are_numbers or attention_heads(*held) != left:
-        held = (2 * left, 2)
-    return {"encoder_attention_heads": held[0], "head_ratio": held[1]}
-
-
 def _check_electra(options):
     if options["head_ratio"] != 1 or options["ffn_groups"] != 1:
         raise UserError(
             "transformers cannot represent this model: its Electra knows neither a head ratio "
             f"({options['head_ratio']}) nor feed-forward groups ({options['ffn_groups']})"
         )
+
+
+def _check_convbert(options):
+    if options["conv_type"] != "span_dynamic":
+        raise UserError(
+            f"transformers cannot represent this model: its ConvBERT knows no --conv-type "
+            f"{options['conv_type']}"
+        )
+
+
+_CHECKS = {"convbert": _check_convbert, "electra": _check_electra}

@@ -9,19 +9,22 @@ import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from torch import nn
 
+from convbert_plugin.data.collation import PRETRAINING
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
 from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
+from convbert_plugin.models.parts import (
+    CLASSIFICATION,
+    GENERATOR,
+    PARTS,
+    REPLACED_TOKEN_HEAD,
+    Surroundings,
+    part_at,
+)
 from convbert_plugin.models.state import fit_state_dict
 from convbert_plugin.modules.embeddings import Embeddings
-from convbert_plugin.modules.generator import Generator
-from convbert_plugin.modules.heads import (
-    CLASSIFICATION_HEADS,
-    MaskedLMHead,
-    ReplacedTokenHead,
-    SpanHead,
-)
+from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
 from convbert_plugin.modules.layer import ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.ops.precision import at_least_fp32
@@ -49,7 +52,7 @@ class ConvBertModel(BaseFairseqModel):
     """ConvBERT (Jiang et al. 2020), or ELECTRA where ``conv_type`` is ``none``.
 
     Built alone it is the encoder that is fine-tuned; :meth:`add_generator` makes it the pair of
-    networks of replaced-token detection, :meth:`add_masked_lm_head` a BERT.
+    networks of replaced-token detection, a masked-LM head a BERT.
     """
 
     def __init__(self, cfg: ConvBertConfig, vocabulary):
@@ -61,13 +64,10 @@ class ConvBertModel(BaseFairseqModel):
             len(vocabulary), cfg.max_positions, cfg.embedding_dim, cfg.dropout
         )
         self.encoder = ConvBertStack(self.shape)
-        self.generator = None
-        self.replaced_token_head = None
-        self.masked_lm_head = None
-        self.question_answering_head = None
+        for part in PARTS:
+            setattr(self, part.name, nn.ModuleDict() if part.is_named else None)
         # What a run begins with may be fresh; what is scored may not.
         self.takes_fresh_parts = True
-        self.classification_heads = nn.ModuleDict()
         self.tag_parameters()
 
     @classmethod
@@ -88,6 +88,18 @@ class ConvBertModel(BaseFairseqModel):
         """
         return load_from_folder(cls, folder, checkpoint_file)
 
+    def add_part(self, scope: str, **options):
+        """Add the part of a row of ``models/parts.py``, with the options that the row takes."""
+        first, _, name = scope.partition(".")
+        around = Surroundings(self.shape, len(self.vocabulary), self.cfg.dropout)
+        part = part_at(scope).build(around, **options)
+        part = part.to(self.embeddings.tokens.weight).train(self.training)
+        if part_at(scope).is_named:
+            getattr(self, first)[name] = part
+        else:
+            setattr(self, first, part)
+        self.tag_parameters()
+
     def add_generator(self, size: Optional[float] = None):
         """Add what replaced-token detection trains: a generator and the discriminator's head.
 
@@ -95,20 +107,8 @@ class ConvBertModel(BaseFairseqModel):
         released one.
         """
         size = released_generator_size(getattr(self.cfg, "_name", "")) if size is None else size
-        self.generator = Generator(self.shape.generator(size), len(self.vocabulary))
-        self.add_replaced_token_head()
-
-    def add_replaced_token_head(self):
-        """Add the discriminator's head alone."""
-        self.replaced_token_head = ReplacedTokenHead(self.shape.hidden)
-        self.tag_parameters()
-
-    def add_masked_lm_head(self):
-        """Add what masked-language modelling trains: a tied softmax over the vocabulary."""
-        self.masked_lm_head = MaskedLMHead(
-            self.shape.hidden, self.shape.embedding_dim, len(self.vocabulary)
-        )
-        self.tag_parameters()
+        self.add_part(GENERATOR, size=size)
+        self.add_part(REPLACED_TOKEN_HEAD)
 
     def register_classification_head(self, name: str, num_classes: int, kind: str = "released"):
         """Add a head that classifies whole texts, or with one class a head that scores them.
@@ -133,16 +133,7 @@ class ConvBertModel(BaseFairseqModel):
                 f"a classification head of {shown(num_classes)} classes: give a whole number, at "
                 "least 1"
             )
-        head = CLASSIFICATION_HEADS[kind](self.shape.hidden, num_classes, self.cfg.dropout)
-        self.classification_heads[name] = head.to(self.embeddings.tokens.weight).train(
-            self.training
-        )
-        self.tag_parameters()
-
-    def add_question_answering_head(self):
-        """Add a head that scores each token for the start and the end of an answer."""
-        self.question_answering_head = SpanHead(self.shape.hidden)
-        self.tag_parameters()
+        self.add_part(f"{CLASSIFICATION}.{name}", classes=num_classes, kind=kind)
 
     def tag_parameters(self):
         """Tell the optimizer each parameter's depth and whether it decays.
@@ -167,48 +158,46 @@ class ConvBertModel(BaseFairseqModel):
         self,
         src_tokens: torch.Tensor,
         segments: Optional[torch.Tensor] = None,
-        masked_positions: Optional[torch.Tensor] = None,
-        masked_targets: Optional[torch.Tensor] = None,
-        uniforms: Optional[torch.Tensor] = None,
-        classification_head: Optional[str] = None,
+        has_pads: Optional[bool] = None,
+        output: Optional[str] = None,
+        **inputs: torch.Tensor,
     ):
-        """Features of the tokens, logits of a head, or all that pretraining needs.
+        """What the batch names as its ``output``: all goes through here that fairseq trains.
 
-        Shapes: src_tokens and segments [B, T] -> features [B, T, C], or logits [B, classes] of the
-        head of that name. For pretraining also masked_positions [M] into the flattened batch,
-        masked_targets [M] (the original tokens) and uniforms [M] in [0, 1) (the numbers that choose
-        the replacements).
+        Shapes: src_tokens and segments [B, T] -> features [B, T, C] where nothing is named, the
+        logits of the head at that scope, or, for ``PRETRAINING``, a :class:`PretrainingOutput` (of
+        the ``inputs`` that :meth:`pretraining_output` takes).
         """
-        if classification_head is not None:
-            return self.classification_logits(classification_head, src_tokens, segments)
-        if masked_positions is None:
-            return self.hidden_states(src_tokens, segments)[-1]
-        segments = self._segments(src_tokens, segments)
-        if self.generator is None:
-            return self._masked_language_model(src_tokens, segments, masked_positions)
-        return self._replaced_token_detection(
-            src_tokens, segments, masked_positions, masked_targets, uniforms
-        )
+        if output is None:
+            return self.features(src_tokens, segments, has_pads)
+        if output == PRETRAINING:
+            return self.pretraining_output(src_tokens, segments, has_pads, **inputs)
+        return self.head_logits(output, src_tokens, segments, has_pads)
 
-    def hidden_states(
+    def features(
         self,
         tokens: torch.Tensor,
         segments: Optional[torch.Tensor] = None,
-        padding: Optional[torch.Tensor] = None,
-    ) -> List[torch.Tensor]:
-        """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first.
+        has_pads: Optional[bool] = None,
+    ) -> torch.Tensor:
+        """Hidden states [B, T, C] of the last level.
 
-        Padding [B, T] that is not given is where the tokens are pads.
+        Segments that are not given follow from the separators. ``has_pads``, here and in what
+        follows: whether there are pads among the tokens, None where nobody looked.
         """
-        segments = self._segments(tokens, segments)
-        padding = self._padding(tokens) if padding is None else padding
-        with self._autocast(tokens.device):
-            return self.encoder(self.embeddings(tokens, segments), padding)
+        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
+        return self._encode(tokens, segments, padding)
 
-    def attention_maps(self, tokens, segments=None) -> AttentionMaps:
+    def hidden_states(self, tokens, segments=None, has_pads=None) -> List[torch.Tensor]:
+        """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
+        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
+        with self._autocast(tokens.device):
+            return self.encoder.levels(self.embeddings(tokens, segments), padding)
+
+    def attention_maps(self, tokens, segments=None, has_pads=None) -> AttentionMaps:
         """Attention [L, B, H, T, T] and kernels [L, B, H, T, K] (or None) of every layer."""
-        padding = self._padding(tokens)
-        states = self.hidden_states(tokens, segments, padding)
+        padding = self._padding(tokens, has_pads)
+        states = self.hidden_states(tokens, segments, has_pads)
         with self._autocast(tokens.device):
             maps = [
                 layer.attention.maps(hidden, padding)
@@ -218,73 +207,87 @@ class ConvBertModel(BaseFairseqModel):
         has_kernels = kernels[0] is not None
         return AttentionMaps(torch.stack(attention), torch.stack(kernels) if has_kernels else None)
 
-    def masked_lm_log_probs(self, tokens, segments, positions) -> torch.Tensor:
-        """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
-        segments = self._segments(tokens, segments)
-        if self.generator is None:
-            return self._masked_language_model(tokens, segments, positions).masked_lm_log_probs
-        return self._generate(tokens, segments, positions)
+    def pretraining_output(
+        self,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor],
+        has_pads: Optional[bool],
+        masked_positions: torch.Tensor,
+        masked_targets: torch.Tensor,
+        uniforms: torch.Tensor,
+    ) -> PretrainingOutput:
+        """What the losses need, of both networks where there is a generator.
 
-    def replaced_logits(self, tokens, segments=None, padding=None) -> torch.Tensor:
-        """Logits [B, T] that each token was replaced."""
-        return self._of_head(self.replaced_token_head, tokens, segments, padding)
-
-    def classification_logits(self, name: str, tokens, segments=None) -> torch.Tensor:
-        """Logits [B, classes] of the classification head ``name``, in the parameters' precision.
-
-        Not under autocast: scores of bfloat16 would tie.
+        Shapes: masked_positions [M] into the flattened batch, masked_targets [M] (the original
+        tokens) and uniforms [M] in [0, 1) (the numbers that choose the replacements).
         """
-        hidden = self.hidden_states(tokens, segments)[-1]
-        head = self.classification_heads[name]
-        with torch.autocast(tokens.device.type, enabled=False):
-            logits = head(hidden.to(head.output.weight))
-        return logits.to(at_least_fp32(logits.dtype))
+        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
+        log_probs = self._masked_lm_log_probs(tokens, segments, padding, masked_positions)
+        if self.generator is None:
+            return PretrainingOutput(log_probs)
+        with torch.no_grad():
+            sampled = sample_by_inverse(log_probs.exp(), uniforms)
+            original = replace_tokens(tokens, masked_positions, masked_targets)
+            corrupted = replace_tokens(original, masked_positions, sampled)
+        # A generator may draw the pad, which is then a replaced token like any other.
+        logits = self._replaced_logits(corrupted, segments, padding)
+        return PretrainingOutput(log_probs, sampled, corrupted, logits)
 
-    def span_logits(self, tokens, segments=None) -> torch.Tensor:
-        """Logits [B, T, 2] that an answer starts and ends at each token."""
-        return self._of_head(self.question_answering_head, tokens, segments)
+    def masked_lm_log_probs(self, tokens, segments, positions, has_pads=None) -> torch.Tensor:
+        """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
+        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
+        return self._masked_lm_log_probs(tokens, segments, padding, positions)
+
+    def replaced_logits(self, tokens, segments=None, has_pads=None) -> torch.Tensor:
+        """Logits [B, T] that each token was replaced."""
+        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
+        return self._replaced_logits(tokens, segments, padding)
+
+    def head_logits(self, scope: str, tokens, segments=None, has_pads=None) -> torch.Tensor:
+        """Logits of a fine-tuned head, in the parameters' precision and at least fp32.
+
+        Not under autocast: scores of bfloat16 would tie. Shapes: [B, classes] of a classification
+        head, [B, T, 2] of the question-answering head.
+        """
+        hidden = self.features(tokens, segments, has_pads)
+        head = self.get_submodule(scope)
+        with torch.autocast(tokens.device.type, enabled=False):
+            logits = head(hidden.to(next(head.parameters())))
+        return logits.to(at_least_fp32(logits.dtype))
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         fit_state_dict(self, state_dict)
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
-    def _of_head(self, head, tokens, segments, padding=None):
-        hidden = self.hidden_states(tokens, segments, padding)[-1]
+    def _encode(self, tokens, segments, padding):
         with self._autocast(tokens.device):
-            logits = head(hidden)
+            return self.encoder(self.embeddings(tokens, segments), padding)
+
+    def _masked_lm_log_probs(self, tokens, segments, padding, positions):
+        table = self.embeddings.tokens.weight
+        with self._autocast(tokens.device):
+            if self.generator is None:
+                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
+                logits = self.masked_lm_head(hidden, table)
+            else:
+                embedded = self.embeddings(tokens, segments)
+                logits = self.generator(embedded, padding, positions, table)
+        return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
+
+    def _replaced_logits(self, tokens, segments, padding):
+        hidden = self._encode(tokens, segments, padding)
+        with self._autocast(tokens.device):
+            logits = self.replaced_token_head(hidden)
         return logits.to(at_least_fp32(logits.dtype))
-
-    def _masked_language_model(self, tokens, segments, positions):
-        with self._autocast(tokens.device):
-            hidden = self.hidden_states(tokens, segments)[-1].flatten(0, 1)[positions]
-            logits = self.masked_lm_head(hidden, self.embeddings.tokens.weight)
-        return PretrainingOutput(_log_softmax(logits))
-
-    def _generate(self, tokens, segments, positions):
-        with self._autocast(tokens.device):
-            embedded = self.embeddings(tokens, segments)
-            logits = self.generator(
-                embedded, self._padding(tokens), positions, self.embeddings.tokens.weight
-            )
-        return _log_softmax(logits)
-
-    def _replaced_token_detection(self, tokens, segments, positions, targets, uniforms):
-        log_probs = self._generate(tokens, segments, positions)
-        with torch.no_grad():
-            sampled = sample_by_inverse(log_probs.exp(), uniforms)
-            original = replace_tokens(tokens, positions, targets)
-            corrupted = replace_tokens(original, positions, sampled)
-        # A generator may draw the pad, which is then a replaced token like any other.
-        logits = self.replaced_logits(corrupted, segments, self._padding(tokens))
-        return PretrainingOutput(log_probs, sampled, corrupted, logits)
 
     def _segments(self, tokens, segments):
         if segments is not None:
             return segments
         return segments_from_separators(tokens, self.vocabulary.eos(), self.vocabulary.pad())
 
-    def _padding(self, tokens):
-        return tokens.eq(self.vocabulary.pad())
+    def _padding(self, tokens, has_pads):
+        # No mask is better than one that hides nothing: torch's flash kernel on GPUs takes none.
+        return None if has_pads is False else tokens.eq(self.vocabulary.pad())
 
     def _autocast(self, device):
         dtype = AUTOCAST_DTYPES[str(self.cfg.autocast_dtype)]
@@ -292,10 +295,6 @@ class ConvBertModel(BaseFairseqModel):
             # Not a disabled autocast, which would switch off the one that --amp opens around it.
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype)
-
-
-def _log_softmax(logits):
-    return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
 
 def _can_be_a_head(name) -> bool:

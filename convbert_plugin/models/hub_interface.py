@@ -9,22 +9,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from convbert_plugin.data.pairs import frame
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
-from convbert_plugin.formats.fairseq_checkpoint import (
-    LAST_CHECKPOINT,
-    MODEL_FILE,
-    FairseqCheckpoint,
-    read_checkpoint,
-)
-from convbert_plugin.models.loading import load_model, parts_of
+from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
+from convbert_plugin.formats.finding import find_checkpoint
+from convbert_plugin.models.loading import load_model
+from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, load_tokenizer
 
-# What a folder without a named checkpoint is searched for, in this order.
-CHECKPOINT_FILES = (MODEL_FILE, "checkpoint_best.pt", LAST_CHECKPOINT)
-# In every folder that transformers writes, and in none of ours.
-TRANSFORMERS_FILE = "config.json"
 # A head of base has 3 GB then.
 MOST_CLASSES = 1 << 20
 
@@ -44,6 +38,14 @@ class MaskFilling(NamedTuple):
     text: str
     probability: float
     token: str
+
+
+class Inputs(NamedTuple):
+    """What every method of the model takes first: tokens and segments [B, T], and of pads."""
+
+    tokens: torch.Tensor
+    segments: Optional[torch.Tensor]
+    has_pads: bool
 
 
 def load_from_folder(
@@ -66,37 +68,17 @@ def load_from_folder(
     return ConvBertHubInterface(model, tokenizer, _problem_types(checkpoint))
 
 
-def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
-    """The checkpoint of that name in a folder, or the first of ``CHECKPOINT_FILES`` in it."""
-    names = (checkpoint_file,) if checkpoint_file else CHECKPOINT_FILES
-    for name in names:
-        if (Path(folder) / name).is_file():
-            return Path(folder) / name
-    if Path(folder).is_file():
-        path = Path(folder)
-        raise UserError(
-            f"{path}: a file: name its folder {path.parent}, and {path.name} as checkpoint_file"
-        )
-    if not Path(folder).is_dir():
-        raise UserError(f"{folder}: no such folder")
-    if checkpoint_file is None and (Path(folder) / TRANSFORMERS_FILE).is_file():
-        raise UserError(
-            f"{folder}: a folder of transformers: bring it in by `convbert convert --from hf "
-            f"--to fairseq {folder} NEW_FOLDER`"
-        )
-    raise UserError(
-        f"{folder}: {' or '.join(names)} is missing in it: name a folder or a checkpoint that is "
-        "there"
-    )
-
-
 def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
-    """What the heads that came from transformers predict, where its config.json says it."""
+    """What the heads that came from transformers predict, by scope, where config.json says it."""
     problem_type = checkpoint.transformers_config.get(PROBLEM_TYPE)
     if problem_type not in list(PREDICTIONS):
         return {}
-    heads = parts_of(checkpoint.tensors).classification_heads
-    return {name: problem_type for name, head in heads.items() if head.kind == "transformers"}
+    theirs = PARTS_BY_NAME[CLASSIFICATION].transformers_options
+    return {
+        scope: problem_type
+        for scope, options in parts_of(checkpoint.tensors).items()
+        if scope.startswith(CLASSIFICATION) and theirs.items() <= options.items()
+    }
 
 
 @contextlib.contextmanager
@@ -128,11 +110,11 @@ class ConvBertHubInterface(nn.Module):
         return next(self.model.parameters()).device
 
     def encode(self, sentence: str, *others: str) -> torch.LongTensor:
-        """Token ids [T] of [CLS] sentence [SEP] (other [SEP] ...); "[MASK]" in a text is one."""
-        ids = [self.vocabulary.bos()]
-        for text in (sentence, *others):
-            ids += [*self._ids(text), self.vocabulary.eos()]
-        return torch.tensor(ids)
+        """Token ids [T] of [CLS] sentence [SEP] (other [SEP] ...).
+
+        A special token that is written in a text, such as "[MASK]", is text.
+        """
+        return self._framed([self._ids(text) for text in (sentence, *others)])
 
     def decode(self, tokens: torch.LongTensor):
         """The text of token ids [T]; a list of texts where separators part several.
@@ -167,9 +149,10 @@ class ConvBertHubInterface(nn.Module):
             ValueError: no tokens, more than the model has positions, ids that it does not have,
                 here and in what follows.
         """
-        tokens, segments = self._batch(tokens), self._segments(segments)
-        states = self.model.hidden_states(tokens, segments)
-        return states if return_all_hiddens else states[-1]
+        inputs = self._inputs(tokens, segments)
+        if return_all_hiddens:
+            return self.model.hidden_states(*inputs)
+        return self.model.features(*inputs)
 
     @torch.no_grad()
     def extract_attention(
@@ -180,8 +163,7 @@ class ConvBertHubInterface(nn.Module):
         Each row of either sums to 1; the attention to a pad is 0. A model without kernels of
         its own at every position has None in their place.
         """
-        tokens, segments = self._batch(tokens), self._segments(segments)
-        return self.model.attention_maps(tokens, segments)
+        return self.model.attention_maps(*self._inputs(tokens, segments))
 
     def register_classification_head(self, name: str, num_classes: int, kind: str = "released"):
         """Add a fresh head that classifies whole texts; with one class it scores them.
@@ -222,13 +204,12 @@ class ConvBertHubInterface(nn.Module):
                 f"no classification head {shown(head)} here: choose one of {heads}, or add it with "
                 "register_classification_head"
             )
-        logits = self.model.classification_logits(
-            head, self._batch(tokens), self._segments(segments)
-        )
+        scope = f"{CLASSIFICATION}.{head}"
+        logits = self.model.head_logits(scope, *self._inputs(tokens, segments))
         if return_logits:
             return logits
         usual = "regression" if logits.size(1) == 1 else "single_label_classification"
-        return PREDICTIONS[self.problem_types.get(head, usual)](logits)
+        return PREDICTIONS[self.problem_types.get(scope, usual)](logits)
 
     @torch.no_grad()
     def detect_replaced(self, tokens: torch.LongTensor) -> torch.Tensor:
@@ -239,13 +220,13 @@ class ConvBertHubInterface(nn.Module):
         """
         if self.model.replaced_token_head is None:
             raise ValueError("this checkpoint was not pretrained by replaced-token detection")
-        tokens = self._batch(tokens)
-        chances = self.model.replaced_logits(tokens).sigmoid()
-        return chances.masked_fill(tokens.eq(self.vocabulary.pad()), 0)
+        inputs = self._inputs(tokens)
+        chances = self.model.replaced_logits(*inputs).sigmoid()
+        return chances.masked_fill(inputs.tokens.eq(self.vocabulary.pad()), 0)
 
     @torch.no_grad()
     def fill_mask(self, sentence: str, topk: int = 5) -> List[MaskFilling]:
-        """The likeliest tokens for the one "[MASK]" (or "<mask>") of a sentence.
+        """The likeliest tokens for the one "[MASK]" (or "<mask>") that is written in a sentence.
 
         Raises:
             ValueError: not exactly one mask, a ``topk`` of no token or more than there are, or the
@@ -257,13 +238,16 @@ class ConvBertHubInterface(nn.Module):
         is_number = isinstance(topk, Integral) and not isinstance(topk, bool)
         if not is_number or not 1 <= topk <= most:
             raise ValueError(f"topk {shown(topk)}: choose a whole number from 1 to {most}")
-        tokens = self.encode(sentence)
-        positions = tokens.eq(self.vocabulary.mask()).nonzero().squeeze(1)
-        if len(positions) != 1:
-            mask = self.vocabulary[self.vocabulary.mask()]
-            raise ValueError(f"write {mask} once in the sentence, not {len(positions)} times")
+        mask = self.vocabulary[self.vocabulary.mask()]
+        parts = sentence.split(mask)
+        if len(parts) != 2:
+            raise ValueError(f"write {mask} once in the sentence, not {len(parts) - 1} times")
+        before, after = map(self._ids, parts)
+        tokens = self._framed([[*before, self.vocabulary.mask(), *after]])
+        positions = torch.tensor([1 + len(before)])
+        inputs = self._inputs(tokens)
         log_probs = self.model.masked_lm_log_probs(
-            self._batch(tokens), None, positions.to(self.device)
+            inputs.tokens, None, positions.to(self.device), inputs.has_pads
         )
         best = log_probs[0].exp().topk(topk)
         fillings = []
@@ -274,16 +258,18 @@ class ConvBertHubInterface(nn.Module):
         return fillings
 
     def _ids(self, text: str) -> List[int]:
-        mask = self.vocabulary[self.vocabulary.mask()]
-        ids = []
-        for number, part in enumerate(text.split(mask)):
-            if number:
-                ids.append(self.vocabulary.mask())
-            ids += [self.vocabulary.index(piece) for piece in self.tokenizer.pieces(part)]
-        return ids
+        return [self.vocabulary.index(piece) for piece in self.tokenizer.pieces(text)]
 
-    def _segments(self, segments):
-        return None if segments is None else self._batch(segments, "segments")
+    def _framed(self, texts: List[List[int]]) -> torch.LongTensor:
+        framed = frame(texts, self.vocabulary.bos(), self.vocabulary.eos())
+        return torch.from_numpy(framed.tokens)
+
+    def _inputs(self, tokens, segments=None) -> Inputs:
+        tokens = self._batch(tokens)
+        # Asked before the ids are sent to a device, which would have to be waited for.
+        has_pads = bool(tokens.eq(self.vocabulary.pad()).any())
+        segments = None if segments is None else self._batch(segments, "segments").to(self.device)
+        return Inputs(tokens.to(self.device), segments, has_pads)
 
     def _batch(self, ids, kind: str = "tokens"):
         rows = len(getattr(self.model.embeddings, kind).weight)
@@ -299,4 +285,4 @@ class ConvBertHubInterface(nn.Module):
                 f"a sequence of {ids.size(-1)} tokens is longer than the model's "
                 f"{self.model.max_positions()} positions: shorten it"
             )
-        return (ids.unsqueeze(0) if ids.dim() == 1 else ids).to(self.device)
+        return ids.unsqueeze(0) if ids.dim() == 1 else ids

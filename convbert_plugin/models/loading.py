@@ -2,64 +2,23 @@
 
 from dataclasses import fields
 from enum import Enum
-from typing import Collection, Mapping, NamedTuple, Optional
+from typing import Collection, Mapping
 
 import torch
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
+from convbert_plugin.models.architectures import released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.parts import GENERATOR, Parts, parts_of
 from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
-CLASSIFICATION_HEAD = "classification_heads."
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
 FEWEST_TENSORS_OF_LAYER = 16
 
 
-class Head(NamedTuple):
-    """What makes a classification head."""
-
-    classes: int
-    kind: str
-
-
-class Parts(NamedTuple):
-    """What a model has beside its encoder."""
-
-    generator: bool = False
-    replaced_token_head: bool = False
-    masked_lm_head: bool = False
-    question_answering_head: bool = False
-    classification_heads: Mapping[str, Head] = {}
-
-
-def parts_of(tensors: Mapping[str, torch.Tensor]) -> Parts:
-    """The parts that tensors of our names make up."""
-    first_words = {name.split(".")[0] for name in tensors}
-    heads = {
-        name.split(".")[1]: Head(
-            classes=len(tensor),
-            kind="transformers" if _dense_of(name) in tensors else "released",
-        )
-        for name, tensor in tensors.items()
-        if name.startswith(CLASSIFICATION_HEAD) and name.endswith(".output.bias")
-    }
-    words = (part for part in Parts._fields if part != "classification_heads")
-    return Parts(**{part: part in first_words for part in words}, classification_heads=heads)
-
-
-def _dense_of(output_bias: str) -> str:
-    return output_bias.replace(".output.bias", ".dense.weight")
-
-
-def empty_model(
-    model_class,
-    config: ConvBertConfig,
-    vocabulary,
-    parts: Parts,
-    generator_size: Optional[float] = None,
-):
+def empty_model(model_class, config: ConvBertConfig, vocabulary, parts: Parts):
     """A model of these parts whose tensors have names and shapes, and no numbers.
 
     Of the vocabulary only the length is needed here.
@@ -69,26 +28,23 @@ def empty_model(
     """
     try:
         with torch.device("meta"):
-            return _with_parts(model_class(config, vocabulary), parts, generator_size)
+            model = model_class(config, vocabulary)
+            for scope, options in parts.items():
+                model.add_part(scope, **options)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         # torch adds a trace of its own to some.
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"its sizes make no model ({reason})") from None
-
-
-def _with_parts(model, parts: Parts, generator_size):
-    if parts.generator:
-        model.add_generator(generator_size)
-        model.replaced_token_head = None
-    if parts.replaced_token_head:
-        model.add_replaced_token_head()
-    if parts.masked_lm_head:
-        model.add_masked_lm_head()
-    if parts.question_answering_head:
-        model.add_question_answering_head()
-    for name, head in parts.classification_heads.items():
-        model.register_classification_head(name, head.classes, head.kind)
     return model
+
+
+def stored_parts(checkpoint: FairseqCheckpoint, config: ConvBertConfig) -> Parts:
+    """The parts of a checkpoint of such a model, with all that builds them again."""
+    parts = parts_of(checkpoint.tensors)
+    if GENERATOR in parts:
+        size = checkpoint.task.get("generator_size")
+        parts[GENERATOR]["size"] = released_generator_size(config._name) if size is None else size
+    return parts
 
 
 def empty_model_of(model_class, checkpoint: FairseqCheckpoint, vocabulary, path):
@@ -98,9 +54,9 @@ def empty_model_of(model_class, checkpoint: FairseqCheckpoint, vocabulary, path)
         UserError: options that make no model, tensors that do not fit them.
     """
     config = config_of(checkpoint.model, checkpoint.tensors, path)
-    size = checkpoint.task.get("generator_size")
     try:
-        model = empty_model(model_class, config, vocabulary, parts_of(checkpoint.tensors), size)
+        parts = stored_parts(checkpoint, config)
+        model = empty_model(model_class, config, vocabulary, parts)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if problems := tensor_problems(model.state_dict(), checkpoint.tensors):

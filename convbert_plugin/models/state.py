@@ -1,25 +1,21 @@
 """Fit a checkpoint's tensors to a model, part by part."""
 
 import logging
-import re
-from typing import Iterable
+from typing import Iterable, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import shape_problems
+from convbert_plugin.models.parts import GENERATOR, Options, parts_of, scopes_of, words_for
 
 logger = logging.getLogger(__name__)
 
-# Parts that a checkpoint may lack or have in excess: what it says when either is the case.
-OPTIONAL_PARTS = {
-    r"generator": "generator",
-    r"replaced_token_head": "replaced-token head",
-    r"masked_lm_head": "masked-LM head",
-    r"question_answering_head": "question-answering head",
-    r"classification_heads\.([^.]+)": "classification head {0}",
-}
-CLASSIFICATION_OUTPUT = r"classification_heads\.([^.]+)\.output\.bias"
-GENERATOR = "generator"
 TOKEN_TABLE = "embeddings.tokens.weight"
+# Option of a part -> what to say where that of a checkpoint is another one than is wanted.
+OPTION_PROBLEMS = {
+    "classes": "has {there} outputs, this task has {here}: prepare the data with the labels of the "
+    "checkpoint, or under another name",
+    "kind": "is of another kind: add --classification-head {there}",
+}
 
 
 def fit_state_dict(model, state_dict: dict):
@@ -33,21 +29,24 @@ def fit_state_dict(model, state_dict: dict):
             of another shape, with their names.
     """
     own = model.state_dict()
-    held, wanted = optional_parts(state_dict), optional_parts(own)
-    for part in [part for part in held if part not in wanted]:
-        logger.info(f"the checkpoint's {held[part]} is not used here: dropped")
-        for name in _names_of(part, state_dict):
+    held, wanted = scopes_of(state_dict), scopes_of(own)
+    for scope in [scope for scope in held if scope not in wanted]:
+        logger.info(f"the checkpoint's {words_for(scope)} is not used here: dropped")
+        for name in _names_of(scope, state_dict):
             del state_dict[name]
-    missing = [part for part in wanted if part not in held]
+    missing = [scope for scope in wanted if scope not in held]
     if missing and not model.takes_fresh_parts:
         raise UserError(
-            f"the checkpoint has no {wanted[missing[0]]}: train it on this task before it is scored"
+            f"the checkpoint has no {words_for(missing[0])}: train it on this task before it is "
+            "scored"
         )
-    for part in missing:
-        logger.warning(f"the checkpoint has no {wanted[part]}: it starts from a fresh one")
-        state_dict.update({name: own[name] for name in _names_of(part, own)})
+    for scope in missing:
+        logger.warning(f"the checkpoint has no {words_for(scope)}: it starts from a fresh one")
+        state_dict.update({name: own[name] for name in _names_of(scope, own)})
     _check_vocabulary(own, state_dict)
-    _check_classification_heads(own, state_dict)
+    for scope, options in parts_of(own).items():
+        if problem := part_problem(scope, parts_of(state_dict)[scope], options):
+            raise UserError(problem)
     if problems := tensor_problems(own, state_dict):
         arch = getattr(model.cfg, "_name", None) or "this model"
         if _fits_without(GENERATOR, own, state_dict):
@@ -61,18 +60,17 @@ def fit_state_dict(model, state_dict: dict):
         )
 
 
-def optional_parts(names: Iterable[str]) -> dict[str, str]:
-    """The optional parts that tensors of these names belong to, with the words for each."""
-    parts = {}
-    for name in names:
-        for pattern, words in OPTIONAL_PARTS.items():
-            if found := re.match(rf"{pattern}\.", name):
-                parts[found[0][:-1]] = words.format(*found.groups())
-    return parts
+def part_problem(scope: str, there: Options, here: Options) -> Optional[str]:
+    """Why a checkpoint's part of these options is not the one that is wanted; None where it is."""
+    for option, words in OPTION_PROBLEMS.items():
+        if there.get(option) != here.get(option):
+            told = words.format(there=there[option], here=here[option])
+            return f"the checkpoint's {words_for(scope)} {told}"
+    return None
 
 
-def _names_of(part: str, names: Iterable[str]) -> list[str]:
-    return [name for name in names if name.startswith(f"{part}.")]
+def _names_of(scope: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{scope}.")]
 
 
 def _check_vocabulary(own, state_dict):
@@ -82,24 +80,6 @@ def _check_vocabulary(own, state_dict):
             f"data's has {len(own[TOKEN_TABLE]):,}: use data made with the vocabulary of the "
             "checkpoint"
         )
-
-
-def _check_classification_heads(own, state_dict):
-    for name in own:
-        found = re.fullmatch(CLASSIFICATION_OUTPUT, name)
-        if not found or name not in state_dict:
-            continue
-        head = f"the checkpoint's classification head {found[1]}"
-        there, here = len(state_dict[name]), len(own[name])
-        if there != here:
-            raise UserError(
-                f"{head} has {there} outputs, this task has {here}: prepare the data with the "
-                "labels of the checkpoint, or under another name"
-            )
-        dense = name.replace("output.bias", "dense.bias")
-        if (dense in state_dict) != (dense in own):
-            kind = "transformers" if dense in state_dict else "released"
-            raise UserError(f"{head} is of another kind: add --classification-head {kind}")
 
 
 def _fits_without(part: str, own, state_dict) -> bool:

@@ -21,5 +21,5 @@ class Generator(nn.Module):
         self.head = MaskedLMHead(shape.hidden, shape.embedding_dim, vocabulary_size)
 
     def forward(self, embedded, padding, positions, token_table) -> torch.Tensor:
-        hidden = self.stack(embedded, padding)[-1]
+        hidden = self.stack(embedded, padding)
         return self.head(hidden.flatten(0, 1)[positions], token_table)

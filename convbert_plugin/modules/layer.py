@@ -57,8 +57,7 @@ class ConvBertLayer(nn.Module):
 class ConvBertStack(nn.Module):
     """The layers above the embeddings, with their own projection of the embeddings.
 
-    Shapes: embedded [B, T, E], padding [B, T] or None -> hidden states of every level,
-    (layers + 1) x [B, T, C], the projected embeddings first.
+    Shapes: embedded [B, T, E], padding [B, T] or None -> hidden states [B, T, C] of the last level.
     """
 
     def __init__(self, shape: StackShape):
@@ -70,9 +69,15 @@ class ConvBertStack(nn.Module):
         )
         self.layers = nn.ModuleList(ConvBertLayer(shape) for _ in range(shape.layers))
 
-    def forward(
-        self, embedded: torch.Tensor, padding: Optional[torch.Tensor]
-    ) -> List[torch.Tensor]:
+    def forward(self, embedded: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
+        # One level at a time: without gradients, memory holds no other.
+        hidden = self.embedding_projection(embedded)
+        for layer in self.layers:
+            hidden = layer(hidden, padding)
+        return hidden
+
+    def levels(self, embedded: torch.Tensor, padding: Optional[torch.Tensor]) -> List[torch.Tensor]:
+        """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
         states = [self.embedding_projection(embedded)]
         for layer in self.layers:
             states.append(layer(states[-1], padding))

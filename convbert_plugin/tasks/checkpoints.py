@@ -11,11 +11,8 @@ from fairseq.tasks import TASK_REGISTRY
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.run_record import RANDOM_WEIGHTS
-from convbert_plugin.formats.fairseq_checkpoint import (
-    LAST_CHECKPOINT,
-    FairseqCheckpoint,
-    read_checkpoint,
-)
+from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
+from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import empty_model_of
 from convbert_plugin.models.state import TOKEN_TABLE

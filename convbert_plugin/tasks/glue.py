@@ -28,6 +28,7 @@ from convbert_plugin.metrics.glue_scores import (
     METRICS_OF_SCORES,
     majority_scores,
 )
+from convbert_plugin.models.parts import CLASSIFICATION
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
 from convbert_plugin.tasks.checkpoints import check_checkpoints, describe_start
 from convbert_plugin.tasks.encoder_task import EncoderTask
@@ -117,6 +118,7 @@ class GlueFineTuningTask(EncoderTask):
             max_length=self.cfg.tokens_per_sample,
             double_unordered=self.cfg.double_unordered and split == TRAIN,
             pad_to_max_length=self.pad_to_max_length,
+            output=f"{CLASSIFICATION}.{self.row.head}",
         )
         dataset = GlueDataset(rows, self.vocabulary, options)
         cut = int((dataset.full_lengths > options.max_length).sum())

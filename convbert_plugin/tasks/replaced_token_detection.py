@@ -19,6 +19,7 @@ from convbert_plugin.data.pretraining.pretraining_dataset import (
 )
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.models.parts import MASKED_LM_HEAD
 from convbert_plugin.tasks.checkpoints import check_checkpoints, is_beside
 from convbert_plugin.tasks.encoder_task import EncoderTask
 from convbert_plugin.tasks.precision_flags import check_precision
@@ -92,7 +93,7 @@ class ReplacedTokenDetectionTask(EncoderTask):
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)
         if str(self.cfg.objective) == "masked_lm":
-            model.add_masked_lm_head()
+            model.add_part(MASKED_LM_HEAD)
         else:
             model.add_generator(self.cfg.generator_size)
         return model

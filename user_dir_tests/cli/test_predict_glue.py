@@ -48,7 +48,9 @@ def write_checkpoint(folder, heads, rows=ROWS, trained=LONGEST):
         tokens = random_tokens(99, LONGEST, vocabulary=len(rows))
         for name, head in model.classification_heads.items():
             # So that every class is the likeliest of some text.
-            head.output.bias -= model.classification_logits(name, tokens).mean(dim=0)
+            head.output.bias -= model.head_logits(f"classification_heads.{name}", tokens).mean(
+                dim=0
+            )
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tokenizer = load_tokenizer(vocabulary_file)
     write_fairseq(PortableModel(config, tensors, tokenizer, trained), folder)

@@ -68,7 +68,7 @@ def logits_here(convbert, class_name, tokens, segments):
         if class_name.endswith("ForSequenceClassification"):
             return convbert.predict(DEFAULT_HEAD, tokens, segments, return_logits=True)
         if class_name.endswith("ForQuestionAnswering"):
-            return model.span_logits(tokens, segments)
+            return model.head_logits("question_answering_head", tokens, segments)
         if class_name.endswith("ForPreTraining"):
             return model.replaced_logits(tokens, segments)
         every = torch.arange(tokens.numel())

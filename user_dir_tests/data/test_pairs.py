@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from convbert_plugin.data.pairs import join, truncated_lengths
+from convbert_plugin.data.pairs import frame, join, truncated_lengths
 
 pytestmark = pytest.mark.glue
 
@@ -47,3 +47,11 @@ def test_texts_stand_between_the_special_tokens(texts, max_length, tokens, segme
     assert joined.tokens.tolist() == tokens
     assert joined.segments.tolist() == segments
     assert joined.tokens.dtype == joined.segments.dtype == np.int64
+
+
+def test_any_number_of_texts_is_framed_whole():
+    framed = frame([[1, 2], [], [7], [8]], BEGIN, SEPARATOR)
+    assert framed.tokens.tolist() == [101, 1, 2, 102, 102, 7, 102, 8, 102]
+    # The vocabulary of segments has two: what follows the first separator is the second one.
+    assert framed.segments.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert frame([], BEGIN, SEPARATOR).tokens.tolist() == [101]

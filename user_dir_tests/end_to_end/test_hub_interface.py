@@ -139,7 +139,7 @@ def test_a_head_can_be_trained(convbert, texts):
     convbert.train()
     losses = []
     for _ in range(20):
-        logits = convbert.model.classification_logits("topic", batch)
+        logits = convbert.model.head_logits("classification_heads.topic", batch)
         loss = torch.nn.functional.cross_entropy(logits, targets)
         optimizer.zero_grad()
         loss.backward()

@@ -4,15 +4,9 @@ import pytest
 import torch
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.keys import (
-    check_names,
-    foreign_name,
-    from_own,
-    tensorflow_names,
-    to_own,
-    transformers_names,
-)
+from convbert_plugin.formats.keys import tensorflow_names, transformers_names
 from convbert_plugin.models.architectures import ARCHITECTURES
+from convbert_plugin.models.parts import KEYS
 from user_dir_tests.models.building import model_of, randomize
 
 pytestmark = pytest.mark.weights
@@ -30,9 +24,9 @@ def pretrained(architecture):
 def test_tensorflow_and_back(architecture):
     model = pretrained(architecture)
     names = tensorflow_names(grouped=model.cfg.ffn_groups > 1)
-    theirs = from_own(model.state_dict(), names)
+    theirs = KEYS.from_own(model.state_dict(), names)
     assert len(theirs) == len(model.state_dict())
-    again = to_own(theirs, model.state_dict(), names)
+    again = KEYS.to_own(theirs, model.state_dict(), names)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again[name], tensor), name
 
@@ -41,15 +35,15 @@ def test_tensorflow_and_back(architecture):
 @pytest.mark.parametrize("body", ["", "convbert", "electra"])
 def test_transformers_and_back(architecture, body):
     model = model_of(architecture, 31, **SMALLER)
-    model.add_masked_lm_head()
-    model.add_replaced_token_head()
-    model.add_question_answering_head()
+    model.add_part("masked_lm_head")
+    model.add_part("replaced_token_head")
+    model.add_part("question_answering_head")
     model.register_classification_head("topic", 3, "transformers")
     randomize(model)
     names = transformers_names(body)
-    theirs = from_own(model.state_dict(), names)
+    theirs = KEYS.from_own(model.state_dict(), names)
     assert len(theirs) == len(model.state_dict())
-    again = to_own(theirs, model.state_dict(), names)
+    again = KEYS.to_own(theirs, model.state_dict(), names)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again[name], tensor), name
 
@@ -80,16 +74,16 @@ def test_a_table_for_the_eye():
     }
     libraries = (transformers_names("convbert"), tensorflow_names(grouped=False))
     for ours, (theirs, released) in expected.items():
-        assert foreign_name(ours, libraries[0])[0] == f"convbert.{theirs}"
-        assert foreign_name(ours, libraries[1])[0] == released
+        assert KEYS.foreign_name(ours, libraries[0])[0] == f"convbert.{theirs}"
+        assert KEYS.foreign_name(ours, libraries[1])[0] == released
     inner = "generator.stack.layers.3.feed_forward.inner.weight"
-    grouped = foreign_name(inner, tensorflow_names(grouped=True))[0]
+    grouped = KEYS.foreign_name(inner, tensorflow_names(grouped=True))[0]
     assert grouped == "generator/encoder/layer_3/intermediate/g_dense/kernel"
 
 
 def test_what_has_no_counterpart_is_named():
     with pytest.raises(UserError) as raised:
-        from_own(
+        KEYS.from_own(
             model_of("convbert_small", 31, conv_type="light").state_dict(), transformers_names("")
         )
     assert str(raised.value) == (
@@ -101,15 +95,15 @@ def test_what_has_no_counterpart_is_named():
 def test_every_problem_is_named_in_one_line():
     expected = model_of("convbert_small", 31, **SMALLER).state_dict()
     names = transformers_names("")
-    shapes = {name: tuple(t.shape) for name, t in from_own(expected, names).items()}
-    check_names(shapes, expected, names)
+    shapes = {name: tuple(t.shape) for name, t in KEYS.from_own(expected, names).items()}
+    KEYS.check_names(shapes, expected, names)
     for layer in (0, 1):
         del shapes[f"encoder.layer.{layer}.output.dense.bias"]
     shapes["encoder.layer.1.attention.self.query.bias"] = (5,)
     shapes["encoder.layer.12.output.dense.bias"] = (256,)
     shapes["pooler.bias"] = (256,)
     with pytest.raises(UserError) as raised:
-        check_names(shapes, expected, names)
+        KEYS.check_names(shapes, expected, names)
     assert str(raised.value).split("; ") == [
         "encoder.layer.{0,1}.output.dense.bias is missing",
         "encoder.layer.1.attention.self.query.bias is (5,), not (128,)",

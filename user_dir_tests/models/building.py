@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from convbert_plugin.data.collation import PRETRAINING
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
@@ -92,6 +93,7 @@ def masked_batch(rows: int = 3, length: int = 19, vocabulary: int = TOY_VOCABULA
     return {
         "src_tokens": masked.view_as(tokens),
         "segments": None,
+        "output": PRETRAINING,
         "masked_positions": positions,
         "masked_targets": targets,
         "uniforms": uniforms,

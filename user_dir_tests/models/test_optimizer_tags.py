@@ -104,5 +104,5 @@ def test_an_encoder_alone():
 def test_a_masked_lm_model():
     model = empty_model("convbert_small", 97)
     with torch.device("meta"):
-        model.add_masked_lm_head()
+        model.add_part("masked_lm_head")
     assert check(model)["masked_lm_head.bias"] == {"depth": 13, "max_depth": 13, "decay": False}

@@ -200,7 +200,7 @@ def test_every_head_ratio_trains(ratio, backend):
 
 def test_the_masked_lm_model_trains():
     model = toy_model()
-    model.add_masked_lm_head()
+    model.add_part("masked_lm_head")
     gradients = gradients_of(randomize(model, std=0.3), masked_batch())
     assert parameters_without_effect(model, gradients) == []
 
@@ -234,3 +234,19 @@ def test_an_autocast_around_the_model_stays_in_force():
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         model(masked_batch()["src_tokens"])
     assert seen == [torch.bfloat16]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scope", ["classification_heads.topic", "question_answering_head"])
+def test_fine_tuned_heads_are_not_autocast(scope):
+    model = toy_model(autocast_dtype="bfloat16").eval()
+    model.register_classification_head("topic", 3, "transformers")
+    model.add_part("question_answering_head")
+    randomize(model)
+    tokens = masked_batch()["src_tokens"]
+    hidden = model.features(tokens)
+    assert hidden.dtype == torch.bfloat16 or hidden.to(torch.bfloat16).ne(hidden).any()
+    logits = model.head_logits(scope, tokens)
+    assert torch.equal(logits, model.get_submodule(scope)(hidden.float()))
+    # Of bfloat16, no logit would change when it is rounded to it.
+    assert logits.to(torch.bfloat16).ne(logits).any()

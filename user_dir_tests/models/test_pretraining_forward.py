@@ -102,6 +102,7 @@ def test_one_example_samples_the_same_in_any_batch(model):
     count = len(batch["uniforms"]) // rows
     moved = {
         "src_tokens": batch["src_tokens"][order],
+        "output": batch["output"],
         "masked_positions": batch["masked_positions"],
         "masked_targets": batch["masked_targets"].view(rows, count)[order].flatten(),
         "uniforms": batch["uniforms"].view(rows, count)[order].flatten(),

@@ -68,7 +68,7 @@ def test_a_pretraining_model_starts_from_an_encoder(log):
 
 def test_a_bert_from_an_electra(log):
     source, target = toy_model(generator=True, seed=1), toy_model(seed=2)
-    target.add_masked_lm_head()
+    target.add_part("masked_lm_head")
     head = copy_of(target.masked_lm_head)
     target.load_state_dict(copy_of(source))
     assert all(torch.equal(target.masked_lm_head.state_dict()[name], head[name]) for name in head)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.keys import tensorflow_names, to_own
+from convbert_plugin.formats.keys import tensorflow_names
+from convbert_plugin.models.parts import KEYS
 from user_dir_tests.models.building import PAD, empty_model, random_tokens
 from user_dir_tests.oracles.released_model import (
     RELEASED_SIZES,
@@ -43,7 +44,7 @@ def empty_pretraining_model(size, **changes):
 def own_tensors(variables, size):
     tensors = {name: torch.from_numpy(values) for name, values in variables.items()}
     library = tensorflow_names(grouped=RELEASED_SIZES[size].groups > 1)
-    return to_own(tensors, empty_pretraining_model(size).state_dict(), library)
+    return KEYS.to_own(tensors, empty_pretraining_model(size).state_dict(), library)
 
 
 @pytest.fixture(scope="module", params=RELEASED_SIZES)

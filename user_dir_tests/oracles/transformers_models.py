@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 import transformers
 
-from convbert_plugin.formats.keys import to_own, transformers_names
+from convbert_plugin.formats.keys import transformers_names
+from convbert_plugin.models.parts import KEYS
 
 LAYERS = 12
 
@@ -96,4 +97,4 @@ def save_folder(model, folder: Path, vocabulary=VOCABULARY) -> Path:
 
 def plugin_state_dict(theirs, ours) -> dict:
     """The tensors of an encoder of transformers, for a model of ours of the same sizes."""
-    return to_own(theirs.state_dict(), ours.state_dict(), transformers_names(""))
+    return KEYS.to_own(theirs.state_dict(), ours.state_dict(), transformers_names(""))

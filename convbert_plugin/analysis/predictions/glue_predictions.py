@@ -16,9 +16,10 @@ from convbert_plugin.data.glue.glue_tasks import GlueTask
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import replace_when_done
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
+from convbert_plugin.formats.finding import checkpoint_at
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.hub_interface import find_checkpoint
-from convbert_plugin.models.loading import load_model, parts_of
+from convbert_plugin.models.loading import load_model
+from convbert_plugin.models.parts import CLASSIFICATION, names_in, parts_of
 
 HEADER = "index\tprediction\n"
 
@@ -39,8 +40,7 @@ def load_fine_tuned(checkpoint_path, data) -> FineTuned:
         UserError: a checkpoint or data that are missing or damaged; another vocabulary; no head
             for the task, or one of another number of classes.
     """
-    path = Path(checkpoint_path)
-    path = find_checkpoint(path) if path.is_dir() else path
+    path = checkpoint_at(checkpoint_path)
     data = Path(data)
     prepared = read_description(data)
     vocabulary = load_vocabulary(data)
@@ -60,16 +60,18 @@ def load_fine_tuned(checkpoint_path, data) -> FineTuned:
 
 
 def _check_head(checkpoint: FairseqCheckpoint, task: GlueTask, path, data):
-    heads = parts_of(checkpoint.tensors).classification_heads
+    parts = parts_of(checkpoint.tensors)
+    heads = names_in(parts, CLASSIFICATION)
     if task.head not in heads:
         found = f"has the heads {', '.join(heads)}" if heads else "has none"
         raise UserError(
             f"{path}: no classification head {task.head} ({found}): fine-tune it on {task.head} "
             "first, with --task glue"
         )
-    if heads[task.head].classes != task.outputs:
+    classes = parts[f"{CLASSIFICATION}.{task.head}"]["classes"]
+    if classes != task.outputs:
         raise UserError(
-            f"{path}: its head {task.head} has {heads[task.head].classes} outputs, where {data} "
+            f"{path}: its head {task.head} has {classes} outputs, where {data} "
             f"has {task.outputs}: use the checkpoint of this task"
         )
 
@@ -84,7 +86,8 @@ def predict(
     """Logits [n, outputs] of every example of a split, in the order of the rows, in fp32."""
     model = fine_tuned.model.to(device)
     prepared = fine_tuned.prepared
-    options = GlueOptions(fine_tuned.max_length, False, model.cfg.pads_visible)
+    scope = f"{CLASSIFICATION}.{prepared.task.head}"
+    options = GlueOptions(fine_tuned.max_length, False, model.cfg.pads_visible, scope)
     rows = open_rows(fine_tuned.data, prepared, split, model.vocabulary)
     dataset = GlueDataset(rows, model.vocabulary, options)
     batches = dataset.batch_by_size(dataset.ordered_indices(), max_sentences=batch_size)
@@ -92,10 +95,11 @@ def predict(
     for batch in track(batches):
         inputs = dataset.collater([dataset[int(index)] for index in batch])["net_input"]
         with torch.no_grad():
-            answers = model.classification_logits(
-                prepared.task.head,
+            answers = model.head_logits(
+                scope,
                 inputs["src_tokens"].to(device),
                 inputs["segments"].to(device),
+                inputs["has_pads"],
             )
         logits[torch.as_tensor(batch)] = answers.cpu()
     return logits

@@ -4,8 +4,8 @@ from typing import List, NamedTuple
 
 import numpy as np
 import torch
-from fairseq.data import data_utils
 
+from convbert_plugin.data.collation import collate
 from convbert_plugin.data.glue.glue_files import PreparedRows
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.pairs import join
@@ -14,12 +14,14 @@ from convbert_plugin.data.pairs import join
 class GlueOptions(NamedTuple):
     """How examples are built; lengths count [CLS] and [SEP].
 
-    ``double_unordered``: every pair stands there a second time, its texts exchanged.
+    ``double_unordered``: every pair stands there a second time, its texts exchanged. ``output``:
+    the scope of the head that answers.
     """
 
     max_length: int
     double_unordered: bool
     pad_to_max_length: bool
+    output: str
 
 
 class GlueDataset(LengthBatchedDataset):
@@ -64,23 +66,10 @@ class GlueDataset(LengthBatchedDataset):
         """A batch [B, T] padded on the right; ``rows`` says how many examples the split has."""
         if not examples:
             return {}
-        pad_to = self.options.max_length if self.options.pad_to_max_length else None
-        batch = {
-            "id": torch.tensor([example["id"] for example in examples]),
-            "nsentences": len(examples),
-            "ntokens": sum(len(example["tokens"]) for example in examples),
-            "rows": len(self),
-            "net_input": {
-                "src_tokens": data_utils.collate_tokens(
-                    [example["tokens"] for example in examples],
-                    self.vocabulary.pad(),
-                    pad_to_length=pad_to,
-                ),
-                "segments": data_utils.collate_tokens(
-                    [example["segments"] for example in examples], 0, pad_to_length=pad_to
-                ),
-            },
-        }
+        options = self.options
+        pad_to = options.max_length if options.pad_to_max_length else None
+        batch = collate(examples, self.vocabulary.pad(), options.output, pad_to)
+        batch["rows"] = len(self)
         if self.rows.targets is not None:
             # Scores stay in float64: fairseq halves the float32 tensors of a batch under --fp16.
             batch["target"] = torch.from_numpy(

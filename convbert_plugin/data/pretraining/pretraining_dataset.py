@@ -4,9 +4,10 @@ from typing import List, NamedTuple, Tuple
 
 import numpy as np
 import torch
-from fairseq.data import data_utils
 
+from convbert_plugin.data.collation import PRETRAINING, collate
 from convbert_plugin.data.length_batches import LengthBatchedDataset
+from convbert_plugin.data.pairs import frame
 from convbert_plugin.data.pretraining.blocks import BlockIndex, full_blocks, whole_line_blocks
 from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, mask_tokens, masked_count
 from convbert_plugin.data.pretraining.segments import SPECIALS_OF_TWO_SEGMENTS, split_into_segments
@@ -57,7 +58,8 @@ class PretrainingDataset(LengthBatchedDataset):
         options = self.options
         rng = np.random.default_rng((options.seed, self.epoch, index))
         first, second = self._segments(index, rng)
-        tokens, segments = self._join(first, second)
+        texts = [first, second] if len(second) else [first]
+        tokens, segments = frame(texts, self.vocabulary.bos(), self.vocabulary.eos())
         masking = mask_tokens(
             tokens,
             np.flatnonzero(~self.is_special[tokens]),
@@ -85,29 +87,17 @@ class PretrainingDataset(LengthBatchedDataset):
         if not examples:
             return {}
         pad_to = self.options.max_length if self.options.pad_to_max_length else None
-        tokens = data_utils.collate_tokens(
-            [example["tokens"] for example in examples], self.vocabulary.pad(), pad_to_length=pad_to
-        )
-        segments = data_utils.collate_tokens(
-            [example["segments"] for example in examples], 0, pad_to_length=pad_to
-        )
-        positions = torch.cat(
-            [row * tokens.size(1) + example["positions"] for row, example in enumerate(examples)]
-        )
+        batch = collate(examples, self.vocabulary.pad(), PRETRAINING, pad_to)
+        width = batch["net_input"]["src_tokens"].size(1)
         targets = torch.cat([example["targets"] for example in examples])
-        return {
-            "id": torch.tensor([example["id"] for example in examples]),
-            "nsentences": len(examples),
-            "ntokens": sum(len(example["tokens"]) for example in examples),
-            "target": targets,
-            "net_input": {
-                "src_tokens": tokens,
-                "segments": segments,
-                "masked_positions": positions,
-                "masked_targets": targets,
-                "uniforms": torch.cat([example["uniforms"] for example in examples]),
-            },
+        batch["net_input"] |= {
+            "masked_positions": torch.cat(
+                [row * width + example["positions"] for row, example in enumerate(examples)]
+            ),
+            "masked_targets": targets,
+            "uniforms": torch.cat([example["uniforms"] for example in examples]),
         }
+        return {**batch, "target": targets}
 
     @property
     def sizes(self) -> np.ndarray:
@@ -141,16 +131,6 @@ class PretrainingDataset(LengthBatchedDataset):
             skipped = 0
             line += 1
         return lines
-
-    def _join(self, first, second) -> Tuple[np.ndarray, np.ndarray]:
-        begin, separator = [self.vocabulary.bos()], [self.vocabulary.eos()]
-        pieces = [begin, first, separator]
-        if len(second):
-            pieces += [second, separator]
-        tokens = np.concatenate(pieces).astype(np.int64)
-        segments = np.zeros(len(tokens), dtype=np.int64)
-        segments[len(first) + 2 :] = 1
-        return tokens, segments
 
 
 def _index(sizes: np.ndarray, options: PretrainingOptions) -> BlockIndex:

@@ -29,7 +29,7 @@ SECOND = lines([21], [22, 23], [])
 
 def dataset_of(columns, targets, max_length=40, double_unordered=False, pad_to_max_length=False):
     rows = PreparedRows(list(columns), targets)
-    options = GlueOptions(max_length, double_unordered, pad_to_max_length)
+    options = GlueOptions(max_length, double_unordered, pad_to_max_length, "classification_heads.x")
     return GlueDataset(rows, VOCABULARY, options)
 
 
@@ -41,6 +41,8 @@ def test_a_batch_of_pairs():
         [START, 14, 15, 16, SEPARATOR, SEPARATOR],
     ]
     assert batch["net_input"]["segments"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1]]
+    assert batch["net_input"]["has_pads"] is False
+    assert batch["net_input"]["output"] == "classification_heads.x"
     assert batch["target"].tolist() == [0, 2]
     assert batch["target"].dtype == torch.int64
     assert (batch["id"].tolist(), batch["nsentences"], batch["ntokens"]) == ([1, 2], 2, 12)
@@ -57,6 +59,7 @@ def test_single_texts_are_padded_on_the_right():
         [START, 14, 15, SEPARATOR],
     ]
     assert not batch["net_input"]["segments"].any()
+    assert batch["net_input"]["has_pads"] is True
     assert batch["target"].dtype == torch.float64
     assert batch["target"].tolist() == [0.25, 0.1, 1.0]
     assert dataset.sizes.tolist() == [4, 3, 4]
@@ -68,6 +71,7 @@ def test_visible_pads_fill_every_batch_to_the_same_length():
     batch = dataset.collater([dataset[1]])
     assert batch["net_input"]["src_tokens"].tolist() == [[START, 13, SEPARATOR, *[PAD] * 6]]
     assert batch["net_input"]["segments"].tolist() == [[0] * 9]
+    assert batch["net_input"]["has_pads"] is True
     assert "target" not in batch
 
 

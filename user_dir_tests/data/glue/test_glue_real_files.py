@@ -108,7 +108,7 @@ def test_the_largest_file_is_read_whole(real_data):
 def as_dataset(folder, split, max_length, double_unordered=False):
     vocabulary = load_vocabulary(folder)
     rows = open_rows(folder, read_description(folder), split, vocabulary)
-    return GlueDataset(rows, vocabulary, GlueOptions(max_length, double_unordered, False))
+    return GlueDataset(rows, vocabulary, GlueOptions(max_length, double_unordered, False, ""))
 
 
 @pytest.mark.parametrize("name", ["CoLA", "MRPC", "STS-B"])

@@ -319,8 +319,11 @@ def test_collated_by_hand(vocabulary, pad_to_max_length, width):
     assert inputs["masked_positions"].tolist() == [2, 1, 2 * width + 1]
     assert inputs["masked_targets"].tolist() == batch["target"].tolist() == [50, 8, 60]
     assert inputs["uniforms"].tolist() == [0.25, 0.5, 0.75]
+    assert inputs["has_pads"] is True
+    assert inputs["output"] == "pretraining"
     assert sorted(inputs) == [
-        *("masked_positions", "masked_targets", "segments", "src_tokens", "uniforms")
+        *("has_pads", "masked_positions", "masked_targets", "output"),
+        *("segments", "src_tokens", "uniforms"),
     ]
 
 

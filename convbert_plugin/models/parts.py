@@ -1,0 +1,197 @@
+"""What a model may have beside its encoder: a row for each kind of part, the heads among them.
+
+Model, checkpoints, key table and conversions read these rows. A part is named by its scope: the
+first words of its tensors' names, such as ``masked_lm_head`` or ``classification_heads.mrpc``.
+"""
+
+from typing import Callable, Iterable, Mapping, NamedTuple, Optional
+
+import torch
+from torch import nn
+
+from convbert_plugin.formats.keys import (
+    DENSE,
+    ENCODER_SECTIONS,
+    NORM,
+    OUTPUT_BIAS,
+    KeyTable,
+    Section,
+)
+from convbert_plugin.modules.generator import Generator
+from convbert_plugin.modules.heads import (
+    CLASSIFICATION_HEADS,
+    MaskedLMHead,
+    ReplacedTokenHead,
+    SpanHead,
+)
+from convbert_plugin.modules.shape import StackShape
+
+CLASSIFICATION, QUESTION_ANSWERING_HEAD = "classification_heads", "question_answering_head"
+MASKED_LM_HEAD, REPLACED_TOKEN_HEAD = "masked_lm_head", "replaced_token_head"
+GENERATOR = "generator"
+
+Options = dict[str, object]
+"""What a part is built by."""
+Parts = dict[str, Options]
+"""The parts of a model, by their scopes."""
+Find = Callable[[str], Optional[torch.Tensor]]
+"""The tensor of a part that has this name within it, None where there is none."""
+
+
+class Surroundings(NamedTuple):
+    """What every part is built from, beside its options."""
+
+    shape: StackShape
+    vocabulary_size: int
+    dropout: float
+
+
+class Part(NamedTuple):
+    """One kind of part.
+
+    ``words``: what errors call it, with ``{name}`` for its own name. ``build`` takes what surrounds
+    the part, then its options. ``keys``: the names of its tensors elsewhere. ``options_of``: the
+    options that its tensors tell. ``is_named``: there may be several, each with a name.
+
+    ``transformers_class``: the end of the name of the class that has it as its head, None where no
+    class has; ``transformers_models``: of which models; ``transformers_options``: with which
+    options, and ``unlike_transformers`` is what to say of others. ``has_labels``: its output has a
+    row for each label of config.json.
+    """
+
+    name: str
+    words: str
+    build: Callable[..., nn.Module]
+    keys: Section
+    options_of: Callable[[Find], Options] = lambda find: {}
+    is_named: bool = False
+    transformers_class: Optional[str] = None
+    transformers_models: tuple[str, ...] = ("convbert", "electra")
+    transformers_options: Mapping[str, object] = {}
+    unlike_transformers: str = ""
+    has_labels: bool = False
+
+
+def _generator(around: Surroundings, size: float) -> Generator:
+    return Generator(around.shape.generator(size), around.vocabulary_size)
+
+
+def _masked_lm_head(around: Surroundings) -> MaskedLMHead:
+    shape = around.shape
+    return MaskedLMHead(shape.hidden, shape.embedding_dim, around.vocabulary_size)
+
+
+def _classification_head(around: Surroundings, classes: int, kind: str) -> nn.Module:
+    return CLASSIFICATION_HEADS[kind](around.shape.hidden, classes, around.dropout)
+
+
+def _classification_options(find: Find) -> Options:
+    bias = find("output.bias")
+    return {
+        "classes": 1 if bias is None else max(1, len(bias)),
+        "kind": "released" if find("dense.weight") is None else "transformers",
+    }
+
+
+# fmt: off
+_MASKED_LM_ROWS = (
+    ("dense",      "generator_predictions.dense",     "dense",       DENSE),
+    ("layer_norm", "generator_predictions.LayerNorm", "LayerNorm",   NORM),
+    ("",           "generator_lm_head",               "output_bias", OUTPUT_BIAS),
+)
+# Where a model has several that a class of transformers has, the first of them is taken. The
+# released task heads are other ones: TensorFlow has no names for those of fine-tuning.
+PARTS = (
+    Part(
+        CLASSIFICATION,
+        words="classification head {name}",
+        build=_classification_head,
+        keys=Section("classification_heads.{head}", "classifier", "", (
+            ("dense",  "dense",    None, DENSE),
+            ("output", "out_proj", None, DENSE),
+        )),
+        options_of=_classification_options,
+        is_named=True,
+        transformers_class="ForSequenceClassification",
+        transformers_options={"kind": "transformers"},
+        unlike_transformers="it is one linear layer as released, and the one of transformers has a "
+        "dense layer with GELU before it",
+        has_labels=True,
+    ),
+    Part(
+        QUESTION_ANSWERING_HEAD,
+        words="question-answering head",
+        build=lambda around: SpanHead(around.shape.hidden),
+        keys=Section("question_answering_head", "", "", (
+            ("output", "qa_outputs", None, DENSE),
+        )),
+        transformers_class="ForQuestionAnswering",
+        has_labels=True,
+    ),
+    Part(
+        MASKED_LM_HEAD,
+        words="masked-LM head",
+        build=_masked_lm_head,
+        keys=Section("masked_lm_head", "", "generator_predictions", _MASKED_LM_ROWS),
+        transformers_class="ForMaskedLM",
+    ),
+    Part(
+        REPLACED_TOKEN_HEAD,
+        words="replaced-token head",
+        build=lambda around: ReplacedTokenHead(around.shape.hidden),
+        keys=Section("replaced_token_head", *["discriminator_predictions"] * 2, (
+            ("dense",  "dense",            "dense",   DENSE),
+            ("output", "dense_prediction", "dense_1", DENSE),
+        )),
+        transformers_class="ForPreTraining",
+        transformers_models=("electra",),
+    ),
+    Part(
+        GENERATOR,
+        words="generator",
+        build=_generator,
+        keys=Section("generator.head", "", "generator_predictions", _MASKED_LM_ROWS),
+    ),
+)
+# fmt: on
+PARTS_BY_NAME = {part.name: part for part in PARTS}
+
+KEYS = KeyTable((*ENCODER_SECTIONS, *(part.keys for part in PARTS)))
+"""The names of all tensors that a model here may have."""
+
+
+def part_at(scope: str) -> Part:
+    """The row of the part with that scope."""
+    return PARTS_BY_NAME[scope.partition(".")[0]]
+
+
+def scope_of(tensor_name: str) -> Optional[str]:
+    """The scope of the part that a tensor belongs to, None for the encoder's."""
+    first, *rest = tensor_name.split(".")
+    if first not in PARTS_BY_NAME or not rest:
+        return None
+    return f"{first}.{rest[0]}" if PARTS_BY_NAME[first].is_named else first
+
+
+def scopes_of(tensor_names: Iterable[str]) -> list[str]:
+    """The scopes of all parts that tensors of these names belong to, each once."""
+    scopes = dict.fromkeys(map(scope_of, tensor_names))
+    return [scope for scope in scopes if scope is not None]
+
+
+def words_for(scope: str) -> str:
+    """What errors call the part with that scope."""
+    return part_at(scope).words.format(name=scope.partition(".")[2])
+
+
+def parts_of(tensors: Mapping[str, torch.Tensor]) -> Parts:
+    """The parts that tensors of our names make up, with the options that they tell."""
+    return {
+        scope: part_at(scope).options_of(lambda name, scope=scope: tensors.get(f"{scope}.{name}"))
+        for scope in scopes_of(tensors)
+    }
+
+
+def names_in(parts: Iterable[str], kind: str) -> list[str]:
+    """The names of the parts of a kind of which there may be several."""
+    return [scope.partition(".")[2] for scope in parts if scope.startswith(f"{kind}.")]
