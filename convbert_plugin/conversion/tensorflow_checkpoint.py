@@ -6,12 +6,12 @@ from typing import Mapping, Optional
 
 from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.keys import first_words, tensorflow_names
+from convbert_plugin.formats.keys import foreign_names, tensorflow_names
 from convbert_plugin.formats.tensor_bundle import open_bundle
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
-from convbert_plugin.models.parts import GENERATOR, KEYS, PARTS_BY_NAME, REPLACED_TOKEN_HEAD, Parts
+from convbert_plugin.models.parts import GENERATOR, KEYS, REPLACED_TOKEN_HEAD, Parts, part_at
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
 
@@ -72,8 +72,7 @@ def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableMo
 def _parts(shapes: Shapes, generator_size: Optional[float]) -> Parts:
     """The parts of pretraining; TensorFlow's other heads have no counterpart here."""
     parts: Parts = {} if generator_size is None else {GENERATOR: {"size": generator_size}}
-    head_words = first_words(PARTS_BY_NAME[REPLACED_TOKEN_HEAD].keys, tensorflow_names(False))
-    if head_words & {name.split("/")[0] for name in shapes}:
+    if foreign_names(part_at(REPLACED_TOKEN_HEAD).keys, tensorflow_names(False)) & shapes.keys():
         parts[REPLACED_TOKEN_HEAD] = {}
     return parts
 

@@ -14,7 +14,7 @@ from convbert_plugin.conversion.transformers_heads import own_heads, their_heads
 from convbert_plugin.errors import UserError, readable
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.formats import transformers_config
-from convbert_plugin.formats.keys import first_words, transformers_names
+from convbert_plugin.formats.keys import foreign_names, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
@@ -191,10 +191,10 @@ def _without_tied_matrix(tensors: Mapping, body: str, path) -> dict:
 
 def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
     """The heads that tensors of their names make up."""
-    names, words = transformers_names(""), {name.split(".")[0] for name in tensors}
     parts: Parts = {}
     for part in PARTS:
-        if part.transformers_class is None or not first_words(part.keys, names) & words:
+        names = foreign_names(part.keys, transformers_names(""))
+        if part.transformers_class is None or not names & tensors.keys():
             continue
         scope = f"{part.name}.{head_name or DEFAULT_HEAD}" if part.is_named else part.name
         options = part.options_of(lambda name, scope=scope: _tensor_of(f"{scope}.{name}", tensors))

@@ -228,10 +228,10 @@ class KeyTable:
         return own
 
 
-def first_words(section: Section, library: Library) -> set[str]:
-    """The first words of the library's names of a section's tensors."""
+def foreign_names(section: Section, library: Library) -> set[str]:
+    """The library's names of the tensors of a section that has no placeholders there."""
     names = (rule.names[library.column] for rule in _rules(section))
-    return {name.split(library.separator)[0] for name in names if name is not None}
+    return {name for name in names if name is not None}
 
 
 def _rules(section: Section) -> Iterator[Rule]:

@@ -19,7 +19,6 @@ from convbert_plugin.models.parts import (
     GENERATOR,
     PARTS,
     REPLACED_TOKEN_HEAD,
-    Surroundings,
     part_at,
 )
 from convbert_plugin.models.state import fit_state_dict
@@ -91,8 +90,7 @@ class ConvBertModel(BaseFairseqModel):
     def add_part(self, scope: str, **options):
         """Add the part of a row of ``models/parts.py``, with the options that the row takes."""
         first, _, name = scope.partition(".")
-        around = Surroundings(self.shape, len(self.vocabulary), self.cfg.dropout)
-        part = part_at(scope).build(around, **options)
+        part = part_at(scope).build(self, **options)
         part = part.to(self.embeddings.tokens.weight).train(self.training)
         if part_at(scope).is_named:
             getattr(self, first)[name] = part

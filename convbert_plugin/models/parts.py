@@ -24,7 +24,6 @@ from convbert_plugin.modules.heads import (
     ReplacedTokenHead,
     SpanHead,
 )
-from convbert_plugin.modules.shape import StackShape
 
 CLASSIFICATION, QUESTION_ANSWERING_HEAD = "classification_heads", "question_answering_head"
 MASKED_LM_HEAD, REPLACED_TOKEN_HEAD = "masked_lm_head", "replaced_token_head"
@@ -38,20 +37,13 @@ Find = Callable[[str], Optional[torch.Tensor]]
 """The tensor of a part that has this name within it, None where there is none."""
 
 
-class Surroundings(NamedTuple):
-    """What every part is built from, beside its options."""
-
-    shape: StackShape
-    vocabulary_size: int
-    dropout: float
-
-
 class Part(NamedTuple):
     """One kind of part.
 
-    ``words``: what errors call it, with ``{name}`` for its own name. ``build`` takes what surrounds
-    the part, then its options. ``keys``: the names of its tensors elsewhere. ``options_of``: the
-    options that its tensors tell. ``is_named``: there may be several, each with a name.
+    ``words``: what errors call it, with ``{name}`` for its own name. ``build`` takes the model
+    around the part, then its options. ``keys``: the names of its tensors elsewhere.
+    ``options_of``: the options that its tensors tell. ``is_named``: there may be several, each with
+    a name.
 
     ``transformers_class``: the end of the name of the class that has it as its head, None where no
     class has; ``transformers_models``: of which models; ``transformers_options``: with which
@@ -70,19 +62,6 @@ class Part(NamedTuple):
     transformers_options: Mapping[str, object] = {}
     unlike_transformers: str = ""
     has_labels: bool = False
-
-
-def _generator(around: Surroundings, size: float) -> Generator:
-    return Generator(around.shape.generator(size), around.vocabulary_size)
-
-
-def _masked_lm_head(around: Surroundings) -> MaskedLMHead:
-    shape = around.shape
-    return MaskedLMHead(shape.hidden, shape.embedding_dim, around.vocabulary_size)
-
-
-def _classification_head(around: Surroundings, classes: int, kind: str) -> nn.Module:
-    return CLASSIFICATION_HEADS[kind](around.shape.hidden, classes, around.dropout)
 
 
 def _classification_options(find: Find) -> Options:
@@ -105,7 +84,9 @@ PARTS = (
     Part(
         CLASSIFICATION,
         words="classification head {name}",
-        build=_classification_head,
+        build=lambda model, classes, kind: CLASSIFICATION_HEADS[kind](
+            model.shape.hidden, classes, model.cfg.dropout
+        ),
         keys=Section("classification_heads.{head}", "classifier", "", (
             ("dense",  "dense",    None, DENSE),
             ("output", "out_proj", None, DENSE),
@@ -121,7 +102,7 @@ PARTS = (
     Part(
         QUESTION_ANSWERING_HEAD,
         words="question-answering head",
-        build=lambda around: SpanHead(around.shape.hidden),
+        build=lambda model: SpanHead(model.shape.hidden),
         keys=Section("question_answering_head", "", "", (
             ("output", "qa_outputs", None, DENSE),
         )),
@@ -131,14 +112,16 @@ PARTS = (
     Part(
         MASKED_LM_HEAD,
         words="masked-LM head",
-        build=_masked_lm_head,
+        build=lambda model: MaskedLMHead(
+            model.shape.hidden, model.shape.embedding_dim, len(model.vocabulary)
+        ),
         keys=Section("masked_lm_head", "", "generator_predictions", _MASKED_LM_ROWS),
         transformers_class="ForMaskedLM",
     ),
     Part(
         REPLACED_TOKEN_HEAD,
         words="replaced-token head",
-        build=lambda around: ReplacedTokenHead(around.shape.hidden),
+        build=lambda model: ReplacedTokenHead(model.shape.hidden),
         keys=Section("replaced_token_head", *["discriminator_predictions"] * 2, (
             ("dense",  "dense",            "dense",   DENSE),
             ("output", "dense_prediction", "dense_1", DENSE),
@@ -149,7 +132,7 @@ PARTS = (
     Part(
         GENERATOR,
         words="generator",
-        build=_generator,
+        build=lambda model, size: Generator(model.shape.generator(size), len(model.vocabulary)),
         keys=Section("generator.head", "", "generator_predictions", _MASKED_LM_ROWS),
     ),
 )
