@@ -136,10 +136,10 @@ def _read_tensors(folder: Path):
 def _check_labels(config: Mapping, config_path, tensors: Mapping, parts: Parts, path) -> None:
     """Raise UserError where there are other labels than rows of the head."""
     said = transformers_config.label_count(config, config_path)
-    for scope in parts:
+    for scope in (scope for scope in parts if part_at(scope).has_labels):
         name, _ = KEYS.foreign_name(f"{scope}.output.bias", transformers_names(""))
         rows = len(tensors.get(name, ()))
-        if part_at(scope).has_labels and rows and said not in (None, rows):
+        if rows and said not in (None, rows):
             raise UserError(
                 f"{config_path}: says {said} labels, and {name.split('.')[0]} in {path.name} has "
                 f"{rows} rows: correct num_labels or id2label"

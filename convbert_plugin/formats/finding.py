@@ -47,4 +47,6 @@ def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
 
 def checkpoint_at(place) -> Path:
     """The checkpoint that is named itself, or the one of the folder that is named."""
+    if not os.path.lexists(place):
+        raise UserError(f"{place}: no such file or folder")
     return find_checkpoint(place) if Path(place).is_dir() else Path(place)

@@ -175,7 +175,7 @@ def portable(architecture="convbert_small", parts=(), seed=1, generator_size=0.5
         elif part.startswith("head "):
             model.register_classification_head(part.split()[1], 3, part.split()[2])
         else:
-            getattr(model, f"add_{part}")()
+            model.add_part(part)
     randomize(model, seed)
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     config = config_of({**vars(model.cfg)}, tensors, "model")
