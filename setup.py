@@ -28,6 +28,7 @@ setup(
         "tqdm",
         # what the plugin adds
         "google-crc32c",
+        "jinja2>=3.1",
         "matplotlib",
         "protobuf",
         "safetensors",

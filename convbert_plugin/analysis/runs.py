@@ -7,11 +7,16 @@ import statistics
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 
-from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
+from convbert_plugin.analysis.known_tasks import USUAL_SET, name_of_set, task_order
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.run_record import RANDOM_WEIGHTS, RECORD_FILE, read_record
-
-SECOND_VALID_NAMES = {"mnli": "mnli (mismatched)"}
+from convbert_plugin.files.records import (
+    RANDOM_WEIGHTS,
+    RECORD_FILE,
+    TASK,
+    damaged,
+    read_record,
+    start_in_words,
+)
 
 
 class Run(NamedTuple):
@@ -77,12 +82,7 @@ class Row(NamedTuple):
     @property
     def name(self) -> str:
         """The task, and the set where it is not the usual one."""
-        task = self.group.task
-        if self.subset == VALID:
-            return task
-        if self.subset == SECOND_VALID and task in SECOND_VALID_NAMES:
-            return SECOND_VALID_NAMES[task]
-        return f"{task} ({self.subset})"
+        return name_of_set(self.group.task, self.subset)
 
     @property
     def values(self) -> list[float]:
@@ -138,7 +138,7 @@ def summarize(places: Sequence[Path]) -> Summary:
     if not paths:
         raise UserError(
             f"{', '.join(map(str, places))}: no {RECORD_FILE} there or below: name folders of "
-            "runs of --task glue"
+            "fine-tuning runs"
         )
     runs = [read_run(path) for path in paths.values()]
     groups = group_runs([run for run in runs if run.validations])
@@ -175,7 +175,7 @@ def read_run(path: Path) -> Run:
     try:
         return _parse(record, str(path.parent))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: damaged, or not the scores of a run: remove it") from None
+        raise damaged(path) from None
 
 
 def _parse(record: dict, folder: str) -> Run:
@@ -191,7 +191,7 @@ def _parse(record: dict, folder: str) -> Run:
     ]
     return Run(
         folder=folder,
-        task=_word(record["glue_task"]),
+        task=_word(record[TASK]),
         metrics=metrics,
         seed=int(_number(record["seed"])),
         start=record["start"],
@@ -218,17 +218,8 @@ def _word(value) -> str:
     return value
 
 
-def start_in_words(start: dict) -> str:
-    """Where a run began, for people to read."""
-    if start["kind"] == RANDOM_WEIGHTS["kind"]:
-        return start["kind"]
-    if start["kind"] == "converted":
-        return f"converted: {start['checkpoint']}"
-    return f"from {start['checkpoint']}, {start['updates']:,} updates of {start['objective']}"
-
-
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Group runs by task, start, model and head, in the order of GLUE's tasks.
+    """Group runs by task, start, model and head, in the order of the tasks.
 
     Labels name the model and the head where the runs are not all alike in them.
     """
@@ -246,7 +237,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
     def order(group: Group):
         is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
-        return *_task_order(group.task), not is_random, group.label
+        return *task_order(group.task), not is_random, group.label
 
     labelled = (
         Group(label(members[0]), sorted(members, key=lambda run: (run.seed, run.folder)))
@@ -259,18 +250,13 @@ def _model_words(model: dict) -> str:
     return f"{model.get('arch') or 'a model'}, {model.get('layers', '?')} layers"
 
 
-def _task_order(name: str) -> tuple[int, str]:
-    tasks = list(TASKS)
-    return (tasks.index(name), "") if name in tasks else (len(tasks), name)
-
-
 def rows_of(group: Group) -> list[Row]:
     """The scores of a group, set by set and metric by metric."""
     subsets = {entry["subset"]: None for run in group.runs for entry in run.validations}
     metrics = {metric: None for run in group.runs for metric in run.metrics}
     return [
         Row(group, subset, metric, scores, _majority(group, subset, metric))
-        for subset in sorted(subsets, key=lambda name: (name != VALID, name))
+        for subset in sorted(subsets, key=lambda name: (name != USUAL_SET, name))
         for metric in metrics
         if (scores := list(_last_scores(group, subset, metric)))
     ]

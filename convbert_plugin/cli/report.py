@@ -1,7 +1,7 @@
 """Sum up fine-tuning runs over their seeds, as a page, a picture and numbers.
 
-Each RUN is the folder of a run of --task glue, or a folder that holds such runs at any depth (they
-are told by the scores.json that a run keeps). Runs of the same task that began alike make a group:
+Each RUN is the folder of a fine-tuning run, or a folder that holds such runs at any depth (they are
+told by the scores.json that a run keeps). Runs of the same task that began alike make a group:
 median, best, mean and standard deviation over the seeds, beside the majority class. OUT.html is one
 self-contained page; OUT.png (the scores of all tasks) and OUT.json (every number) stand beside it.
 """
@@ -11,9 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from convbert_plugin.cli.quiet import quiet
-
-# Of the record that a run keeps, whose own module imports fairseq.
-RECORD_STEM = "scores"
+from convbert_plugin.files.records import RECORD_FILE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +26,9 @@ def _page_path(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".html":
         raise argparse.ArgumentTypeError(f"{text}: the page comes last, and its name ends in .html")
-    if path.stem == RECORD_STEM:
+    if path.with_suffix(".json").name == RECORD_FILE:
         raise argparse.ArgumentTypeError(
-            f"{text}: {RECORD_STEM}.json beside it would be taken for that of a run: rename it"
+            f"{text}: {RECORD_FILE} beside it would be taken for that of a run: rename it"
         )
     return path
 
@@ -43,15 +41,20 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _write(arguments: argparse.Namespace) -> str:
-    from convbert_plugin.analysis.page import dots_png, html_page, json_text, text_table
     from convbert_plugin.analysis.runs import summarize
+    from convbert_plugin.analysis.score_report import (
+        dots_png,
+        json_text,
+        report_page,
+        text_table,
+    )
     from convbert_plugin.files.text_files import replace_when_done
 
     summary = summarize(arguments.runs)
     contents = {
         ".png": dots_png(summary),
         ".json": json_text(summary).encode(),
-        ".html": html_page(summary).encode(),
+        ".html": report_page(summary).encode(),
     }
     with ExitStack() as stack:
         for suffix, content in contents.items():

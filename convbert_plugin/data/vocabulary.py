@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Optional
 
 from fairseq.data import Dictionary
 
@@ -100,6 +101,15 @@ class Vocabulary(Dictionary):
     def fingerprint(self) -> str:
         """A hex digest of the symbols in order: equal exactly when all ids are equal."""
         return fingerprint(self.symbols)
+
+
+def check_same_vocabulary(vocabulary: Vocabulary, kept: Optional[str], problem: str) -> None:
+    """Raise UserError, with the line ``problem``, if ``kept`` is another vocabulary's fingerprint.
+
+    None where it was not kept, as beside weights from elsewhere.
+    """
+    if kept not in (None, vocabulary.fingerprint()):
+        raise UserError(problem)
 
 
 def _tokenizer_files(path: Path, is_wordpiece: bool) -> dict[str, str]:

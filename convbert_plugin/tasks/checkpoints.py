@@ -8,10 +8,9 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
-from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.run_record import RANDOM_WEIGHTS
-from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
+from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import empty_model_of
@@ -29,6 +28,8 @@ from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 # As --restore-file, fairseq's default, it stands for the one in the folder of the run.
 DEFAULT_RESTORE_FILE = LAST_CHECKPOINT
+# The options of a task that say what it trains, the most telling one first.
+OBJECTIVE_OPTIONS = ("glue_task", "objective", "_name")
 
 
 class Start(NamedTuple):
@@ -43,6 +44,11 @@ class Start(NamedTuple):
     task: dict
     state: dict
     updates: int
+
+    @property
+    def objective(self) -> Optional[str]:
+        """What the checkpoint was trained on."""
+        return next(filter(None, map(self.task.get, OBJECTIVE_OPTIONS)), None)
 
 
 def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]:
@@ -74,7 +80,12 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     if not (start := resumed or source):
         return None
     checkpoint = read_checkpoint(start)
-    _check_fingerprint(checkpoint, vocabulary, start, cfg)
+    check_same_vocabulary(
+        vocabulary,
+        checkpoint.vocabulary,
+        f"{start}: was trained with another vocabulary than {cfg.data} was made with: make the "
+        f"data with the {DICTIONARY_FILE} of the checkpoint",
+    )
     rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
     empty_model_of(ConvBertModel, checkpoint, rows, start)
     task_class = TASK_REGISTRY[cfg._name].__name__
@@ -91,27 +102,15 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     )
 
 
-def describe_start(start: Optional[Start]) -> dict:
-    """Where a run begins, in plain values: a kind, and the checkpoint with what it was trained."""
-    if start is None:
-        return RANDOM_WEIGHTS
-    task = start.task
-    objective = task.get("glue_task") or task.get("objective") or task.get("_name")
-    return {
-        "kind": "trained here" if start.updates else "converted",
-        "checkpoint": str(start.path),
-        "objective": objective,
-        "updates": start.updates,
-    }
-
-
 def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig):
     for path in checkpoints:
         dictionary = path.with_name(DICTIONARY_FILE)
-        if dictionary.is_file() and not is_beside(path.parent, vocabulary):
-            raise UserError(
+        if dictionary.is_file():
+            check_same_vocabulary(
+                vocabulary,
+                Vocabulary.load(dictionary).fingerprint(),
                 f"{dictionary}: the checkpoints there have another vocabulary than {cfg.data}: "
-                f"binarize with that {DICTIONARY_FILE}, or choose another folder"
+                f"binarize with that {DICTIONARY_FILE}, or choose another folder",
             )
 
 
@@ -123,19 +122,6 @@ def _check_one_beginning(cfg: RunConfig, named: Optional[str]):
         raise UserError(
             f"--finetune-from-model {cfg.finetune_from_model} and {others[0]} exclude each other: "
             "it begins with the weights alone, and resets all the rest by itself"
-        )
-
-
-def is_beside(folder: Path, vocabulary: Vocabulary) -> bool:
-    """Whether the dictionary in ``folder`` numbers the same symbols alike."""
-    return Vocabulary.load(folder / DICTIONARY_FILE).fingerprint() == vocabulary.fingerprint()
-
-
-def _check_fingerprint(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path, cfg: RunConfig):
-    if checkpoint.vocabulary not in (None, vocabulary.fingerprint()):
-        raise UserError(
-            f"{path}: was trained with another vocabulary than {cfg.data} was made with: make the "
-            f"data with the {DICTIONARY_FILE} of the checkpoint"
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from fairseq.tasks import FairseqTask
 
-from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
@@ -74,8 +74,9 @@ class EncoderTask(FairseqTask):
         self.load_state_dict(state)
 
     def load_state_dict(self, state):
-        if state.get("vocabulary", self.vocabulary.fingerprint()) != self.vocabulary.fingerprint():
-            raise UserError(
-                f"{self.cfg.data}: this data was made with another vocabulary than the checkpoint: "
-                f"make it with the {DICTIONARY_FILE} beside the checkpoint ({self.data_maker})"
-            )
+        check_same_vocabulary(
+            self.vocabulary,
+            state.get("vocabulary"),
+            f"{self.cfg.data}: this data was made with another vocabulary than the checkpoint: "
+            f"make it with the {DICTIONARY_FILE} beside the checkpoint ({self.data_maker})",
+        )

@@ -17,10 +17,10 @@ from convbert_plugin.data.pretraining.pretraining_dataset import (
     PretrainingDataset,
     PretrainingOptions,
 )
-from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.models.parts import MASKED_LM_HEAD
-from convbert_plugin.tasks.checkpoints import check_checkpoints, is_beside
+from convbert_plugin.tasks.checkpoints import check_checkpoints
 from convbert_plugin.tasks.encoder_task import EncoderTask
 from convbert_plugin.tasks.precision_flags import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
@@ -145,8 +145,10 @@ def _check_options(cfg):
 def _check_shards(cfg, vocabulary):
     first, *others = _shards(cfg.data)
     for shard in others:
-        if not is_beside(shard, vocabulary):
-            raise UserError(
-                f"{shard / DICTIONARY_FILE}: another vocabulary than {first}'s; binarize all "
-                "shards with the same --srcdict"
-            )
+        dictionary = shard / DICTIONARY_FILE
+        check_same_vocabulary(
+            vocabulary,
+            Vocabulary.load(dictionary).fingerprint(),
+            f"{dictionary}: another vocabulary than {first}'s; binarize all shards with the same "
+            "--srcdict",
+        )

@@ -16,13 +16,15 @@ import pytest
 from matplotlib import image
 
 from convbert_plugin import cli
-from convbert_plugin.analysis import drawing
-from convbert_plugin.analysis.drawing import LONGEST_LABEL, draw_curves, draw_dots, wrap
-from convbert_plugin.analysis.page import html_page, text_table
-from convbert_plugin.analysis.runs import rows_of, start_in_words, summarize
+from convbert_plugin.analysis import score_pictures
+from convbert_plugin.analysis.drawing import styles_of
+from convbert_plugin.analysis.runs import rows_of, summarize
+from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots
+from convbert_plugin.analysis.score_report import report_page, text_table
+from convbert_plugin.analysis.words import LONGEST_LABEL, wrap
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.run_record import RunRecord
+from convbert_plugin.files.records import RunRecord, start_in_words
 
 pytestmark = pytest.mark.glue
 
@@ -42,7 +44,7 @@ VOID = {"meta", "img"}
 def write_run(folder: Path, *validations, **description) -> Path:
     """A run of RTE, unless told otherwise; validations: (subset, updates, scores)."""
     values = {
-        "glue_task": "rte",
+        "task": "rte",
         "metrics": ["accuracy"],
         "seed": 1,
         "model": {"arch": "convbert_small", "layers": 12},
@@ -121,8 +123,8 @@ def test_runs_are_grouped_by_task_and_start(tmp_path):
     write_seeds(tmp_path / "c", [0.9], start=CONVERTED)
     # The same checkpoint, trained on.
     write_seeds(tmp_path / "d", [0.75], start={**TRAINED, "updates": 9000})
-    write_seeds(tmp_path / "e", [0.5], glue_task="my-own", start=CONVERTED)
-    write_seeds(tmp_path / "f", [0.6], glue_task="sst-2")
+    write_seeds(tmp_path / "e", [0.5], task="my-own", start=CONVERTED)
+    write_seeds(tmp_path / "f", [0.6], task="sst-2")
     groups = summarize([tmp_path]).groups
     assert [(group.task, group.label, len(group.runs)) for group in groups] == [
         ("sst-2", "random weights", 1),
@@ -157,7 +159,7 @@ def test_models_and_heads_are_told_where_they_differ(tmp_path, other, labels):
 
 
 MNLI = {
-    "glue_task": "mnli",
+    "task": "mnli",
     "majority": {"valid": {"accuracy": 0.354}, "valid1": {"accuracy": 0.352}},
 }
 BOTH_SETS = (("valid", 10, {"accuracy": 0.6}), ("valid1", 10, {"accuracy": 0.7}))
@@ -172,7 +174,7 @@ def test_the_second_set_of_mnli_has_its_own_rows(tmp_path):
     ]
 
 
-REGRESSION = {"glue_task": "sts-b", "metrics": ["pearson", "spearman"], "majority": {}}
+REGRESSION = {"task": "sts-b", "metrics": ["pearson", "spearman"], "majority": {}}
 CORRELATIONS = ("valid", 10, {"pearson": 0.8, "spearman": -0.0001})
 
 
@@ -194,7 +196,7 @@ def test_a_run_without_a_validation_is_listed_but_not_counted(tmp_path):
     assert [len(group.runs) for group in summary.groups] == [1]
     assert [run.seed for run in summary.unfinished] == [2]
     assert f"not validated yet, not counted: {tmp_path / 'begun'}" in text_table(summary)
-    assert "Not validated yet" in html_page(summary)
+    assert "Not validated yet" in report_page(summary)
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path):
@@ -237,7 +239,7 @@ def test_a_place_without_runs_is_noted(tmp_path):
 
 
 GOOD = {
-    "glue_task": "rte",
+    "task": "rte",
     "metrics": ["accuracy"],
     "seed": 1,
     "start": RANDOM,
@@ -379,10 +381,10 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path):
     # "$x_$" as a formula is an error.
     hostile = "<b>$x_$\x1b[2J\n\udcff&amp;"
     start = {**CONVERTED, "checkpoint": hostile}
-    write_seeds(tmp_path / "<b>&", [0.5, 0.6], start=start, glue_task="<i>rte</i>")
-    write_run(tmp_path / "<u>\x1b", glue_task="<i>rte</i>")
+    write_seeds(tmp_path / "<b>&", [0.5, 0.6], start=start, task="<i>rte</i>")
+    write_run(tmp_path / "<u>\x1b", task="<i>rte</i>")
     summary = summarize([tmp_path])
-    text = html_page(summary)
+    text = report_page(summary)
     page = Page(text)
     assert not page.tags & {"b", "i", "u"}
     shown = r"converted: <b>$x_$\x1b[2J\n\udcff&amp;"
@@ -406,7 +408,7 @@ def test_a_report_of_runs_that_have_just_begun(tmp_path):
 @pytest.fixture
 def figures(monkeypatch):
     """Drawings as matplotlib's figures, in place of bytes."""
-    monkeypatch.setattr(drawing, "_write", lambda figure, image_format: figure)
+    monkeypatch.setattr(score_pictures, "image_of", lambda figure, image_format: figure)
 
 
 def lines_of(axes):
@@ -416,7 +418,7 @@ def lines_of(axes):
 
 def picture_of(folder: Path, draw):
     summary = summarize([folder])
-    return draw(summary.panels(), drawing.styles_of(summary.groups), "svg")
+    return draw(summary.panels(), styles_of(group.label for group in summary.groups), "svg")
 
 
 def test_dots_are_seeds_beside_their_median_and_the_majority(tmp_path, figures):

@@ -13,6 +13,7 @@ from convbert_plugin.data.glue.glue_files import (
     read_description,
 )
 from convbert_plugin.data.glue.glue_tasks import GlueTask
+from convbert_plugin.data.vocabulary import check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import replace_when_done
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
@@ -45,11 +46,12 @@ def load_fine_tuned(checkpoint_path, data) -> FineTuned:
     prepared = read_description(data)
     vocabulary = load_vocabulary(data)
     checkpoint = read_checkpoint(path)
-    if checkpoint.vocabulary not in (None, vocabulary.fingerprint()):
-        raise UserError(
-            f"{data}: was prepared with another vocabulary than {path}: prepare it again with "
-            f"--tokenizer {path.parent}"
-        )
+    check_same_vocabulary(
+        vocabulary,
+        checkpoint.vocabulary,
+        f"{data}: was prepared with another vocabulary than {path}: prepare it again with "
+        f"--tokenizer {path.parent}",
+    )
     _check_head(checkpoint, prepared.task, path, data)
     model = load_model(ConvBertModel, checkpoint, vocabulary, path).eval()
     length = checkpoint.task.get("tokens_per_sample")

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import replace_when_done
+from convbert_plugin.files.text_files import PathLike, replace_when_done
 
 RECORD_FILE = "scores.json"
+# While GLUE was all there was, records and checkpoints had another name for the task.
+TASK, EARLIER_TASK = "task", "glue_task"
 RANDOM_WEIGHTS = {"kind": "random weights"}
+TRAINED_HERE, CONVERTED = "trained here", "converted"
 
 
 class RunRecord:
@@ -40,7 +43,7 @@ class RunRecord:
 
 
 def read_record(path: Path) -> dict:
-    """Read a ``scores.json``.
+    """Read a ``scores.json``, of an earlier version too.
 
     Raises:
         UserError: a damaged one.
@@ -50,7 +53,35 @@ def read_record(path: Path) -> dict:
         entries = record["validations"]
         if not all({"subset", "updates"} <= entry.keys() for entry in entries):
             raise ValueError
-        record["start"]["kind"], record["glue_task"], record["seed"], record["metrics"]
+        task = record.pop(EARLIER_TASK, None)
+        record.setdefault(TASK, task)
+        record["start"]["kind"], record["seed"], record["metrics"]
+        if not isinstance(record[TASK], str):
+            raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{path}: damaged, or not the scores of a run: remove it") from None
+        raise damaged(path) from None
     return record
+
+
+def damaged(path: PathLike) -> UserError:
+    """The error for a ``scores.json`` that is none."""
+    return UserError(f"{path}: damaged, or not the scores of a run: remove it")
+
+
+def start_from(checkpoint: PathLike, objective: str, updates: int) -> dict:
+    """A start from a checkpoint, and what it was trained on; a conversion leaves no updates."""
+    return {
+        "kind": TRAINED_HERE if updates else CONVERTED,
+        "checkpoint": str(checkpoint),
+        "objective": objective,
+        "updates": updates,
+    }
+
+
+def start_in_words(start: dict) -> str:
+    """Where a run began, for people to read."""
+    if start["kind"] == RANDOM_WEIGHTS["kind"]:
+        return start["kind"]
+    if start["kind"] == CONVERTED:
+        return f"converted: {start['checkpoint']}"
+    return f"from {start['checkpoint']}, {start['updates']:,} updates of {start['objective']}"

@@ -1,0 +1,148 @@
+"""The report of fine-tuning runs: a page for people, a table for the terminal, and the numbers."""
+
+import itertools
+import json
+from typing import Iterator, Sequence
+
+from convbert_plugin.analysis.drawing import styles_of
+from convbert_plugin.analysis.page import Picture, Section, Table, html_page
+from convbert_plugin.analysis.runs import Group, Panel, Row, Run, Summary, rows_of
+from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots, score_words
+from convbert_plugin.analysis.words import aligned, printable
+
+TITLE = "Fine-tuning report"
+HEADER = (
+    "task", "start", "metric", "median", "best", "mean", "std", "majority", "runs", "seeds"
+)  # fmt: skip
+# What may be long, and breaks anywhere.
+PATHS = {"start", "folder"}
+NUMBERS = {"median", "best", "mean", "std", "majority", "runs", "updates", "seed"}
+RUNS_HEADER = ("folder", "task", "seed", "start", "updates", "scores")
+UNFINISHED_HEADER = ("folder", "task", "seed", "start")
+EXPLANATION = (
+    "Scores are those of the last validation of each run, times 100; std is their sample standard "
+    "deviation over the runs; majority is what the most frequent class of the training set scores."
+)
+
+
+def table_cells(row: Row) -> list[str]:
+    """The cells of a row, as HEADER names them."""
+    statistics = (row.median, row.best, row.mean, row.deviation, row.majority)
+    return [
+        row.name,
+        row.group.label,
+        row.metric,
+        *map(score_words, statistics),
+        str(len(row.scores)),
+        ", ".join(str(score.seed) for score in row.scores),
+    ]
+
+
+def text_table(summary: Summary) -> str:
+    """The table, what was not counted, and notes, as plain text."""
+    rows = [table_cells(row) for rows in summary.panels() for row in rows]
+    lines = aligned(HEADER, rows, NUMBERS)
+    unfinished = [f"not validated yet, not counted: {run.folder}" for run in summary.unfinished]
+    notes = [f"note: {note}" for note in summary.notes]
+    return "\n".join([*lines, *map(printable, [*unfinished, *notes])]) + "\n"
+
+
+def json_text(summary: Summary) -> str:
+    """Every statistic and every score, in full precision."""
+    values = {
+        "groups": [
+            {
+                "task": group.task,
+                "label": group.label,
+                "start": group.runs[0].start,
+                "model": group.runs[0].model,
+                "classification_head": group.runs[0].head,
+                "scores": [_row_values(row) for row in rows_of(group)],
+            }
+            for group in summary.groups
+        ],
+        "unfinished": [
+            {"folder": run.folder, "task": run.task, "seed": run.seed, "start": run.start}
+            for run in summary.unfinished
+        ],
+        "notes": summary.notes,
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def _row_values(row: Row) -> dict:
+    return {
+        "name": row.name,
+        "subset": row.subset,
+        "metric": row.metric,
+        "median": row.median,
+        "best": row.best,
+        "mean": row.mean,
+        "std": row.deviation,
+        "majority": row.majority,
+        "runs": len(row.scores),
+        "seeds": [score.seed for score in row.scores],
+        "per_seed": [score._asdict() for score in row.scores],
+    }
+
+
+def dots_png(summary: Summary) -> bytes:
+    """The scores of every task in one picture."""
+    return draw_dots(summary.panels(), _styles(summary), "png")
+
+
+def report_page(summary: Summary) -> str:
+    """The page for people."""
+    panels = summary.panels()
+    rows = [table_cells(row) for rows in panels for row in rows]
+    scores = Section(table=Table(HEADER, rows, NUMBERS, PATHS))
+    others = [
+        Section("Notes", notes=summary.notes),
+        *_picture_sections(panels, _styles(summary)),
+        Section("Runs", table=_run_table(summary)),
+        Section("Not validated yet, not counted", table=_unfinished_table(summary)),
+    ]
+    shown = [scores, *(section for section in others if not section.is_empty)]
+    return html_page(TITLE, EXPLANATION, shown)
+
+
+def _styles(summary: Summary) -> dict:
+    return styles_of(group.label for group in summary.groups)
+
+
+def _run_table(summary: Summary) -> Table:
+    rows = [
+        [run.folder, run.task, str(run.seed), group.label, f"{_updates(run):,}", _score_list(run)]
+        for group in summary.groups
+        for run in group.runs
+    ]
+    return Table(RUNS_HEADER, rows, NUMBERS, PATHS)
+
+
+def _unfinished_table(summary: Summary) -> Table:
+    rows = [[run.folder, run.task, str(run.seed), run.start_words] for run in summary.unfinished]
+    return Table(UNFINISHED_HEADER, rows, NUMBERS, PATHS)
+
+
+def _updates(run: Run) -> int:
+    return run.validations[-1]["updates"]
+
+
+def _score_list(run: Run) -> str:
+    # A group of one, of which each row has one score.
+    return ", ".join(
+        f"{row.name} {row.metric} {score_words(row.median)}" for row in rows_of(Group("", [run]))
+    )
+
+
+def _picture_sections(panels: Sequence[Panel], styles: dict) -> Iterator[Section]:
+    for task, of_task in itertools.groupby(panels, key=lambda rows: rows[0].group.task):
+        same_task = list(of_task)
+        dots, curves = (draw(same_task, styles, "svg") for draw in (draw_dots, draw_curves))
+        yield Section(
+            task,
+            pictures=[
+                Picture(dots, f"{task}: a dot for each seed"),
+                Picture(curves, f"{task}: scores over the updates"),
+            ],
+        )

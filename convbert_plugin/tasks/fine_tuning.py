@@ -1,0 +1,173 @@
+"""What fine-tuning tasks share: a start, a head, official scores, and a record of them."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Callable, Mapping, NamedTuple, Optional
+
+from omegaconf import II
+
+from convbert_plugin.criterions.summed_logs import log_exact_score
+from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.records import (
+    EARLIER_TASK,
+    RANDOM_WEIGHTS,
+    TASK,
+    RunRecord,
+    start_from,
+)
+from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
+from convbert_plugin.tasks.encoder_task import EncoderTask
+from convbert_plugin.tasks.precision_flags import check_precision
+from convbert_plugin.tasks.run_config import RunConfig
+
+LOSS = "loss"
+
+
+@dataclass
+class FineTuningConfig(RunConfig):
+    """Options of fairseq that fine-tuning follows beside those of every task."""
+
+    distributed_rank: int = II("distributed_training.distributed_rank")
+    valid_subset: str = II("dataset.valid_subset")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
+
+
+class Score(NamedTuple):
+    """An official score: what a function makes of sums that the criterion logs by these names."""
+
+    function: Callable
+    sums: tuple[str, ...]
+
+
+def known_later(*sums) -> float:
+    """The function of a score that ``score_whole_set`` gives: fairseq asks for it before."""
+    return math.nan
+
+
+class FineTuningTask(EncoderTask):
+    """A task of some name whose model is an encoder with one head, and is scored on whole sets.
+
+    A subclass opens its data, adds the head and loads the splits. ``scores``: the official ones by
+    name, of which more is better.
+
+    Raises:
+        UserError: data, vocabulary, checkpoint or options that do not go together.
+    """
+
+    def __init__(self, cfg, vocabulary: Vocabulary, name: str, scores: Mapping[str, Score]):
+        super().__init__(cfg, vocabulary)
+        self.name = name
+        self.scores = scores
+        self.start: Optional[Start] = None
+        self.state.merge_state_dict({TASK: name})
+
+    @classmethod
+    def open(cls, cfg) -> "FineTuningTask":
+        """The task on the data that ``cfg`` names."""
+        raise NotImplementedError
+
+    def add_head(self, model) -> None:
+        """Add to the model the part that this task trains beside the encoder."""
+        raise NotImplementedError
+
+    def description(self) -> dict:
+        """What the record says of the run beside what it says of all, in plain values."""
+        return {}
+
+    def score_whole_set(self, subset: str, model) -> dict[str, float]:
+        """Scores that no sums make, ``known_later``, when all of a set has been validated."""
+        return {}
+
+    @classmethod
+    def setup_task(cls, cfg, from_checkpoint=False, **kwargs):
+        cls.check_length(cfg)
+        task = cls.open(cfg)
+        if not from_checkpoint:
+            check_precision(cfg)
+            task.check_best()
+            task.start = check_checkpoints(cfg, task.vocabulary)
+            if task.is_resumed:
+                # Now, and not when another head's optimizer state fails to fit.
+                task.load_state_dict(task.start.state)
+        return task
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the run goes on from its own last checkpoint."""
+        return self.start is not None and self.start.is_own
+
+    def check_best(self):
+        """Raise UserError unless the best checkpoint is that of the best score, or lowest loss."""
+        metric, maximize = self.cfg.best_checkpoint_metric, self.cfg.maximize_best_checkpoint_metric
+        known = (LOSS, *self.scores)
+        if metric not in known:
+            raise UserError(
+                f"--best-checkpoint-metric {metric}: {self.name} has {', '.join(known)}"
+            )
+        if maximize == (metric == LOSS):
+            raise UserError(
+                f"--best-checkpoint-metric {metric} goes "
+                + ("with" if metric != LOSS else "without")
+                + " --maximize-best-checkpoint-metric"
+            )
+
+    def build_model(self, cfg, from_checkpoint=False):
+        model = super().build_model(cfg, from_checkpoint)
+        self.add_head(model)
+        self.model_description = {"arch": getattr(cfg, "_name", None), "layers": cfg.encoder_layers}
+        return model
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        name = state.get(TASK, state.get(EARLIER_TASK, self.name))
+        if name != self.name:
+            raise UserError(
+                f"{self.cfg.data}: holds {self.name}, the checkpoint is of a run on {name}: "
+                "choose another --save-dir, or begin from it with --finetune-from-model"
+            )
+
+    def reduce_metrics(self, logging_outputs, criterion):
+        """Log the loss, and the official scores of the whole set so far."""
+        super().reduce_metrics(logging_outputs, criterion)
+        logged = logging_outputs[0].keys() if logging_outputs else set()
+        for priority, (name, score) in enumerate(self.scores.items(), start=1):
+            if logged >= set(score.sums):
+                log_exact_score(name, score.function, score.sums, priority)
+
+    def begin_valid_epoch(self, epoch, model):
+        # fairseq does not say which one it has validated, but goes through them in this order.
+        self._subsets = iter(self.cfg.valid_subset.split(","))
+
+    def post_validate(self, model, stats, agg):
+        """Write the scores down."""
+        subset = next(self._subsets)
+        for name, score in self.score_whole_set(subset, model).items():
+            stats[name] = score
+            if (best := f"best_{name}") in stats:
+                stats[best] = max(stats[best], score)
+        super().post_validate(model, stats, agg)
+        if self.cfg.distributed_rank == 0:
+            scores = {name: stats[name] for name in (LOSS, *self.scores)}
+            self.record.add(subset, stats["num_updates"], scores)
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """The scores of the run, in its folder."""
+        description = {
+            TASK: self.name,
+            "metrics": list(self.scores),
+            "seed": self.cfg.seed,
+            "model": self.model_description,
+            "start": _describe(self.start),
+            **self.description(),
+        }
+        return RunRecord(self.cfg.save_dir, description, self.is_resumed)
+
+
+def _describe(start: Optional[Start]) -> dict:
+    if start is None:
+        return RANDOM_WEIGHTS
+    return start_from(start.path, start.objective, start.updates)
