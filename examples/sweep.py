@@ -1,0 +1,230 @@
+"""Many trainings: tasks with several seeds each, from a checkpoint or from nothing.
+
+Each run has a folder. What is done is skipped, what was cut off goes on, a folder is trained in by
+one at a time, and a run that fails does not keep the others. What the scripts of the stories share:
+they say what is trained on, and by which recipe.
+"""
+
+import argparse
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Callable, NamedTuple, Sequence
+
+from convbert_plugin.cli.quiet import quiet
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import replace_when_done
+
+PLUGIN = Path(__file__).resolve().parents[1] / "convbert_plugin"
+CONVBERT = (sys.executable, "-m", "convbert_plugin.cli")
+HYDRA_TRAIN = (sys.executable, "-m", "fairseq_cli.hydra_train")
+# Of a run: its settings, what fairseq prints, and, when it has ended well, a mark.
+SETTINGS, LOG, DONE = "settings.txt", "train.log", "done"
+LAST_CHECKPOINT = "checkpoint_last.pt"
+# What hydra says last, whatever went wrong.
+HYDRAS_LAST_LINE = "Set the environment variable HYDRA_FULL_ERROR"
+RANDOM_WEIGHTS = "random_weights"
+
+
+class Run(NamedTuple):
+    """One task with one seed."""
+
+    task: str
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}, seed {self.seed}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every sweep over tasks and seeds takes."""
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--random-weights", action="store_true", help="start from nothing")
+    parser.add_argument("--tasks", type=listed(str), required=True, metavar="A,B,...")
+    parser.add_argument("--seeds", type=listed(int), required=True, metavar="1,2,...")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
+
+
+def listed(kind):
+    """An argparse type: values of a kind with commas between them."""
+
+    def parse(text: str) -> list:
+        return list(dict.fromkeys(kind(word) for word in text.split(",")))
+
+    parse.__name__ = f"list of {kind.__name__}"
+    return parse
+
+
+def settle_paths(arguments: argparse.Namespace) -> None:
+    """Make the paths absolute.
+
+    fairseq and hydra take paths from where they run, and so does what resumes them elsewhere.
+    Errors: no such checkpoint.
+    """
+    if not arguments.checkpoint.is_file():
+        raise UserError(f"--checkpoint {arguments.checkpoint}: no such file")
+    for name, value in vars(arguments).items():
+        if isinstance(value, Path):
+            setattr(arguments, name, value.absolute())
+
+
+def runs_of(tasks: Sequence[str], arguments: argparse.Namespace) -> list[Run]:
+    """A run for each task and seed, its folder named after the start, the task and the seed."""
+    source = arguments.checkpoint.parent.name
+    start = arguments.out / (RANDOM_WEIGHTS if arguments.random_weights else source)
+    return [
+        Run(task, seed, start / task / f"seed{seed}") for task in tasks for seed in arguments.seeds
+    ]
+
+
+def model_options(checkpoint: Path) -> tuple[str, list[str]]:
+    """The size of a checkpoint's model, and what makes fairseq build it."""
+    with quiet():
+        from convbert_plugin.conversion.fairseq_folder import nearest_architecture
+        from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
+        from convbert_plugin.models.loading import config_of
+
+    stored = read_checkpoint(checkpoint)
+    config = config_of(stored.model, stored.tensors, checkpoint)
+    name = nearest_architecture(config)
+    # Two plus signs: an option that the recipe does not name is added.
+    options = [
+        f"++model.{option}={value}"
+        for option, value in asdict(config).items()
+        if option not in ("_name", "dropout", "attention_dropout")
+    ]
+    return name.split("_")[1], [f"model={name}", *options]
+
+
+def train_command(
+    recipe: str, options: Sequence[str], run: Run, data: Path, arguments: argparse.Namespace
+) -> list[str]:
+    """Train one run by a recipe of the plugin and further options; the user's come last."""
+    words = [
+        *HYDRA_TRAIN,
+        *("--config-dir", str(PLUGIN / "config"), "--config-name", recipe),
+        *options,
+        f"common.user_dir={PLUGIN}",
+        f"common.seed={run.seed}",
+        f"task.data={data}",
+        f"checkpoint.save_dir={run.folder}",
+    ]
+    if not arguments.random_weights:
+        words.append(f"checkpoint.finetune_from_model={arguments.checkpoint}")
+    return [*words, *arguments.overrides]
+
+
+def call(command: Sequence) -> None:
+    """Run a command; where it fails, it has said why, and so its status is all that is left."""
+    if status := subprocess.run(command).returncode:
+        sys.exit(status)
+
+
+def sweep(
+    runs: Sequence[Run], command: Callable[[Run], list[str]], arguments: argparse.Namespace
+) -> None:
+    """Do the runs by their commands, some at once, and write OUT/report.html of all runs in OUT.
+
+    Ends the program with status 1 where one has failed, or after a signal that ended them all.
+    """
+    sweeping = Sweep(command)
+    sweeping.do(runs, arguments.jobs)
+    call([*CONVBERT, "report", arguments.out, arguments.out / "report.html"])
+    if sweeping.failures:
+        sys.exit("\n".join(sweeping.failures))
+
+
+class Sweep:
+    """The runs of one call: what is running, and what has failed."""
+
+    def __init__(self, command: Callable[[Run], list[str]]):
+        self.command = command
+        self.running: set[subprocess.Popen] = set()
+        self.failures: list[str] = []
+        self.is_stopped = threading.Event()
+
+    def do(self, runs: Sequence[Run], jobs: int) -> None:
+        """Do the runs, some at once; a signal ends them all and this program."""
+
+        def end(number, frame):
+            self.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(self.work, runs))
+        if self.is_stopped.is_set():
+            sys.exit("stopped: run the same command again, and it goes on")
+
+    def stop(self) -> None:
+        """End what is running; it goes on from its last checkpoint another time."""
+        self.is_stopped.set()
+        for process in list(self.running):
+            process.terminate()
+
+    def work(self, run: Run) -> None:
+        """Bring one run to its end, unless it is there already."""
+        if self.is_stopped.is_set():
+            return
+        run.folder.mkdir(parents=True, exist_ok=True)
+        # Held as long as this process trains there, also if it is killed.
+        with open(run.folder / LOG, "a") as log:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._check_settings(run)
+                self._train(run, log)
+            except BlockingIOError:
+                self._fail(run, f"{run.folder}: another training is running there")
+            except UserError as error:
+                self._fail(run, str(error))
+
+    def _check_settings(self, run: Run) -> None:
+        path = run.folder / SETTINGS
+        settings = "".join(f"{word}\n" for word in self.command(run)[len(HYDRA_TRAIN) :])
+        if not path.exists():
+            with replace_when_done(path) as file:
+                file.write(settings.encode())
+        elif path.read_text() != settings:
+            raise UserError(
+                f"{run.folder}: a run with other settings (see {SETTINGS} there): choose another "
+                "--out, or remove it"
+            )
+
+    def _train(self, run: Run, log) -> None:
+        if (run.folder / DONE).exists():
+            print(f"{run.name}: done before", flush=True)
+            return
+        resumed = (run.folder / LAST_CHECKPOINT).exists()
+        print(f"{run.name}: {'goes on' if resumed else 'begins'}", flush=True)
+        process = subprocess.Popen(self.command(run), stdout=log, stderr=subprocess.STDOUT)
+        self.running.add(process)
+        if self.is_stopped.is_set():
+            process.terminate()
+        status = process.wait()
+        self.running.discard(process)
+        if self.is_stopped.is_set():
+            return
+        if status:
+            raise UserError(f"{run.folder / LOG}: {last_words(run.folder / LOG)}")
+        (run.folder / DONE).touch()
+        print(f"{run.name}: done", flush=True)
+
+    def _fail(self, run: Run, reason: str) -> None:
+        print(f"{run.name}: failed", flush=True)
+        self.failures.append(reason)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that says something."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    said = [line for line in lines if line and not line.startswith(HYDRAS_LAST_LINE)]
+    return said[-1] if said else "nothing was printed"
