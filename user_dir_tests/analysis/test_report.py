@@ -305,6 +305,19 @@ def test_nothing_but_the_line_stands_on_stderr(tmp_path):
     assert (result.returncode, result.stderr) == (1, "absent: no such folder\n")
 
 
+def test_nothing_heavy_is_imported_for_a_report(tmp_path):
+    write_seeds(tmp_path / "runs", [0.5])
+    command = [sys.executable, "-X", "importtime", "-m", "convbert_plugin.cli", "report"]
+    environment = {**os.environ, "PYTHONPATH": str(PLUGIN.parent)}
+    result = subprocess.run(
+        [*command, "runs", "report.html"], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert result.returncode == 0
+    imported = {line.split("|")[-1].strip() for line in result.stderr.decode().splitlines()}
+    assert {"matplotlib", "convbert_plugin.analysis.runs"} <= imported
+    assert not {name.split(".")[0] for name in imported} & {"torch", "fairseq", "scipy", "sklearn"}
+
+
 @pytest.mark.parametrize("output", ["report.pdf", "report", ".html", "scores.html"])
 def test_a_wrong_name_of_the_page_is_a_wrong_argument(tmp_path, output, capsys):
     with pytest.raises(SystemExit) as end:
