@@ -50,16 +50,20 @@ def known_later(*sums) -> float:
 class FineTuningTask(EncoderTask):
     """A task of some name whose model is an encoder with one head, and is scored on whole sets.
 
-    A subclass opens its data, adds the head and loads the splits. ``scores``: the official ones by
-    name, of which more is better.
+    A subclass opens its data and loads the splits. ``head``: the scope of the part of the model
+    that answers, which batches name as their output. ``scores``: the official ones by name, of
+    which more is better.
 
     Raises:
         UserError: data, vocabulary, checkpoint or options that do not go together.
     """
 
-    def __init__(self, cfg, vocabulary: Vocabulary, name: str, scores: Mapping[str, Score]):
+    def __init__(
+        self, cfg, vocabulary: Vocabulary, name: str, head: str, scores: Mapping[str, Score]
+    ):
         super().__init__(cfg, vocabulary)
         self.name = name
+        self.head = head
         self.scores = scores
         self.start: Optional[Start] = None
         self.state.merge_state_dict({TASK: name})
@@ -70,8 +74,8 @@ class FineTuningTask(EncoderTask):
         raise NotImplementedError
 
     def add_head(self, model) -> None:
-        """Add to the model the part that this task trains beside the encoder."""
-        raise NotImplementedError
+        """Add to the model the part that answers."""
+        model.add_part(self.head)
 
     def description(self) -> dict:
         """What the record says of the run beside what it says of all, in plain values."""

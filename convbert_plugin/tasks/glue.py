@@ -84,7 +84,8 @@ class GlueFineTuningTask(FineTuningTask):
 
     def __init__(self, cfg: GlueTaskConfig, prepared: PreparedTask, vocabulary: Vocabulary):
         row = prepared.task
-        super().__init__(cfg, vocabulary, row.name, {name: SCORES_OF[name] for name in row.metrics})
+        scores = {name: SCORES_OF[name] for name in row.metrics}
+        super().__init__(cfg, vocabulary, row.name, f"{CLASSIFICATION}.{row.head}", scores)
         self.prepared = prepared
 
     @classmethod
@@ -119,7 +120,7 @@ class GlueFineTuningTask(FineTuningTask):
             max_length=self.cfg.tokens_per_sample,
             double_unordered=self.cfg.double_unordered and split == TRAIN,
             pad_to_max_length=self.pad_to_max_length,
-            output=f"{CLASSIFICATION}.{self.row.head}",
+            output=self.head,
         )
         dataset = GlueDataset(rows, self.vocabulary, options)
         cut = int((dataset.full_lengths > options.max_length).sum())

@@ -218,8 +218,8 @@ def assert_fails(tmp_path, message, *words):
     [
         ({}, r"model.pt: no classification head rte \(has none\): fine-tune it on rte"),
         ({"cola": 2, "mnli": 3}, r"no classification head rte \(has the heads cola, mnli\)"),
-        ({"rte": 3}, r"model.pt: its head rte has 3 outputs, where .*data has 2: use the"),
-        ({"rte": 1}, r"model.pt: its head rte has 1 outputs, where .*data has 2: use the"),
+        ({"rte": 3}, r"model.pt and .*data: .* head rte has 3 outputs, this task has 2: prepare"),
+        ({"rte": 1}, r"model.pt and .*data: .* head rte has 1 outputs, this task has 2: prepare"),
     ],
 )
 def test_a_model_without_the_head_is_one_line(prepared, tmp_path, heads, message):

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.data import data_utils
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import register_task
 from omegaconf import MISSING
 
 from convbert_plugin.criterions.summed_logs import log_ratio, log_sums
 from convbert_plugin.data.binarized import open_lines
+from convbert_plugin.data.collation import collate
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.models.parts import QUESTION_ANSWERING_HEAD
 from convbert_plugin.tasks.fine_tuning import (
     FineTuningConfig,
     FineTuningTask,
@@ -46,16 +47,12 @@ class MarkedWords(LengthBatchedDataset):
         return len(self.texts)
 
     def __getitem__(self, index):
-        return index
+        tokens = self.texts[index]
+        return {"id": index, "tokens": tokens, "segments": torch.zeros_like(tokens)}
 
-    def collater(self, rows):
-        texts = [self.texts[row] for row in rows]
-        return {
-            "id": torch.tensor(rows),
-            "nsentences": len(rows),
-            "net_input": {"src_tokens": data_utils.collate_tokens(texts, self.pad)},
-            "target": torch.tensor([self.places[row] for row in rows]),
-        }
+    def collater(self, examples):
+        batch = collate(examples, self.pad, QUESTION_ANSWERING_HEAD)
+        return {**batch, "target": torch.tensor([self.places[row] for row in batch["id"]])}
 
 
 @dataclass
@@ -76,10 +73,8 @@ class MarkedWordsTask(FineTuningTask):
             "found": Score(lambda found, lines: found / lines, ("found", "nsentences")),
             "found_alone": Score(known_later, ("found",)),
         }
-        return cls(cfg, Vocabulary.load(f"{cfg.data}/dict.txt"), f"{cfg.noun} noun", scores)
-
-    def add_head(self, model):
-        model.add_question_answering_head()
+        vocabulary = Vocabulary.load(f"{cfg.data}/dict.txt")
+        return cls(cfg, vocabulary, f"{cfg.noun} noun", QUESTION_ANSWERING_HEAD, scores)
 
     def load_dataset(self, split, **kwargs):
         lines = open_lines(f"{self.cfg.data}/{split}", self.vocabulary)
@@ -94,7 +89,7 @@ def share_found(model, marked) -> float:
     """The share of lines, each by itself, in which the model finds the word."""
     with torch.no_grad():
         found = [
-            int(model.span_logits(text[None])[0, :, 0].argmax()) == place
+            int(model.head_logits(QUESTION_ANSWERING_HEAD, text[None])[0, :, 0].argmax()) == place
             for text, place in zip(marked.texts, marked.places, strict=True)
         ]
     return sum(found) / len(found)
@@ -104,12 +99,12 @@ def share_found(model, marked) -> float:
 class MarkedWordsCriterion(FairseqCriterion):
     def forward(self, model, sample, reduce=True):
         tokens, target = sample["net_input"]["src_tokens"], sample["target"]
-        scores = model.span_logits(tokens)[..., 0]
+        scores = model(**sample["net_input"])[..., 0]
         scores = scores.masked_fill(tokens == model.vocabulary.pad(), -torch.inf)
         loss = F.cross_entropy(scores, target, reduction="sum")
         found = (scores.argmax(-1) == target).sum().double()
         count = sample["nsentences"]
-        logs = {"nsentences": count, "ntokens": tokens.numel(), "sample_size": count}
+        logs = {"nsentences": count, "ntokens": sample["ntokens"], "sample_size": count}
         return loss, count, {"loss": loss.detach(), "found": found, **logs}
 
     @classmethod

@@ -21,6 +21,7 @@ from convbert_plugin.formats.finding import checkpoint_at
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import load_model
 from convbert_plugin.models.parts import CLASSIFICATION, names_in, parts_of
+from convbert_plugin.models.state import part_problem
 
 HEADER = "index\tprediction\n"
 
@@ -63,19 +64,16 @@ def load_fine_tuned(checkpoint_path, data) -> FineTuned:
 
 def _check_head(checkpoint: FairseqCheckpoint, task: GlueTask, path, data):
     parts = parts_of(checkpoint.tensors)
-    heads = names_in(parts, CLASSIFICATION)
-    if task.head not in heads:
+    scope = f"{CLASSIFICATION}.{task.head}"
+    if scope not in parts:
+        heads = names_in(parts, CLASSIFICATION)
         found = f"has the heads {', '.join(heads)}" if heads else "has none"
         raise UserError(
             f"{path}: no classification head {task.head} ({found}): fine-tune it on {task.head} "
             "first, with --task glue"
         )
-    classes = parts[f"{CLASSIFICATION}.{task.head}"]["classes"]
-    if classes != task.outputs:
-        raise UserError(
-            f"{path}: its head {task.head} has {classes} outputs, where {data} "
-            f"has {task.outputs}: use the checkpoint of this task"
-        )
+    if problem := part_problem(scope, parts[scope], {**parts[scope], "classes": task.outputs}):
+        raise UserError(f"{path} and {data}: {problem}")
 
 
 def predict(
