@@ -71,7 +71,7 @@ class MarkedWordsTask(FineTuningTask):
     def open(cls, cfg):
         scores = {
             "found": Score(lambda found, lines: found / lines, ("found", "nsentences")),
-            "found_alone": Score(known_later, ("found",)),
+            "found_alone": Score(known_later, ("validated",)),
         }
         vocabulary = Vocabulary.load(f"{cfg.data}/dict.txt")
         return cls(cfg, vocabulary, f"{cfg.noun} noun", QUESTION_ANSWERING_HEAD, scores)
@@ -105,6 +105,8 @@ class MarkedWordsCriterion(FairseqCriterion):
         found = (scores.argmax(-1) == target).sum().double()
         count = sample["nsentences"]
         logs = {"nsentences": count, "ntokens": sample["ntokens"], "sample_size": count}
+        if not model.training:
+            logs["validated"] = torch.tensor(count)
         return loss, count, {"loss": loss.detach(), "found": found, **logs}
 
     @classmethod

@@ -1,0 +1,102 @@
+"""Pages as a browser's parser reads them: what comes from files is text, wherever it stands."""
+
+import base64
+from html.parser import HTMLParser
+
+import pytest
+
+from convbert_plugin.analysis.page import POLICY, Picture, Section, Table, html_page
+from convbert_plugin.analysis.words import aligned, printable
+
+pytestmark = pytest.mark.experiments
+
+HOSTILE = "\"><script>alert('x')</script>{{ 7 * 7 }}&amp;\x1b[2J\udcff"
+SHOWN = r""""><script>alert('x')</script>{{ 7 * 7 }}&amp;\x1b[2J\udcff"""
+
+
+class Elements(HTMLParser):
+    """Every tag with its attributes, and the texts between them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if data.strip():
+            self.texts.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_everything_stands_where_it_belongs():
+    page = Elements(
+        html_page(
+            "Title",
+            "What it is.",
+            [
+                Section(table=Table(["name", "count", "folder"], [["a", "1", "b"]], {"count"})),
+                Section("Notes", notes=["first", "second"]),
+                Section("Pictures", pictures=[Picture(b"<svg/>", "a drawing")]),
+            ],
+        )
+    )
+    # Between the style and the end.
+    assert page.texts[2:] == [
+        *("Title", "What it is.", "name", "count", "folder", "a", "1", "b"),
+        *("Notes", "first", "second", "Pictures"),
+    ]
+    assert page.of("td") == [{}, {"class": "number"}, {}]
+    assert len(page.of("h2")) == 2
+    (image,) = page.of("img")
+    assert image["alt"] == "a drawing"
+    kind, data = image["src"].split(",")
+    assert (kind, base64.b64decode(data)) == ("data:image/svg+xml;base64", b"<svg/>")
+    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
+    assert policy in page.of("meta")
+
+
+def test_text_is_text_everywhere():
+    table = Table([HOSTILE], [[HOSTILE]], paths={HOSTILE})
+    text = html_page(
+        HOSTILE,
+        HOSTILE,
+        [Section(HOSTILE, [HOSTILE], table, [Picture(b"", HOSTILE)])],
+    )
+    page = Elements(text)
+    assert not page.of("script")
+    # The title and the heading, the explanation, the section's title, a note, two cells.
+    assert page.texts.count(SHOWN) == 7
+    assert page.of("img")[0]["alt"] == SHOWN
+    text.encode()
+
+
+@pytest.mark.parametrize(
+    ("section", "is_empty"),
+    [
+        (Section("a"), True),
+        (Section("a", table=Table(["b"], [])), True),
+        (Section("a", table=Table(["b"], [["c"]])), False),
+        (Section("a", notes=["b"]), False),
+        (Section("a", pictures=[Picture(b"", "b")]), False),
+    ],
+)
+def test_sections_that_hold_nothing(section, is_empty):
+    assert section.is_empty == is_empty
+
+
+def test_a_table_for_a_terminal():
+    assert aligned(["name", "count"], [["a\x1b", "5"], ["long name", "1,000"]], {"count"}) == [
+        "name       count",
+        r"a\x1b          5",
+        "long name  1,000",
+    ]
+
+
+def test_what_moves_a_cursor_is_shown_as_its_escape():
+    assert printable("é ok\r\x1b\u202e") == r"é ok\r\x1b\u202e"

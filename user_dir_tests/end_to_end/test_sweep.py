@@ -1,0 +1,107 @@
+"""What many trainings share, with small programs in place of the trainings."""
+
+import fcntl
+import importlib.util
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import convbert_plugin
+
+pytestmark = [pytest.mark.glue, pytest.mark.survival]
+
+PATH = Path(convbert_plugin.__file__).parents[1] / "examples" / "sweep.py"
+TRAINS = """
+import sys
+open(f"{sys.argv[1]}/checkpoint_last.pt", "w").close()
+"""
+FAILS = """
+import sys
+print("Traceback\\n\\n  ValueError: too much  \\n")
+print("Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.")
+sys.exit(int(sys.argv[1].endswith("2")))
+"""
+HANGS = """
+import sys, time
+open(f"{sys.argv[1]}/checkpoint_last.pt", "w").close()
+time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    spec = importlib.util.spec_from_file_location("sweep", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def runs(sweep, tmp_path):
+    """Two seeds of a task."""
+    return [sweep.Run("rte", seed, tmp_path / f"seed{seed}") for seed in (1, 2)]
+
+
+def command(program, *words):
+    return lambda run: [sys.executable, "-c", program, str(run.folder), *words]
+
+
+def do(sweep, program, runs, *words):
+    """Do the runs; what was begun, and what failed."""
+    doing = sweep.Sweep(command(program, *words))
+    for run in runs:
+        doing.work(run)
+    return doing.failures
+
+
+def test_what_is_done_is_skipped_and_what_was_cut_off_goes_on(sweep, runs, capsys):
+    assert do(sweep, TRAINS, runs) == []
+    assert capsys.readouterr().out.splitlines() == [
+        *("rte, seed 1: begins", "rte, seed 1: done", "rte, seed 2: begins", "rte, seed 2: done")
+    ]
+    (runs[1].folder / "done").unlink()
+    assert do(sweep, TRAINS, runs) == []
+    assert capsys.readouterr().out.splitlines() == [
+        *("rte, seed 1: done before", "rte, seed 2: goes on", "rte, seed 2: done")
+    ]
+
+
+def test_a_run_that_fails_says_why_and_does_not_keep_the_others(sweep, runs):
+    log = runs[1].folder / "train.log"
+    assert do(sweep, FAILS, runs[::-1]) == [f"{log}: ValueError: too much"]
+    assert [(run.folder / "done").exists() for run in runs] == [True, False]
+
+
+def test_other_settings_are_not_taken_for_the_same(sweep, runs):
+    assert do(sweep, TRAINS, runs, "lr=1") == []
+    settings = runs[0].folder / "settings.txt"
+    assert settings.read_text() == f"{runs[0].folder}\nlr=1\n"
+    (failure,) = do(sweep, TRAINS, runs[:1], "lr=2")
+    assert failure.startswith(f"{runs[0].folder}: a run with other settings (see settings.txt")
+    assert settings.read_text() == f"{runs[0].folder}\nlr=1\n"
+
+
+def test_one_at_a_time_trains_in_a_folder(sweep, runs):
+    runs[0].folder.mkdir()
+    with open(runs[0].folder / "train.log", "a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert do(sweep, TRAINS, runs) == [f"{runs[0].folder}: another training is running there"]
+    assert do(sweep, TRAINS, runs) == []
+
+
+def test_a_stop_ends_what_is_running_and_begins_no_more(sweep, runs):
+    doing = sweep.Sweep(command(HANGS))
+    working = threading.Thread(target=lambda: list(map(doing.work, runs)))
+    working.start()
+    while not (runs[0].folder / "checkpoint_last.pt").exists():
+        time.sleep(0.01)
+    doing.stop()
+    working.join(timeout=30)
+    assert not working.is_alive()
+    assert doing.failures == []
+    assert not (runs[0].folder / "done").exists()
+    assert not runs[1].folder.exists()
+    assert do(sweep, TRAINS, runs) == []
