@@ -7,6 +7,7 @@ they say what is trained on, and by which recipe.
 
 import argparse
 import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -64,12 +65,13 @@ def listed(kind):
     return parse
 
 
-def settle_paths(arguments: argparse.Namespace) -> None:
-    """Make the paths absolute.
+def settle(arguments: argparse.Namespace) -> None:
+    """Make the paths absolute, and say what all programs that are started here inherit.
 
     fairseq and hydra take paths from where they run, and so does what resumes them elsewhere.
     Errors: no such checkpoint.
     """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not arguments.checkpoint.is_file():
         raise UserError(f"--checkpoint {arguments.checkpoint}: no such file")
     for name, value in vars(arguments).items():

@@ -10,7 +10,6 @@ same command again. With --random-weights the same model starts from nothing, be
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def prepare(task: str, arguments: argparse.Namespace) -> Path:
 def main() -> None:
     arguments = parse_arguments()
     tasks = trained_tasks(arguments.tasks)
-    sweep.settle_paths(arguments)
+    sweep.settle(arguments)
     size, model = sweep.model_options(arguments.checkpoint)
     data = {task: prepare(task, arguments) for task in tasks}
 
@@ -68,5 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     main()

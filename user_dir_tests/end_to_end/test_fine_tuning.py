@@ -104,6 +104,19 @@ def test_the_folder_of_another_task_and_wrong_scores_are_refused(find_words, cor
     assert line == "--best-checkpoint-metric loss goes without --maximize-best-checkpoint-metric"
 
 
+def test_checkpoints_of_earlier_versions_name_their_task(find_words, tmp_path):
+    run = find_words(tmp_path / "run", "--max-update", "4")
+    checkpoint = run.checkpoint()
+    state = checkpoint["extra_state"]["MarkedWordsTask"]
+    assert state["task"] == "last noun"
+    state["glue_task"] = state.pop("task")
+    torch.save(checkpoint, run.folder / "checkpoint_last.pt")
+    line = last_line(lambda: find_words(run.folder, "--noun", "first"))
+    assert "holds first noun, the checkpoint is of a run on last noun" in line
+    find_words(run.folder, "--max-update", "8")
+    assert [entry["updates"] for entry in record_of(run)["validations"]] == [4, 8]
+
+
 def test_it_is_reported_beside_others(find_words, tmp_path):
     find_words(tmp_path / "runs" / "a", "--max-update", "4")
     assert convbert(["report", str(tmp_path / "runs"), str(tmp_path / "report.html")]) == 0
