@@ -138,7 +138,7 @@ def summarize(places: Sequence[Path]) -> Summary:
     if not paths:
         raise UserError(
             f"{', '.join(map(str, places))}: no {RECORD_FILE} there or below: name folders of "
-            "fine-tuning runs"
+            "runs of fine-tuning"
         )
     runs = [read_run(path) for path in paths.values()]
     groups = group_runs([run for run in runs if run.validations])
