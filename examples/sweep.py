@@ -131,7 +131,7 @@ def call(command: Sequence) -> None:
         sys.exit(status)
 
 
-def sweep(
+def train_all(
     runs: Sequence[Run], command: Callable[[Run], list[str]], arguments: argparse.Namespace
 ) -> None:
     """Do the runs by their commands, some at once, and write OUT/report.html of all runs in OUT.

@@ -63,7 +63,7 @@ def main() -> None:
         recipe = f"finetune_convbert_{size}"
         return sweep.train_command(recipe, options, run, data[run.task], arguments)
 
-    sweep.sweep(sweep.runs_of(tasks, arguments), command, arguments)
+    sweep.train_all(sweep.runs_of(tasks, arguments), command, arguments)
 
 
 if __name__ == "__main__":
