@@ -51,7 +51,7 @@ class Answers:
         self.logits = logits
         self.ids = None
 
-    def __call__(self, classification_head, **inputs):
+    def __call__(self, output, **inputs):
         return self.logits[self.ids]
 
 
