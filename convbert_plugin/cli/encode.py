@@ -22,11 +22,8 @@ from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import Block, replace_when_done
-from convbert_plugin.tokenization.tokenizer import (
-    DICTIONARY_FILE,
-    TOKENIZER_FILES,
-    Tokenizer,
-)
+from convbert_plugin.tokenization.tokenizer_files import DICTIONARY_FILE, TOKENIZER_FILES
+from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 
 MOST_DEFAULT_WORKERS = 4
 # Blocks read ahead for each worker: enough that none waits, few enough that memory stays small.
@@ -42,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer",
         required=True,
         metavar="VOCAB_OR_FOLDER",
-        help="a WordPiece vocab.txt, a sentencepiece .model, or a folder that holds either",
+        help="a tokenizer.json, a WordPiece vocab.txt, a sentencepiece .model, or a folder that "
+        "holds one",
     )
     add_tokenizer_flags(parser)
     parser.add_argument(

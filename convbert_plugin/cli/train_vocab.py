@@ -17,12 +17,12 @@ from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import ODD_WHITESPACE, Block
-from convbert_plugin.tokenization.tokenizer import (
+from convbert_plugin.tokenization.sentencepiece_tokenizer import SentencePieceTokenizer
+from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS
+from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
-    FAIRSEQ_SPECIALS,
     SENTENCEPIECE_FILE,
     TOKENIZER_FILES,
-    SentencePieceTokenizer,
 )
 
 # Of paragraphs, so many take sentencepiece about 2 GB.

@@ -7,7 +7,8 @@ from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.surgery import compose_rows, tile_positions
 from convbert_plugin.models.state import TOKEN_TABLE
-from convbert_plugin.tokenization.tokenizer import CONTINUATION, LONGEST_WORD, WordPieceTokenizer
+from convbert_plugin.tokenization.tokenizer import Tokenizer
+from convbert_plugin.tokenization.wordpiece import CONTINUATION
 
 POSITIONS = "embeddings.positions.weight"
 # What has a row or a number for each token.
@@ -32,7 +33,7 @@ def change_positions(model: PortableModel, positions: int) -> tuple[PortableMode
 
 
 def change_vocabulary(
-    model: PortableModel, tokenizer: WordPieceTokenizer
+    model: PortableModel, tokenizer: Tokenizer
 ) -> tuple[PortableModel, list[str]]:
     """The model with the rows of another WordPiece vocabulary, and what to tell.
 
@@ -43,10 +44,10 @@ def change_vocabulary(
     Raises:
         UserError: either vocabulary is not WordPiece.
     """
-    if not all(isinstance(t, WordPieceTokenizer) for t in (model.tokenizer, tokenizer)):
+    if not all(t.longest_word for t in (model.tokenizer, tokenizer)):
         raise UserError(
             "--vocab maps one WordPiece vocabulary to another: this model's or the "
-            "one given is a sentencepiece model"
+            "one given is another kind of tokenizer"
         )
     sources = _sources(model.tokenizer, tokenizer)
     tensors = {
@@ -62,7 +63,7 @@ def change_vocabulary(
     ]
 
 
-def _sources(old: WordPieceTokenizer, new: WordPieceTokenizer) -> list[list[int]]:
+def _sources(old: Tokenizer, new: Tokenizer) -> list[list[int]]:
     ids = {symbol: index for index, symbol in enumerate(old.symbols)}
     return [
         [ids[symbol]] if symbol in ids else [ids[piece] for piece in _cut(symbol, old, ids)]
@@ -70,9 +71,9 @@ def _sources(old: WordPieceTokenizer, new: WordPieceTokenizer) -> list[list[int]
     ]
 
 
-def _cut(symbol: str, old: WordPieceTokenizer, ids: Mapping[str, int]) -> list[str]:
+def _cut(symbol: str, old: Tokenizer, ids: Mapping[str, int]) -> list[str]:
     """The pieces of which the old tokenizer makes a symbol; none if it lacks one."""
-    if len(symbol.removeprefix(CONTINUATION)) > LONGEST_WORD:
+    if len(symbol.removeprefix(CONTINUATION)) > old.longest_word:
         return [old.unknown]
     if symbol.startswith(CONTINUATION):
         # Spaces stand only around Chinese characters.

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Mapping, Optional
 
 from fairseq.data import Dictionary
 
@@ -15,13 +15,16 @@ from convbert_plugin.tokenization.symbols import (
     fingerprint,
     read_symbols,
 )
-from convbert_plugin.tokenization.tokenizer import (
+from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
+    PIPELINE_FILE,
+    PIPELINE_FILES,
     SENTENCEPIECE_FILES,
     SETTINGS_FILE,
     TOKENIZER_FILES,
     VOCAB_FILE,
     WORDPIECE_FILES,
+    is_sentencepiece_export,
 )
 
 
@@ -41,26 +44,27 @@ class Vocabulary(Dictionary):
     def load(cls, f: PathLike, add_special_symbols: bool = True) -> "Vocabulary":
         """Load a ``dict.txt`` (rows "piece count") or a bare ``vocab.txt`` (rows "piece").
 
-        Rows of WordPiece are ids, specials included; rows of any other dictionary follow
-        <s> <pad> </s> <unk>, and <mask> comes last where no row has it. Errors: as
+        Rows of WordPiece are ids, specials included, as are those that hold <s> <pad> </s> <unk>;
+        rows of any other dictionary follow these, and <mask> comes last where no row has it.
+        Errors: as
         ``read_symbols``; tokenizer files beside a ``dict.txt`` that do not fit it.
         """
         path = Path(f).absolute()
-        symbols, counts, is_wordpiece = read_symbols(f)
-        vocabulary = cls._wordpiece() if is_wordpiece else cls()
+        symbols, counts, specials, implied = read_symbols(f)
+        vocabulary = cls() if implied else cls._of_rows(specials)
         for symbol, count in list(zip(symbols, counts, strict=True))[len(vocabulary) :]:
             vocabulary.add_symbol(symbol, count)
-        for role in WORDPIECE_SPECIALS if is_wordpiece else ():
-            setattr(vocabulary, f"{role}_index", vocabulary.indices[WORDPIECE_SPECIALS[role]])
-        vocabulary.tokenizer_files = _tokenizer_files(path, is_wordpiece)
+        for role, special in () if implied else specials.items():
+            setattr(vocabulary, f"{role}_index", vocabulary.indices[special])
+        vocabulary.tokenizer_files = _tokenizer_files(path, vocabulary.is_wordpiece)
         return vocabulary
 
     @classmethod
-    def _wordpiece(cls) -> "Vocabulary":
-        vocabulary = cls(**WORDPIECE_SPECIALS, add_special_symbols=False)
+    def _of_rows(cls, specials: Mapping[str, str]) -> "Vocabulary":
+        vocabulary = cls(**specials, add_special_symbols=False)
         # save() writes the symbols from here on: all of them, since their rows are their ids.
         vocabulary.nspecial = 0
-        vocabulary.is_wordpiece = True
+        vocabulary.is_wordpiece = specials is WORDPIECE_SPECIALS
         return vocabulary
 
     def save(self, f) -> None:
@@ -120,5 +124,9 @@ def _tokenizer_files(path: Path, is_wordpiece: bool) -> dict[str, str]:
         return {name: str(file) for name, file in {VOCAB_FILE: path, **beside}.items()}
     if vocab.exists():
         check_same_symbols(path, vocab)
+    has_pipeline = path.with_name(PIPELINE_FILE).exists() and not is_sentencepiece_export(
+        path.parent
+    )
     names = WORDPIECE_FILES if is_wordpiece else SENTENCEPIECE_FILES
+    names = {*names, *PIPELINE_FILES} if has_pipeline else names
     return {name: str(path.with_name(name)) for name in names if path.with_name(name).exists()}

@@ -2,10 +2,9 @@
 
 import hashlib
 import re
-import reprlib
-from typing import NamedTuple
+from typing import Iterable, Mapping, NamedTuple
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_text, split_lines
 
 WORDPIECE_SPECIALS = {
@@ -15,19 +14,43 @@ WORDPIECE_SPECIALS = {
     "eos": "[SEP]",
     "mask": "[MASK]",
 }
+WORDPIECE_NAMES = frozenset(WORDPIECE_SPECIALS.values())
 # The order is fairseq's: their ids are 0 to 3. The mask has no fixed id.
 FAIRSEQ_SPECIALS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
 FAIRSEQ_FIRST = ("<s>", "<pad>", "</s>", "<unk>")
+# What transformers calls them.
+TOKEN_ROLES = {
+    "pad_token": "pad",
+    "unk_token": "unk",
+    "mask_token": "mask",
+    "cls_token": "bos",
+    "sep_token": "eos",
+}
 # What 64 bits hold; Python itself refuses more than 4,300 digits.
 COUNT = re.compile("[0-9]{1,18}")
 
 
 class Symbols(NamedTuple):
-    """The symbols of a dictionary, in the order of their ids, specials included."""
+    """The symbols of a dictionary, in the order of their ids, specials included.
+
+    ``specials``: their names by role. ``implied``: how many of the first symbols no row holds,
+    because fairseq adds them by itself.
+    """
 
     symbols: list[str]
     counts: list[int]
-    is_wordpiece: bool
+    specials: Mapping[str, str]
+    implied: int = 0
+
+
+def token_names(specials: Mapping[str, str]) -> dict[str, str]:
+    """The special tokens as transformers names them in its files."""
+    return {name: specials[role] for name, role in TOKEN_ROLES.items()}
+
+
+def without_text(symbol: str) -> str:
+    """The name of a row that no text may get: no space is left where pieces are looked for."""
+    return f"{symbol} "
 
 
 def fingerprint(symbols: list[str]) -> str:
@@ -39,25 +62,39 @@ def read_symbols(path: PathLike) -> Symbols:
     """Read a ``dict.txt`` (rows "symbol count") or a ``vocab.txt`` (rows "symbol").
 
     A file without counts, or with a row of BERT's specials, is WordPiece: its rows are all the
-    symbols. Any other is fairseq's: <s> <pad> </s> <unk> stand before its rows, and <mask> comes
-    last where no row has it. Errors: a file that is missing, empty, not UTF-8 or malformed,
-    duplicate rows, WordPiece without all five specials.
+    symbols. So they are where they hold <s> <pad> </s> <unk>. Else these four stand before the
+    rows. <mask> comes last where no row has it. Errors: a file that is missing, empty, not UTF-8
+    or malformed, duplicate rows, WordPiece without all five specials.
     """
     rows = _read_rows(path)
     symbols, counts = rows, [1] * len(rows)
     has_counts = re.search(r"\S \d+$", rows[0])
     if has_counts:
         symbols, counts = _split_counts(rows, path)
-    is_wordpiece = not has_counts or not set(symbols).isdisjoint(WORDPIECE_SPECIALS.values())
-    if not is_wordpiece:
-        symbols = [*FAIRSEQ_FIRST, *symbols]
-        counts = [1] * len(FAIRSEQ_FIRST) + counts
-    _check_symbols(symbols, path, len(symbols) - len(rows))
+    is_wordpiece = not has_counts or has_wordpiece_name(symbols)
+    has_all = is_wordpiece or set(FAIRSEQ_FIRST) <= set(symbols)
+    implied = 0 if has_all else len(FAIRSEQ_FIRST)
+    symbols = [*FAIRSEQ_FIRST[:implied], *symbols]
+    counts = [1] * implied + counts
+    _check_symbols(symbols, path, implied)
     if is_wordpiece:
         _check_specials(symbols, path)
     elif FAIRSEQ_SPECIALS["mask"] not in symbols:
         symbols, counts = [*symbols, FAIRSEQ_SPECIALS["mask"]], [*counts, 1]
-    return Symbols(symbols, counts, is_wordpiece)
+    specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
+    return Symbols(symbols, counts, specials, implied)
+
+
+def dictionary_rows(symbols: list[str]) -> list[str]:
+    """The symbols of which ``read_symbols`` makes these again, for a ``dict.txt``."""
+    count = len(FAIRSEQ_FIRST)
+    is_implied = tuple(symbols[:count]) == FAIRSEQ_FIRST and not has_wordpiece_name(symbols)
+    return symbols[count:] if is_implied else symbols
+
+
+def has_wordpiece_name(symbols: Iterable[str]) -> bool:
+    """Whether one of BERT's special tokens is among them, which makes a dictionary WordPiece."""
+    return not WORDPIECE_NAMES.isdisjoint(symbols)
 
 
 def _read_rows(path: PathLike) -> list[str]:
@@ -76,7 +113,7 @@ def _split_counts(rows: list[str], path: PathLike) -> tuple[list[str], list[int]
         if not symbol or not COUNT.fullmatch(count):
             raise UserError(
                 f"{path}:{number}: expected 'piece count', the count of at most 18 digits, got "
-                f"{reprlib.repr(row)}: write the dictionary again"
+                f"{shown(row)}: write the dictionary again"
             )
         symbols.append(symbol)
         counts.append(int(count))

@@ -6,26 +6,26 @@ the mask is a symbol to ``encode`` of the hub.
 """
 
 import json
-from typing import Optional
+from typing import Mapping, Optional
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
-from convbert_plugin.tokenization.tokenizer import (
-    CONTINUATION,
+from convbert_plugin.tokenization.pipeline import PipelineTokenizer
+from convbert_plugin.tokenization.pipeline_reading import GENERIC_CLASSES
+from convbert_plugin.tokenization.sentencepiece_tokenizer import SentencePieceTokenizer
+from convbert_plugin.tokenization.symbols import (
+    FAIRSEQ_SPECIALS,
+    token_names,
+    without_text,
+)
+from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
+    PIPELINE_FILE,
     SENTENCEPIECE_FILE,
     SETTINGS_FILE,
-    SentencePieceTokenizer,
-    Tokenizer,
-    WordPieceTokenizer,
 )
+from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+from convbert_plugin.tokenization.wordpiece import CONTINUATION, WordPieceTokenizer
 
-PIPELINE_FILE = "tokenizer.json"
-# The classes that take the pipeline of tokenizer.json as it stands: the first in transformers 4
-# and 5, the second in 5. Any other, such as BertTokenizer, builds its own from
-# tokenizer_config.json, in which words end at 100 characters.
-GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
-ROLES = {"pad": "pad", "unk": "unk", "cls": "bos", "sep": "eos", "mask": "mask"}
 # Sentencepiece's mark of a space.
 SPACE = "▁"
 # What ODD_WHITESPACE matches, and the space itself.
@@ -35,6 +35,8 @@ WHITESPACE = r"[\s\x1c-\x1f]"
 def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -> dict[str, bytes]:
     """All files, by name, with which ``AutoTokenizer`` gives the same ids as ``tokenizer``.
 
+    A ``tokenizer.json`` that came in goes out as it is.
+
     ``read_tokenizer`` and ``load_tokenizer`` read them back. ``max_length``: where transformers
     truncates, in tokens. Of a sentencepiece model, ids may differ where the tokenizers library
     does: it loses a combining mark after a character that the model replaces (½ with a tilde),
@@ -42,23 +44,36 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
     precision, so that of two segmentations of equal score (00|0 and 0|00) it may take the other.
     Errors: a sentencepiece model or dictionary that transformers cannot express.
     """
+    files = tokenizer.files()
+    if not isinstance(tokenizer, PipelineTokenizer):
+        files[PIPELINE_FILE] = _json(_content(_pipeline(tokenizer)))
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        files[DICTIONARY_FILE] = tokenizer.dictionary()
+    settings = {
+        "tokenizer_class": GENERIC_CLASSES[0],
+        **json.loads(files.get(SETTINGS_FILE, "{}")),
+        **token_names(tokenizer.specials),
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        # The decoder of the pipeline does what is right for its pieces.
+        "clean_up_tokenization_spaces": False,
+    }
     if isinstance(tokenizer, WordPieceTokenizer):
-        pipeline, specials = _wordpiece_pipeline(tokenizer), WORDPIECE_SPECIALS
-        files = tokenizer.files()
-        settings = json.loads(files[SETTINGS_FILE])
-    else:
-        pipeline, specials = _sentencepiece_pipeline(tokenizer), FAIRSEQ_SPECIALS
-        files = {**tokenizer.files(), DICTIONARY_FILE: tokenizer.dictionary()}
-        settings = {}
-    _add_specials(pipeline, specials)
-    settings |= {f"{role}_token": specials[ours] for role, ours in ROLES.items()}
-    settings["tokenizer_class"] = GENERIC_CLASSES[0]
-    settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
-    # The decoder of the pipeline does what is right for its pieces.
-    settings["clean_up_tokenization_spaces"] = False
+        settings["tokenizer_class"] = GENERIC_CLASSES[0]
     if max_length is not None:
         settings["model_max_length"] = max_length
-    return {**files, SETTINGS_FILE: _json(settings), PIPELINE_FILE: _json(_content(pipeline))}
+    return {**files, SETTINGS_FILE: _json(settings)}
+
+
+def _pipeline(tokenizer: Tokenizer):
+    """Our tokenizer as a ``tokenizers.Tokenizer``, with its special tokens and their frame."""
+    if isinstance(tokenizer, WordPieceTokenizer):
+        pipeline = _wordpiece_pipeline(tokenizer)
+    elif isinstance(tokenizer, SentencePieceTokenizer):
+        pipeline = _sentencepiece_pipeline(tokenizer)
+    else:
+        raise TypeError(f"a {type(tokenizer).__name__} has no pipeline")
+    _add_specials(pipeline, tokenizer.specials)
+    return pipeline
 
 
 def _json(content: dict) -> bytes:
@@ -74,7 +89,7 @@ def _content(pipeline) -> dict:
     return content
 
 
-def _add_specials(pipeline, specials: dict[str, str]) -> None:
+def _add_specials(pipeline, specials: Mapping[str, str]) -> None:
     from tokenizers import AddedToken
     from tokenizers.processors import TemplateProcessing
 
@@ -145,11 +160,6 @@ def _check_expressible(model, symbols: set[str]) -> None:
             f"{SENTENCEPIECE_FILE}: {problem}, which transformers cannot express: train with model "
             f"and {DICTIONARY_FILE} of `convbert train-vocab` to convert to transformers"
         )
-
-
-def without_text(symbol: str) -> str:
-    """The name of a row that no text may get: no space is left where pieces are looked for."""
-    return f"{symbol} "
 
 
 def _names(model, symbols: list[str]) -> list[str]:

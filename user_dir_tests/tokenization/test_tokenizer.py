@@ -135,7 +135,7 @@ def test_wordpiece_detokenizes(tmp_path):
 
 
 def test_a_long_text_is_the_sum_of_its_words(tmp_path, monkeypatch):
-    from convbert_plugin.tokenization import tokenizer as module
+    from convbert_plugin.tokenization import wordpiece as module
 
     monkeypatch.setattr(module, "CACHED_CHARACTERS", 10)
     tokenizer = load_tokenizer(write_vocab(tmp_path))

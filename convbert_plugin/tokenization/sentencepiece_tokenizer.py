@@ -1,0 +1,98 @@
+"""A sentencepiece model, whose pieces a fairseq dictionary numbers."""
+
+import hashlib
+from pathlib import Path
+from typing import Optional
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import ODD_WHITESPACE, PathLike, read_file
+from convbert_plugin.tokenization.symbols import FAIRSEQ_FIRST, FAIRSEQ_SPECIALS, read_symbols
+from convbert_plugin.tokenization.tokenizer_files import (
+    DICTIONARY_FILE,
+    SENTENCEPIECE_FILE,
+)
+from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A sentencepiece model; ``symbols`` None takes the model's own pieces in their order."""
+
+    specials = FAIRSEQ_SPECIALS
+
+    def __init__(self, model: bytes, path: PathLike, symbols: Optional[list[str]] = None):
+        from sentencepiece import SentencePieceProcessor
+
+        self.model = model
+        self._processor = SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except RuntimeError:
+            raise UserError(f"{path}: not a sentencepiece model, or a broken one") from None
+        own = self._own_symbols()
+        odd = next((piece for piece in own if piece.split() != [piece]), None)
+        if odd is not None:
+            raise UserError(
+                f"{path}: its piece {odd!r} holds whitespace, where fairseq would split it: "
+                "train a vocabulary with `convbert train-vocab`"
+            )
+        self.symbols = own if symbols is None else symbols
+        self._piece_of_id = self._pieces_by_id(set(self.symbols))
+
+    def _own_symbols(self) -> list[str]:
+        processor = self._processor
+        from_text = [
+            processor.IdToPiece(index)
+            for index in range(len(processor))
+            if not (processor.IsControl(index) or processor.IsUnknown(index))
+            or processor.IdToPiece(index) == self.mask
+        ]
+        plain = [piece for piece in from_text if piece not in FAIRSEQ_FIRST]
+        return [*FAIRSEQ_FIRST, *plain, *([] if self.mask in plain else [self.mask])]
+
+    def _pieces_by_id(self, known: set[str]) -> list[str]:
+        # Sentencepiece spells an unknown stretch of text out, "[MASK]" or "<mask>" included:
+        # only what its ids name may become a piece, and no special symbol.
+        usable = known - set(FAIRSEQ_SPECIALS.values())
+        pieces = map(self._processor.IdToPiece, range(len(self._processor)))
+        return [piece if piece in usable else self.unknown for piece in pieces]
+
+    def pieces_batch(self, texts: list[str]) -> list[list[str]]:
+        texts = [ODD_WHITESPACE.sub(" ", text) for text in texts]
+        encoded = self._processor.encode(texts, out_type=int, num_threads=1)
+        return [[self._piece_of_id[index] for index in ids] for ids in encoded]
+
+    def detokenize(self, pieces: list[str]) -> str:
+        # The processor would drop the mask without a trace.
+        runs, run = [], []
+        for piece in pieces:
+            if piece == self.mask:
+                runs, run = [*runs, self._processor.decode(run), piece], []
+            else:
+                run.append(piece)
+        return " ".join(filter(None, [*runs, self._processor.decode(run)]))
+
+    def files(self) -> dict[str, bytes]:
+        return {SENTENCEPIECE_FILE: self.model}
+
+    def identity(self) -> tuple:
+        return "sentencepiece", hashlib.sha256(self.model).hexdigest(), self.symbols
+
+    def is_at(self, file: Path) -> bool:
+        is_one = file.name == SENTENCEPIECE_FILE
+        return is_one and load_sentencepiece(file).identity() == self.identity()
+
+
+def load_sentencepiece(file: Path) -> SentencePieceTokenizer:
+    """The tokenizer of a model; a ``dict.txt`` beside one of the usual name numbers its pieces."""
+    dictionary = file.with_name(DICTIONARY_FILE)
+    if file.name != SENTENCEPIECE_FILE or not dictionary.exists():
+        return SentencePieceTokenizer(read_file(file), file)
+    numbered = read_symbols(dictionary).symbols
+    tokenizer = SentencePieceTokenizer(read_file(file), file, numbered)
+    # A dictionary counted from a corpus may lack rare pieces and hold some of its own.
+    if len(set(tokenizer._own_symbols()) & set(numbered)) * 2 < len(numbered):
+        raise UserError(
+            f"{dictionary} and {file} disagree (most rows are no pieces of the model): remove the "
+            "one that does not belong to the data"
+        )
+    return tokenizer

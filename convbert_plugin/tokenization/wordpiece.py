@@ -1,0 +1,194 @@
+"""BERT's WordPiece over the rows of a vocab.txt, with a memory of the words it has cut."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any, Iterable, NamedTuple, Optional
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.json_files import read_json_object
+from convbert_plugin.tokenization.symbols import (
+    WORDPIECE_SPECIALS,
+    check_same_symbols,
+    read_symbols,
+    token_names,
+)
+from convbert_plugin.tokenization.tokenizer_files import (
+    DICTIONARY_FILE,
+    SETTINGS_FILE,
+    VOCAB_FILE,
+)
+from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+
+# What transformers' BertTokenizer reads of its settings, and assumes where they are silent.
+SETTINGS_KEYS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+SETTINGS_DEFAULTS = (True, None, True)
+
+# Begins the pieces that go on with a word.
+CONTINUATION = "##"
+# ELECTRA's and ConvBERT's limit; transformers and tokenizers stop at 100.
+LONGEST_WORD = 200
+# Of the words whose pieces are remembered: about 100 MB of memory.
+CACHED_CHARACTERS = 1 << 22
+
+
+class WordPieceSettings(NamedTuple):
+    """How WordPiece normalizes; ``strip_accents`` None follows the case, as in BERT."""
+
+    cased: bool = False
+    strip_accents: Optional[bool] = None
+    split_chinese: bool = True
+
+    @property
+    def strips_accents(self) -> bool:
+        return not self.cased if self.strip_accents is None else self.strip_accents
+
+    @property
+    def effect(self) -> tuple[bool, bool, bool]:
+        return self.cased, self.strips_accents, self.split_chinese
+
+
+UNCASED = WordPieceSettings()
+
+
+class WordPieceTokenizer(Tokenizer):
+    """BERT's tokenizer over the rows of a ``vocab.txt``."""
+
+    specials = WORDPIECE_SPECIALS
+    longest_word = LONGEST_WORD
+
+    def __init__(self, symbols: list[str], settings: WordPieceSettings = UNCASED):
+        self.symbols = symbols
+        self.settings = settings
+        self._pieces_of_word: dict[str, list[str]] = {}
+        self._cached_characters = 0
+        self._pipeline = self.build_pipeline()
+
+    def build_pipeline(self):
+        """A new ``tokenizers.Tokenizer`` from text to ids, without special tokens.
+
+        None is registered, so that a literal "[MASK]" in a text is three plain words.
+        """
+        from tokenizers import Tokenizer as Pipeline
+        from tokenizers import models, normalizers, pre_tokenizers
+
+        pipeline = Pipeline(
+            models.WordPiece(
+                vocab={symbol: index for index, symbol in enumerate(self.symbols)},
+                unk_token=self.unknown,
+                max_input_chars_per_word=LONGEST_WORD,
+                continuing_subword_prefix=CONTINUATION,
+            )
+        )
+        pipeline.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=self.settings.split_chinese,
+            strip_accents=self.settings.strips_accents,
+            lowercase=not self.settings.cased,
+        )
+        pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return pipeline
+
+    def normalized(self, text: str) -> str:
+        """The text as it is before it is cut into words and pieces: case, accents, spaces."""
+        return self._pipeline.normalizer.normalize_str(text)
+
+    def pieces_batch(self, texts: list[str]) -> list[list[str]]:
+        # No word reaches over a space, and text repeats its words: each is encoded once. (Other
+        # whitespace is left to the pipeline, which removes some of it as control characters.)
+        words_of_text = [text.split(" ") for text in texts]
+        self._encode_new({word for words in words_of_text for word in words})
+        return [
+            list(itertools.chain.from_iterable(map(self._pieces_of_word.__getitem__, words)))
+            for words in words_of_text
+        ]
+
+    def _encode_new(self, words: set[str]) -> None:
+        if self._cached_characters > CACHED_CHARACTERS:
+            self._pieces_of_word.clear()
+            self._cached_characters = 0
+        new = list(words - self._pieces_of_word.keys())
+        self._cached_characters += sum(map(len, new))
+        # The fast way fills in ids alone, no tokens.
+        encodings = self._pipeline.encode_batch_fast(new, add_special_tokens=False)
+        for word, encoding in zip(new, encodings, strict=True):
+            self._pieces_of_word[word] = [self.symbols[index] for index in encoding.ids]
+
+    def detokenize(self, pieces: list[str]) -> str:
+        return joined(pieces)
+
+    def files(self) -> dict[str, bytes]:
+        settings = {
+            "tokenizer_class": "BertTokenizer",
+            "do_lower_case": not self.settings.cased,
+            "strip_accents": self.settings.strip_accents,
+            "tokenize_chinese_chars": self.settings.split_chinese,
+            **token_names(WORDPIECE_SPECIALS),
+        }
+        return {
+            VOCAB_FILE: "".join(f"{symbol}\n" for symbol in self.symbols).encode(),
+            SETTINGS_FILE: (json.dumps(settings, indent=2) + "\n").encode(),
+        }
+
+    def identity(self) -> tuple:
+        return "wordpiece", self.settings.effect, self.symbols
+
+    def is_at(self, file: Path) -> bool:
+        if file.name != VOCAB_FILE:
+            return False
+        flags = WordPieceSettings(self.settings.cased, self.settings.strip_accents)
+        return load_wordpiece(file, flags).identity() == self.identity()
+
+
+def joined(pieces: list[str]) -> str:
+    """Readable text of WordPiece's pieces."""
+    text = " ".join(pieces).replace(f" {CONTINUATION}", "")
+    text = re.sub(r" ([.,!?;:%)\]}])", r"\1", text)
+    return re.sub(r"([(\[{]) ", r"\1", text).replace(" ' ", "'")
+
+
+def load_wordpiece(file: Path, flags: WordPieceSettings) -> WordPieceTokenizer:
+    """The tokenizer of a ``vocab.txt``: the settings stored beside it win over the flags."""
+    symbols, _, specials, _ = read_symbols(file)
+    if specials is not WORDPIECE_SPECIALS or file.name == DICTIONARY_FILE:
+        raise UserError(f"{file}: a dictionary, not a tokenizer: give the folder or vocab.txt")
+    dictionary, stored = file.with_name(DICTIONARY_FILE), file.with_name(SETTINGS_FILE)
+    if file.name != VOCAB_FILE:
+        return WordPieceTokenizer(symbols, flags)
+    if dictionary.exists():
+        check_same_symbols(dictionary, file)
+    return WordPieceTokenizer(
+        symbols, _stored_settings(stored, flags) if stored.exists() else flags
+    )
+
+
+def _stored_settings(path: Path, flags: WordPieceSettings) -> WordPieceSettings:
+    stored = read_json_object(path)
+    values = map(stored.get, SETTINGS_KEYS, SETTINGS_DEFAULTS)
+    settings = checked_settings(*values, SETTINGS_KEYS, path)
+    check_flags(settings, flags, path)
+    return settings
+
+
+def checked_settings(
+    lower: Any, accents: Any, chinese: Any, keys: Iterable[str], path: Path
+) -> WordPieceSettings:
+    """The settings that a file gives under these keys. Raises UserError for other types."""
+    if not all(isinstance(value, bool) for value in (lower, chinese, accents is None or accents)):
+        raise UserError(
+            f"{path}: {', '.join(keys)} have to be true or false (strip_accents also null): "
+            "correct them, or copy the file again"
+        )
+    return WordPieceSettings(not lower, accents, chinese)
+
+
+def check_flags(settings: WordPieceSettings, flags: WordPieceSettings, path: Path) -> None:
+    """Raise UserError where a flag contradicts the settings that ``path`` stores."""
+    if flags.cased and not settings.cased:
+        raise UserError(f"{path}: it lower-cases, which contradicts --cased: drop the flag")
+    if flags.strip_accents not in (None, settings.strips_accents):
+        kept, flag = (
+            ("keeps", "--strip-accents") if flags.strip_accents else ("strips", "--keep-accents")
+        )
+        raise UserError(f"{path}: it {kept} accents, which contradicts {flag}: drop the flag")
