@@ -91,8 +91,13 @@ def _settings(content: dict, config: dict, specials: Mapping[str, str]) -> dict:
     if content.get("post_processor") is not None:
         return {"tokenizer_class": GENERIC_CLASSES[0], **token_names(specials)}
     # The class alone knows the frame, and takes the rest from here.
-    kept = {key: config[key] for key in ("tokenizer_class", *SETTINGS_KEYS) if key in config}
-    return {**kept, **token_names(specials)}
+    normalizer = content.get("normalizer") or {}
+    rules = {
+        ours: normalizer.get(key) for ours, key in zip(SETTINGS_KEYS, NORMALIZER_KEYS, strict=True)
+    }
+    kind = config.get("tokenizer_class") or FRAMING_CLASSES[1]
+    stored = rules if normalizer.get("type") == "BertNormalizer" else {}
+    return {"tokenizer_class": kind, **stored, **token_names(specials)}
 
 
 def _specials(symbols: list[str], path: Path, config: dict) -> Mapping[str, str]:

@@ -68,8 +68,8 @@ def check_rows(tokenizer: Tokenizer, rows: int, path: PathLike) -> None:
         last = rows - 1
         advice += (
             ", or, if the table was padded, name its last rows: append the lines "
-            f"[unused{symbols}] to [unused{last}] to vocab.txt (beside a tokenizer.json: to its "
-            f'model\'s vocab, as "[unused{last}]": {last})'
+            f"[unused{symbols}] to [unused{last}] to vocab.txt (a tokenizer.json has them in its "
+            f'model\'s vocab as "[unused{last}]": {last})'
         )
     raise UserError(
         f"{path}: {rows:,} rows in the model and {symbols:,} symbols in the vocabulary: {advice}"
