@@ -103,7 +103,8 @@ def try_loading(text: str, content: dict, added: list[str], path: Path) -> None:
         ) from None
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().split("\n")
-        raise failure(str(path), RuntimeError(lines[-1])) from None
+        told = [line for line in lines if line and not line.startswith("note: ")]
+        raise failure(str(path), RuntimeError(told[-1] if told else error)) from None
 
 
 def _steps(part: Any) -> Iterator[dict]:
