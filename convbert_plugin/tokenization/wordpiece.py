@@ -135,10 +135,9 @@ class WordPieceTokenizer(Tokenizer):
         return "wordpiece", self.settings.effect, self.symbols
 
     def is_at(self, file: Path) -> bool:
-        if file.name != VOCAB_FILE:
-            return False
+        vocab = file.with_name(VOCAB_FILE)
         flags = WordPieceSettings(self.settings.cased, self.settings.strip_accents)
-        return load_wordpiece(file, flags).identity() == self.identity()
+        return vocab.exists() and load_wordpiece(vocab, flags).identity() == self.identity()
 
 
 def joined(pieces: list[str]) -> str:

@@ -11,9 +11,14 @@ from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.conversion.resizing import change_vocabulary
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.loading import config_of
-from convbert_plugin.tokenization.tokenizer import WordPieceSettings, WordPieceTokenizer
+from convbert_plugin.tokenization.tokenizer import (
+    WordPieceSettings,
+    WordPieceTokenizer,
+    load_tokenizer,
+)
 from user_dir_tests.models.building import model_of, randomize
-from user_dir_tests.tokenization.toy_tokenizers import saved_by_transformers, write_vocab
+from user_dir_tests.tokenization.toy_pipelines import saved_pipeline
+from user_dir_tests.tokenization.toy_tokenizers import save, saved_by_transformers, write_vocab
 from user_dir_tests.tolerances import TOLERANCES
 
 pytestmark = pytest.mark.weights
@@ -171,11 +176,18 @@ ROWS_OF = [
 ]
 
 
+@pytest.mark.parametrize("from_json", [False, True], ids=["vocab.txt", "tokenizer.json"])
 @pytest.mark.parametrize(("settings", "symbol", "row"), ROWS_OF, ids=lambda value: str(value)[:30])
-def test_a_new_piece_is_made_of_what_the_old_tokenizer_makes_of_it(settings, symbol, row):
+def test_a_new_piece_is_made_of_what_the_old_tokenizer_makes_of_it(
+    tmp_path, from_json, settings, symbol, row
+):
     name = "embeddings.tokens.weight"
     table = torch.arange(len(RARE), dtype=torch.float32)[:, None]
-    old = PortableModel(ConvBertConfig(), {name: table}, WordPieceTokenizer(RARE, settings), 10)
+    tokenizer = WordPieceTokenizer(RARE, settings)
+    if from_json:
+        tokenizer = load_tokenizer(save(tokenizer, tmp_path / "export") / "tokenizer.json")
+        assert not isinstance(tokenizer, WordPieceTokenizer)
+    old = PortableModel(ConvBertConfig(), {name: table}, tokenizer, 10)
     changed, lines = change_vocabulary(old, WordPieceTokenizer([*SPECIALS, symbol]))
     number = changed.tensors[name][-1].item()
     if row == FRESH:
@@ -215,7 +227,7 @@ def test_a_vocabulary_in_every_form_beside_more_positions(convert, folder, tmp_p
         for row, symbol in enumerate(NEW):
             if symbol in OLD:
                 assert torch.equal(new[name][row], old[name][OLD.index(symbol)]), symbol
-    assert (changed / "vocab.txt").read_text().split() == NEW
+    assert (changed / "dict.txt").read_text().split()[::2] == NEW
     assert "12 symbols: 8 keep their rows, 3 are means of pieces, 1 are fresh" in lines
     assert ConvBertModel.from_pretrained(changed).encode("the. the").tolist() == [10, 7, 0, 7, 4]
 
@@ -228,7 +240,7 @@ def test_the_sources_vocabulary_in_every_form(convert, folder, tmp_path, form):
             path.unlink()
     vocabulary = vocabulary_of(form, OLD, tmp_path / "given")
     back, _ = convert("hf", "fairseq", there, tmp_path / "back", "--tokenizer", vocabulary)
-    assert (back / "vocab.txt").read_text().split() == OLD
+    assert (back / "dict.txt").read_text().split()[::2] == OLD
 
 
 def test_shared_text_gives_the_same_features(convert, folder, new_vocabulary, tmp_path):
@@ -259,6 +271,28 @@ def test_a_vocabulary_that_is_no_wordpiece(convert_fails, folder, tmp_path):
     line = convert_fails(*arguments)
     assert "words.txt" in line
     assert "[PAD]" in line
+
+
+@pytest.mark.parametrize("kind", ["bytes", "unigram"])
+def test_a_tokenizer_json_that_is_no_wordpiece(convert_fails, folder, tmp_path, kind):
+    vocabulary = saved_pipeline(kind, tmp_path / "given")
+    line = convert_fails("fairseq", "fairseq", folder, tmp_path / "new", "--vocab", vocabulary)
+    assert "--vocab maps one WordPiece vocabulary to another" in line
+
+
+def test_words_are_cut_by_the_limit_of_the_tokenizer_json(tmp_path):
+    """Of a word that the old tokenizer takes for too long, the row of [UNK] is taken."""
+    folder = save(WordPieceTokenizer(RARE), tmp_path / "export")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["max_input_chars_per_word"] = 5
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    (folder / "vocab.txt").unlink()
+    name = "embeddings.tokens.weight"
+    table = torch.arange(len(RARE), dtype=torch.float32)[:, None]
+    old = PortableModel(ConvBertConfig(), {name: table}, load_tokenizer(folder), 10)
+    symbols = [*SPECIALS, "##" + "s" * 5, "##" + "s" * 6, "o" + "s" * 5]
+    changed, _ = change_vocabulary(old, WordPieceTokenizer(symbols))
+    assert changed.tensors[name][-3:, 0].tolist() == [9, UNKNOWN, UNKNOWN]
 
 
 def test_the_tokenizer_of_a_folder_is_its_own(convert_fails, folder, new_vocabulary, tmp_path):

@@ -226,12 +226,13 @@ def test_a_catastrophic_pattern_is_one_line(write):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_command_ends(write, good, tmp_path, workers):
     folder = write(**slow_parts(good, "longest word"))
-    lines = ("the cat " * 1000 + "\n") * 150
-    lines += "x" * 100_000 + "\n" + lines
-    (tmp_path / "in.txt").write_text(lines)
+    lines = "the cat " * 100 + "\n"
+    (tmp_path / "in.txt").write_text(lines * 9 + "x" * 100_000 + "\n" + lines * 9)
     code = (
         "import sys\n"
+        "from convbert_plugin.files import text_files\n"
         "from convbert_plugin.tokenization import pipeline\n"
+        "text_files.BLOCK_BYTES = 1000\n"
         "pipeline.SECONDS_AT_LEAST = 5\n"
         "pipeline.CHARACTERS_A_SECOND = 100_000\n"
         "if __name__ == '__main__':\n"

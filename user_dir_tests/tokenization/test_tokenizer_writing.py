@@ -63,8 +63,11 @@ def test_wordpiece_gives_the_same_ids_in_transformers(tmp_path, settings):
     for model_config in (False, True):
         folder = save(tokenizer, tmp_path / str(model_config), model_config)
         assert_equivalent(tokenizer, AutoTokenizer.from_pretrained(folder), ROLES)
-        assert load_tokenizer(folder / "vocab.txt").identity() == tokenizer.identity()
+        assert read_tokenizer(folder).identity() == tokenizer.identity()
+        assert load_tokenizer(folder).identity() == tokenizer.identity()
+        (folder / "vocab.txt").unlink()
         for again in (read_tokenizer(folder), load_tokenizer(folder)):
+            assert again.identity() != tokenizer.identity()
             assert again.symbols == tokenizer.symbols
             assert again.pieces_batch(TEXTS) == tokenizer.pieces_batch(TEXTS)
 
@@ -221,7 +224,10 @@ def test_wordpiece_on_real_text(tmp_path, real_text):
     tokenizer = load_tokenizer(BERT_VOCAB)
     folder = save(tokenizer, tmp_path / "export")
     assert_same_ids(tokenizer, AutoTokenizer.from_pretrained(folder), real_text[::2])
-    assert read_tokenizer(folder).pieces_batch(real_text) == tokenizer.pieces_batch(real_text)
+    (folder / "vocab.txt").unlink()
+    again = read_tokenizer(folder)
+    assert again.identity() != tokenizer.identity()
+    assert again.pieces_batch(real_text) == tokenizer.pieces_batch(real_text)
 
 
 @needs_data
