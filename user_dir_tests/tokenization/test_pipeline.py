@@ -172,6 +172,47 @@ def test_encode_and_preprocess(folder, tmp_path):
     assert [item.tolist() for item in data] == [[*row, theirs.sep_token_id] for row in ids if row]
 
 
+@pytest.mark.parametrize("kind", ["turkish", "bytes in another order"])
+def test_conversion_hub_and_prepared_task(kind, tmp_path):
+    from fairseq.data import data_utils
+    from transformers import ConvBertConfig
+    from transformers import ConvBertModel as TheirModel
+
+    from convbert_plugin import ConvBertModel
+
+    source, ours, back = (tmp_path / name for name in ("source", "ours", "back"))
+    theirs = AutoTokenizer.from_pretrained(saved_pipeline(kind, source))
+    TheirModel(
+        ConvBertConfig(
+            vocab_size=len(theirs), hidden_size=16, num_hidden_layers=1, num_attention_heads=4,
+            intermediate_size=20, embedding_size=8, max_position_embeddings=90, conv_kernel_size=3,
+        )
+    ).save_pretrained(source)  # fmt: skip
+    assert convbert(["convert", "--from", "hf", "--to", "fairseq", str(source), str(ours)]) == 0
+    assert convbert(["convert", "--from", "fairseq", "--to", "hf", str(ours), str(back)]) == 0
+    assert (back / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
+    config = json.loads((back / "config.json").read_text())
+    assert config["pad_token_id"] == theirs.pad_token_id
+    hub = ConvBertModel.from_pretrained(ours)
+    texts = ["IŞIK İstanbul'da the cat", "sat, the café"]
+    assert hub.encode(*texts).tolist() == theirs(*texts)["input_ids"]
+    assert len(hub.extract_features(hub.encode(texts[0]))[0]) == len(theirs(texts[0])["input_ids"])
+
+    rows = "".join(f"{text}\t{label}\n" for text, label in zip(texts, "ab", strict=True))
+    (tmp_path / "task").mkdir()
+    for name in ("train", "dev"):
+        (tmp_path / "task" / f"{name}.tsv").write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    command = ["prepare-glue", "--glue-task", "own", "--tokenizer", str(ours)]
+    command += [str(tmp_path / "task"), str(tmp_path / "data"), "--text", "text", "--labels", "a,b"]
+    assert convbert(command) == 0
+    folder = tmp_path / "data" / "input0"
+    assert (folder / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
+    vocabulary = Vocabulary.load(folder / "dict.txt")
+    data = data_utils.load_indexed_dataset(str(folder / "train"), vocabulary)
+    ids = theirs(texts, add_special_tokens=False)["input_ids"]
+    assert [[n for n in item.tolist() if n not in vocabulary.special_ids()] for item in data] == ids
+
+
 REFUSED = {
     "doubled separators": (
         "post_processor",
