@@ -189,7 +189,7 @@ def test_added_tokens_that_fill_the_memory(write, monkeypatch):
     assert_one_line(error, folder)
 
 
-# Exponential in the length of the word, without and with the library's own limit.
+# Cubic in the length of a word, and quadratic in the length of a text.
 SLOW = {"longest word": "x" * 100_000, "spaces": " " * 300_000 + "a"}
 
 
