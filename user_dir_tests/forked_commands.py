@@ -8,6 +8,7 @@ folder, environment and open files to the server and ends as the command ends.
 """
 
 import array
+import atexit
 import contextlib
 import importlib
 import json
@@ -17,13 +18,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Iterator
 
-# Program -> the module whose `cli_main` or `main` it is.
+# Program -> the module whose `cli_main` or `main` it is. The first to be imported says what log
+# lines look like.
 PROGRAMS = {
-    "fairseq-preprocess": "fairseq_cli.preprocess",
     "fairseq-train": "fairseq_cli.train",
+    "fairseq-preprocess": "fairseq_cli.preprocess",
     "fairseq-validate": "fairseq_cli.validate",
     "fairseq-hydra-train": "fairseq_cli.hydra_train",
     "convbert": "convbert_plugin.cli",
@@ -49,13 +52,15 @@ def hand_over(where: str, program: str, arguments: list[str]) -> int:
 
 def serve_requests(where: str) -> None:
     """Import what is slow to import, then fork for each command that is handed over."""
-    import convbert_plugin  # noqa: F401
-
+    # Worker processes are no commands: this keeps the name of the real Python for them.
+    importlib.import_module("multiprocessing.spawn")
     for module in PROGRAMS.values():
         importlib.import_module(module)
     with socket.socket(socket.AF_UNIX) as door:
-        door.bind(where)
+        door.bind(f"{where}.new")
         door.listen()
+        # There only when it answers.
+        os.rename(f"{where}.new", where)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while True:
             line, _ = door.accept()
@@ -89,7 +94,7 @@ def answer(line: socket.socket) -> None:
 
 
 def become(program: str, arguments: list[str], folder: str, environment: dict) -> None:
-    """Do what a new process of this program would do."""
+    """Do what a new process of this program would do, to its end."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -106,6 +111,9 @@ def become(program: str, arguments: list[str], folder: str, environment: dict) -
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    # What Python does at its end, but for taking torch apart, which takes seconds.
+    threading._shutdown()
+    atexit._run_exitfuncs()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -29,7 +29,7 @@ SET_UP = {
     "ruff format --check",
     "lint-imports --no-logo",
 }
-SHORT = ("--max-update", "10", "--batch-size", "8", "--num-workers", "0")
+SHORT = ("--max-update", "10", "--batch-size", "8", "--log-interval", "2")
 GLUE = "GLUE=/path/to/glue"
 # Two processes that train together wait for each other; a page takes a tenth of this.
 SECONDS = 300
