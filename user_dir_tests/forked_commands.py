@@ -22,14 +22,14 @@ import threading
 from pathlib import Path
 from typing import Iterator
 
-# Program -> the module whose `cli_main` or `main` it is. The first to be imported says what log
-# lines look like.
+# Program -> its module and function, as setup.py says. The first to be imported says what log lines
+# look like.
 PROGRAMS = {
-    "fairseq-train": "fairseq_cli.train",
-    "fairseq-preprocess": "fairseq_cli.preprocess",
-    "fairseq-validate": "fairseq_cli.validate",
-    "fairseq-hydra-train": "fairseq_cli.hydra_train",
-    "convbert": "convbert_plugin.cli",
+    "fairseq-train": ("fairseq_cli.train", "cli_main"),
+    "fairseq-preprocess": ("fairseq_cli.preprocess", "cli_main"),
+    "fairseq-validate": ("fairseq_cli.validate", "cli_main"),
+    "fairseq-hydra-train": ("fairseq_cli.hydra_train", "cli_main"),
+    "convbert": ("convbert_plugin.cli", "main"),
 }
 PYTHON = "python"
 STREAMS = 3
@@ -54,7 +54,7 @@ def serve_requests(where: str) -> None:
     """Import what is slow to import, then fork for each command that is handed over."""
     # Worker processes are no commands: this keeps the name of the real Python for them.
     importlib.import_module("multiprocessing.spawn")
-    for module in PROGRAMS.values():
+    for module, _ in PROGRAMS.values():
         importlib.import_module(module)
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(f"{where}.new")
@@ -123,8 +123,8 @@ def become(program: str, arguments: list[str], folder: str, environment: dict) -
 def run(program: str, arguments: list[str]) -> None:
     if program in PROGRAMS:
         sys.argv = [program, *arguments]
-        module = sys.modules[PROGRAMS[program]]
-        sys.exit(getattr(module, "cli_main", module.main)())
+        module, function = PROGRAMS[program]
+        sys.exit(getattr(sys.modules[module], function)())
     elif arguments[0] == "-c":
         sys.argv, sys.path[0] = ["-c", *arguments[2:]], ""
         exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
