@@ -4,7 +4,8 @@
 #
 #   bash examples/environment.sh                          takes python3, python3.12 or python3.11
 #   PYTHON=/path/to/python3.12 bash examples/environment.sh
-#   source examples/environment.sh                        the same, and .venv/bin comes first on PATH
+#   source examples/environment.sh                        the same, and .venv/bin comes first on PATH,
+#                                                         and threads wait as waiting.sh says
 #
 # A .venv that already stands there is kept and added to: to run on a CPU build of torch, make it
 # yourself and install that build of the pinned version first.
@@ -155,4 +156,5 @@ else
     convbert_environment || return
     PATH=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.venv/bin" && pwd -P):$PATH
     export PATH
+    source "$(dirname "${BASH_SOURCE[0]}")/waiting.sh"
 fi

@@ -30,6 +30,10 @@ def main(out: Path):
 
     log = (out / "train.log").read_text(encoding="utf-8").splitlines()
     inner = list(stats(log, "train_inner"))
+    if len(inner) < 2:
+        sys.exit(
+            f"{out / 'train.log'}: too few lines of training: more updates, or --log-interval 1"
+        )
     (valid,) = stats((out / "validate.log").read_text(encoding="utf-8").splitlines(), "valid")
     results = {
         "generator_loss": valid["valid_generator_loss"],
