@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -133,18 +134,23 @@ def forget_earlier_runs():
     metrics.reset()
 
 
+def run_main(patch, module, *arguments):
+    """Run the ``main`` of a module of fairseq_cli as its command does."""
+    forget_earlier_runs()
+    # It would take the log away from pytest.
+    patch.setattr(fairseq_cli.validate, "reset_logging", lambda: None)
+    patch.setattr(sys, "argv", [f"fairseq-{module.__name__}", *map(str, arguments)])
+    module.cli_main()
+
+
 @pytest.fixture
 def run_fairseq(monkeypatch, caplog):
     """Run the ``main`` of a module of fairseq_cli; its log lines by tag."""
 
     def run(module, *arguments):
-        forget_earlier_runs()
         caplog.clear()
         caplog.set_level("INFO")
-        # It would take the log away from pytest.
-        monkeypatch.setattr(fairseq_cli.validate, "reset_logging", lambda: None)
-        monkeypatch.setattr(sys, "argv", [f"fairseq-{module.__name__}", *map(str, arguments)])
-        module.cli_main()
+        run_main(monkeypatch, module, *arguments)
         return json_logs(caplog.records)
 
     yield run
@@ -186,7 +192,18 @@ def fairseq_validate(run_fairseq):
     return run
 
 
+@pytest.fixture(scope="session")
+def pretrained_once(corpus, tmp_path_factory):
+    """The folder of a run of two updates, its checkpoint beside its dictionary and tokenizer."""
+    folder = tmp_path_factory.mktemp("pretrained") / "pretrained"
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = (*TASK, *TINY, *RECIPE, "--save-dir", folder, "--max-update", "2")
+        run_main(patch, fairseq_cli.train, corpus.data, *arguments)
+    forget_earlier_runs()
+    return folder
+
+
 @pytest.fixture
-def pretrained(corpus, fairseq_train, tmp_path):
-    """A run of two updates, its checkpoint beside its dictionary and tokenizer."""
-    return fairseq_train(corpus.data, tmp_path / "pretrained", "--max-update", "2")
+def pretrained(pretrained_once, tmp_path):
+    """That run, in a folder that the test may change."""
+    return Run(shutil.copytree(pretrained_once, tmp_path / "pretrained"), {})
