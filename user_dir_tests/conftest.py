@@ -1,11 +1,14 @@
 """What tests of every room may ask for, and the markers that follow from what a test uses."""
 
 import inspect
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from user_dir_tests.forked_commands import forked_commands
 
 SECONDS = 20
 TESTS = Path(__file__).resolve().parent
@@ -59,6 +62,13 @@ def named_by(function):
 
 def starts_processes(function):
     return any(value is subprocess for value in named_by(function))
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory):
+    """An environment in which commands are forked from a process that has imported torch."""
+    with forked_commands(tmp_path_factory.mktemp("forked") / "bin") as environment:
+        yield {**os.environ, **environment}
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from fairseq_cli import preprocess
 
 import convbert_plugin
 from convbert_plugin.cli import main as convbert
+from user_dir_tests.end_to_end import unrounded
 
 USER_DIR = str(Path(convbert_plugin.__file__).parent)
 
@@ -188,6 +191,36 @@ def fairseq_validate(run_fairseq):
         usual = (*TASK, "--path", checkpoint, "--batch-size", "8", "--cpu", "--num-workers", "0")
         logging = ("--log-format", "json", "--log-interval", "1")
         return run_fairseq(fairseq_cli.validate, data, *usual, *logging, *EVERY_EXAMPLE, *arguments)
+
+    return run
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def train_on_two(forked, tmp_path):
+    """Train on two processes; the numbers of each update, as the first of them logs them."""
+
+    def run(*arguments):
+        distributed = (
+            *("--distributed-world-size", "2", "--distributed-no-spawn"),
+            *("--distributed-init-method", f"tcp://localhost:{free_port()}"),
+            *("--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
+            "--load-checkpoint-on-all-dp-ranks",
+        )
+        command = ["python", unrounded.__file__, *map(str, (*arguments, *distributed))]
+        logs = [tmp_path / f"updates_of_{rank}.json" for rank in (0, 1)]
+        processes = []
+        for rank, log in enumerate(logs):
+            words = [*command[:2], str(log), *command[2:], "--distributed-rank", str(rank)]
+            processes.append(subprocess.Popen(words, env=forked, stderr=subprocess.PIPE, text=True))
+        errors = [process.communicate(timeout=200)[1] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], errors
+        return json.loads(logs[0].read_text())
 
     return run
 

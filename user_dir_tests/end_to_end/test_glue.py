@@ -21,7 +21,6 @@ from user_dir_tests.end_to_end.glue_runs import (
     write_pairs,
     write_similarities,
 )
-from user_dir_tests.end_to_end.test_two_processes import train_on_two
 from user_dir_tests.end_to_end.unrounded import unrounded_updates
 
 pytestmark = pytest.mark.glue
@@ -153,7 +152,7 @@ def test_no_rounding_of_scores_under_autocast(glue_data, fine_tune, tmp_path):
 
 @pytest.mark.survival
 @pytest.mark.parametrize("task", ["mnli", "sts-b"])
-def test_two_processes_score_the_whole_set(glue_data, fine_tune, tmp_path, task):
+def test_two_processes_score_the_whole_set(glue_data, train_on_two, tmp_path, task):
     data, folder = glue_data[task], tmp_path / "two"
     train_on_two(data, *GLUE_USUAL, "--save-dir", folder, "--max-update", "3")
     run = Run(folder, {})
@@ -169,7 +168,9 @@ def test_two_processes_score_the_whole_set(glue_data, fine_tune, tmp_path, task)
 
 @pytest.mark.survival
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_any_split_of_a_batch_gives_the_same_gradient(glue_data, fine_tune, tmp_path, reduction):
+def test_any_split_of_a_batch_gives_the_same_gradient(
+    glue_data, fine_tune, train_on_two, tmp_path, reduction
+):
     """Clipping and Adam hide a factor of it, so its norm before both is held too."""
     options = ("--dropout", "0", "--attention-dropout", "0", "--loss-reduction", reduction)
     # Every batch is full: forty rows.

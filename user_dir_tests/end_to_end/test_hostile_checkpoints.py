@@ -211,7 +211,7 @@ def test_through_the_other_ways_to_start(spoiled, corpus, fairseq_train, tmp_pat
     assert_told(ended.value.code, folder, words)
 
 
-def test_the_last_line_of_real_processes(spoiled, corpus, usual_arguments, tmp_path):
+def test_the_last_line_of_real_processes(forked, spoiled, corpus, usual_arguments, tmp_path):
     folder, words = spoiled("runs_a_command")
     python = f"from convbert_plugin import ConvBertModel as M; M.from_pretrained({str(folder)!r})"
     convert = ("convert", "--from", "fairseq", "--to", "hf", folder, tmp_path / "out")
@@ -223,7 +223,11 @@ def test_the_last_line_of_real_processes(spoiled, corpus, usual_arguments, tmp_p
         ("-m", "fairseq_cli.train", *train, folder / NAME),
     ):
         done = subprocess.run(
-            [sys.executable, *map(str, command)], cwd=CHECKOUT, capture_output=True, text=True
+            ["python", *map(str, command)],
+            cwd=CHECKOUT,
+            env=forked,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 1
         assert ("Traceback" in done.stderr) == (command[0] == "-c")
@@ -231,11 +235,15 @@ def test_the_last_line_of_real_processes(spoiled, corpus, usual_arguments, tmp_p
 
 
 @pytest.mark.parametrize("case", ["history_of_nothing", "moments_of_another_shape"])
-def test_the_last_line_of_a_run_that_cannot_go_on(spoiled, corpus, usual_arguments, tmp_path, case):
+def test_the_last_line_of_a_run_that_cannot_go_on(
+    forked, spoiled, corpus, usual_arguments, tmp_path, case
+):
     folder, words = spoiled(case)
     run = ("--save-dir", tmp_path / "run", "--restore-file", folder / NAME, "--max-update", "3")
-    command = (sys.executable, "-m", "fairseq_cli.train", corpus.data, *usual_arguments, *run)
-    done = subprocess.run(map(str, command), cwd=CHECKOUT, capture_output=True, text=True)
+    command = ("fairseq-train", corpus.data, *usual_arguments, *run)
+    done = subprocess.run(
+        list(map(str, command)), cwd=CHECKOUT, env=forked, capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert words in done.stderr.splitlines()[-1]

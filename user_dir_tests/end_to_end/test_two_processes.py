@@ -1,15 +1,8 @@
 """Two processes on CPUs, resumed on the way, against one process."""
 
-import json
-import socket
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from user_dir_tests.end_to_end import unrounded
+from user_dir_tests.end_to_end.unrounded import unrounded_updates
 
 pytestmark = [pytest.mark.pretraining, pytest.mark.survival]
 
@@ -18,43 +11,11 @@ TOLERANCE = 1e-6
 RELATIVE = 1e-5
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
-
-
-def train_on_two(*arguments):
-    """Train; the numbers of each update, as the first process logs them."""
-    distributed = (
-        *("--distributed-world-size", "2", "--distributed-no-spawn"),
-        *("--distributed-init-method", f"tcp://localhost:{free_port()}"),
-        *("--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
-        "--load-checkpoint-on-all-dp-ranks",
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        logs = [Path(folder, rank) for rank in ("0", "1")]
-        processes = [
-            subprocess.Popen(
-                [
-                    *(sys.executable, unrounded.__file__, log, *map(str, arguments)),
-                    *(*distributed, "--distributed-rank", log.name),
-                ],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for log in logs
-        ]
-        errors = [process.communicate(timeout=200)[1] for process in processes]
-        assert [process.returncode for process in processes] == [0, 0], errors
-        return json.loads(logs[0].read_text())
-
-
 def test_two_processes_equal_one_with_two_batches_an_update(
-    corpus, fairseq_train, usual_arguments, tmp_path
+    corpus, fairseq_train, train_on_two, usual_arguments, tmp_path
 ):
     arguments = ("--dropout", "0", "--attention-dropout", "0", "--total-num-update", "9")
-    with unrounded.unrounded_updates() as updates:
+    with unrounded_updates() as updates:
         one = fairseq_train(
             corpus.data, tmp_path / "one", *arguments, "--update-freq", "2", "--max-update", "4"
         )
