@@ -1,10 +1,9 @@
 """Commands as processes of their own, without the seconds that each spends on its imports.
 
-A server imports torch, fairseq and the plugin once and forks for each command: the fork takes the
-caller's arguments, folder, environment and open files, and runs what the command itself would run.
-The caller sees an ordinary process: exit status, output, Ctrl-C. What it does not see is a fresh
-import, so a test of imports, of start-up time or of the environment's effect on them needs a real
-one. A second checkout's plugin cannot be loaded by it either.
+A server imports torch, fairseq and other libraries once and forks for each command: the fork takes
+the caller's arguments, folder, environment and open files, imports the plugin as the command would,
+and runs the command's own entry point. The caller sees an ordinary process: exit status, output,
+Ctrl-C. A test of how long a command takes to start, or of what it imports, needs a real one.
 
     with forked_commands(folder) as environment:
         subprocess.run(["bash", script], env={**os.environ, **environment})
@@ -18,6 +17,7 @@ import contextlib
 import gc
 import importlib.metadata
 import json
+import logging
 import os
 import runpy
 import select
@@ -34,6 +34,12 @@ FAIRSEQ = ("preprocess", "train", "validate", "hydra-train")
 NAMES = ("convbert", "python", *(f"fairseq-{name}" for name in FAIRSEQ))
 # Where a forked process, and what it starts, finds the stand-ins.
 FOLDER = "CONVBERT_TESTS_FORKED_COMMANDS"
+# What takes long to import. The plugin is not among it: a command finds it by --user-dir.
+SHARED = (
+    *("fairseq_cli.preprocess", "fairseq_cli.train", "fairseq_cli.validate"),
+    *("fairseq_cli.hydra_train", "torch.utils.tensorboard", "sklearn.metrics", "scipy.stats"),
+    *("matplotlib.figure", "safetensors.torch", "sentencepiece", "tokenizers"),
+)
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.01
 
@@ -191,22 +197,14 @@ def end_with(action):
 
 
 def prepare():
-    """Import what the commands share, and nothing that a command has to find fresh."""
-    import logging
-
-    import fairseq_cli.hydra_train
-    import fairseq_cli.preprocess
-    import fairseq_cli.train
-    import fairseq_cli.validate  # noqa: F401
-
-    import convbert_plugin.cli  # noqa: F401
-
+    """Import what the commands share; what they have to find for themselves stays unknown."""
+    for name in SHARED:
+        importlib.import_module(name)
     # Each sets up the log of its own process as it is imported.
-    for module in [name for name in sys.modules if name.startswith("fairseq_cli")]:
-        del sys.modules[module]
+    for name in [name for name in sys.modules if name.startswith("fairseq_cli")]:
+        del sys.modules[name]
     logging.root.handlers.clear()
     logging.root.setLevel(logging.WARNING)
-    del sys.path[0]
     # What is never collected is not copied.
     gc.freeze()
     assert threading.active_count() == 1, "a fork takes no threads along"
@@ -216,7 +214,8 @@ if __name__ == "__main__":
     here = Path(sys.argv[0]).resolve()
     if here.name in NAMES:
         sys.exit(ask(here.parent))
-    sys.path.insert(0, str(here.parents[1]))
+    # Of this file, where no command would look.
+    del sys.path[0]
     prepare()
     asked = serve(Path(sys.argv[1]))
     end_with(lambda: run(asked))

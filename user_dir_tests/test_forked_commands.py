@@ -5,9 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import convbert_plugin
+
+USER_DIR = str(Path(convbert_plugin.__file__).parent)
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
@@ -74,7 +78,9 @@ def test_it_hears_a_signal_and_does_not_outlive_its_caller(forked, tmp_path):
     assert not os.path.exists(f"/proc/{process}")
 
 
-@pytest.mark.parametrize("command", [["convbert"], ["fairseq-train"], ["python", "-m", "pip"]])
+@pytest.mark.parametrize(
+    "command", [["convbert"], ["fairseq-train"], ["fairseq-train", "--user-dir", USER_DIR]]
+)
 def test_the_entry_points_are_the_real_ones(forked, command):
     by_fork = subprocess.run(
         [*command, "--help"], env=forked, capture_output=True, text=True, check=True
@@ -87,3 +93,4 @@ def test_the_entry_points_are_the_real_ones(forked, command):
     told = [line for line in real.stdout.splitlines() if " | INFO | " not in line]
     assert by_fork.stdout.splitlines() == told
     assert len(told) > 5
+    assert ("convbert_adamw" in by_fork.stdout) is ("--user-dir" in command)

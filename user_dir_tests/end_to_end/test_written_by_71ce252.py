@@ -8,7 +8,6 @@ from pathlib import Path
 import fairseq_cli.train
 import fairseq_cli.validate
 import pytest
-import torch
 
 from convbert_plugin import ConvBertModel
 from convbert_plugin.cli import main as convbert
@@ -19,7 +18,10 @@ from user_dir_tests.end_to_end.unrounded import unrounded_updates
 pytestmark = pytest.mark.survival
 
 WRITTEN = Path(__file__).resolve().parents[1] / "fixtures" / "written_by_71ce252"
-TASKS = ("rte", "sts-b")
+CHECKPOINTS = {
+    "rte": "glue/rte/run/checkpoint_last.pt",
+    "sts-b": "glue/sts-b/run/checkpoint_best.pt",
+}
 SPLITS = ("train", "valid")
 # The numbers were written on one processor and are computed on another.
 RELATIVE = 1e-5
@@ -47,8 +49,10 @@ PRETRAIN = (
 FINE_TUNE = (
     *GLUE_TASK,
     *("--criterion", "glue", *MODEL, *USUAL, "--lr", "1e-3", "--warmup-updates", "60"),
-    *("--batch-size", "8", "--tokens-per-sample", "20", "--validate-interval", "10"),
-    *("--maximize-best-checkpoint-metric", "--best-checkpoint-metric"),
+    *("--total-num-update", "240", "--validate-interval", "10", "--batch-size", "8"),
+    *("--tokens-per-sample", "20", "--best-checkpoint-metric", "accuracy"),
+    *("--maximize-best-checkpoint-metric", "--finetune-from-model"),
+    "pretraining/run/checkpoint_last.pt",
 )
 
 
@@ -56,8 +60,8 @@ FINE_TUNE = (
 def written(tmp_path, monkeypatch):
     """A copy of what was written, as the current folder: its names are relative."""
     folder = shutil.copytree(WRITTEN, tmp_path / "written")
-    packed = folder / "pretraining" / "run" / "checkpoint_last.pt.xz"
-    packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
+    for packed in folder.rglob("*.xz"):
+        packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
     monkeypatch.chdir(folder)
     return folder
 
@@ -106,11 +110,11 @@ def test_the_hub_loads_both_kinds(written):
 
 
 @pytest.mark.glue
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", CHECKPOINTS)
 def test_a_fine_tuned_model_scores_as_it_did(written, run_fairseq, task):
     stored = scores_of(written / "glue" / task / "validation.json")
     usual = ("--batch-size", "8", "--cpu", "--num-workers", "0", "--log-format", "json")
-    path = ("--path", f"glue/{task}/run/checkpoint_best.pt")
+    path = ("--path", CHECKPOINTS[task])
     logs = run_fairseq(fairseq_cli.validate, f"glue/{task}/data", *GLUE_TASK, *path, *usual)
     assert stored.keys() & {"valid_accuracy", "valid_pearson"}
     for name, then in stored.items():
@@ -118,10 +122,9 @@ def test_a_fine_tuned_model_scores_as_it_did(written, run_fairseq, task):
 
 
 @pytest.mark.glue
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", CHECKPOINTS)
 def test_a_fine_tuned_model_predicts_as_it_did(written, tmp_path, task):
-    checkpoint = f"glue/{task}/run/checkpoint_best.pt"
-    command("predict-glue", "--path", checkpoint, f"glue/{task}/data", tmp_path / "now")
+    command("predict-glue", "--path", CHECKPOINTS[task], f"glue/{task}/data", tmp_path / "now")
     [then] = (written / "glue" / task / "predictions").iterdir()
     rows = [line.split("\t") for line in then.read_text().splitlines()]
     now = [line.split("\t") for line in (tmp_path / "now" / then.name).read_text().splitlines()]
@@ -135,22 +138,19 @@ def test_a_fine_tuned_model_predicts_as_it_did(written, tmp_path, task):
 
 
 @pytest.mark.glue
-@pytest.mark.parametrize("task", TASKS)
-def test_a_fine_tuned_run_goes_on_and_its_record_too(written, run_fairseq, task):
-    """What was kept of it is the best checkpoint, without the state of the optimizer."""
-    folder = written / "glue" / task / "run"
-    before = json.loads((folder / "scores.json").read_text())["validations"]
-    shutil.copy(folder / "checkpoint_best.pt", folder / "checkpoint_last.pt")
-    state = torch.load(folder / "checkpoint_best.pt", weights_only=True)
-    updates = state["optimizer_history"][-1]["num_updates"]
-    metric = "accuracy" if task == "rte" else "pearson"
-    goes_on = ("--max-update", str(updates + 5), "--reset-optimizer", "--save-dir", folder)
-    run_fairseq(fairseq_cli.train, f"glue/{task}/data", *FINE_TUNE, metric, *goes_on)
-    after = json.loads((folder / "scores.json").read_text())["validations"]
-    kept = [entry for entry in before if entry["updates"] <= updates]
-    assert kept
-    assert after[: len(kept)] == kept
-    assert after[-1]["updates"] == updates + 5
+def test_a_fine_tuned_run_goes_on_and_its_record_too(written, run_fairseq):
+    run = written / "glue" / "rte" / "run"
+    before = json.loads((run / "scores.json").read_text())["validations"]
+    run_fairseq(
+        *(fairseq_cli.train, "glue/rte/data", *FINE_TUNE, "--save-dir", "glue/rte/run"),
+        *("--max-update", "220"),
+    )
+    after = json.loads((run / "scores.json").read_text())["validations"]
+    stored = json.loads((written / "glue" / "rte" / "scores_at_220.json").read_text())
+    assert after[: len(before)] == before
+    assert len(after) == len(stored["validations"]) > len(before)
+    for now, then in zip(after, stored["validations"], strict=True):
+        assert now == {**then, "loss": pytest.approx(then["loss"], abs=LOGGED)}
 
 
 def table_of(report):
@@ -164,14 +164,14 @@ def table_of(report):
 @pytest.mark.glue
 @pytest.mark.experiments
 def test_the_report_of_the_runs_is_the_same(written, tmp_path):
-    command("report", *(f"glue/{task}/run" for task in TASKS), tmp_path / "report.html")
+    command("report", *(f"glue/{task}/run" for task in CHECKPOINTS), tmp_path / "report.html")
     stored = table_of(written / "report.json")
     assert set(stored) == {("rte", "accuracy"), ("sts-b", "pearson"), ("sts-b", "spearman")}
     assert table_of(tmp_path / "report.json") == stored
 
 
 @pytest.mark.glue
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", CHECKPOINTS)
 def test_the_official_files_are_prepared_alike(written, tmp_path, task):
     words = ("prepare-glue", "--glue-task", task, "--tokenizer", "pretraining/run")
     command(*words, f"text/{task.upper()}", tmp_path / "data")
