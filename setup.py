@@ -40,6 +40,7 @@ setup(
         "test": [
             "import-linter>=2.0",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff",
             "transformers>=4.40",
         ],

@@ -1,13 +1,91 @@
-"""What tests of every room may ask for."""
+"""What tests of every room may ask for, and the markers that follow from what a test uses."""
 
+import inspect
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from user_dir_tests.forked_commands import forked_commands
+
 SECONDS = 20
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+TESTS = Path(__file__).resolve().parent
+DATA = TESTS.parents[1] / "shared" / "data"
+# What trains a model for the test that asks for it.
+TRAINING_FIXTURES = {"fairseq_train", "fine_tune"}
+# What leads to the TensorFlow that tests have.
+NEEDS_TENSORFLOW = "tensorflow_python"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        of_test = [item.function, *fixture_functions(item, scopes=("function",))]
+        if any(starts_processes(function) for function in called_from(of_test)):
+            item.add_marker("process")
+        of_all = called_from(fixture_functions(item, scopes=("function", "module", "session")))
+        if any(function.__name__ == NEEDS_TENSORFLOW for function in of_all):
+            item.add_marker("tensorflow")
+            item.add_marker("slow")
+        if TRAINING_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
+
+
+def fixture_functions(item, scopes):
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    return [one.func for several in definitions for one in several if one.scope in scopes]
+
+
+def called_from(functions, known=None):
+    """The functions of tests that these name, and those name, themselves among them."""
+    known = set() if known is None else known
+    for function in map(inspect.unwrap, functions):
+        if (
+            inspect.isfunction(function)
+            and function not in known
+            and Path(function.__code__.co_filename).is_relative_to(TESTS)
+        ):
+            known.add(function)
+            called_from(named_by(function), known)
+    return known
+
+
+def named_by(function):
+    """The globals that the code of a function names."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += filter(inspect.iscode, code.co_consts)
+    names = {name for code in codes for name in code.co_names}
+    return [function.__globals__[name] for name in names & function.__globals__.keys()]
+
+
+def starts_processes(function):
+    return any(value is subprocess for value in named_by(function))
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory):
+    """An environment in which commands are forked from a process that has imported torch."""
+    with forked_commands(tmp_path_factory.mktemp("forked") / "bin") as environment:
+        yield {**os.environ, **environment}
+
+
+@pytest.fixture
+def signals_of_a_terminal():
+    """The signals as a program finds them in a terminal.
+
+    Who starts the tests in the background, or under nohup, has the one or other ignored.
+    """
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

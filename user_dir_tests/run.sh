@@ -2,8 +2,12 @@
 # Sets up .venv where it is not there yet, then runs the tests; arguments go to pytest, paths among
 # them counted from the top of the checkout:
 #
-#   bash user_dir_tests/run.sh                  everything
+#   bash user_dir_tests/run.sh                  everything for which there is no need of TensorFlow
+#   bash user_dir_tests/run.sh fast             what takes little time, for between two edits
+#   bash user_dir_tests/run.sh all              everything: fetches TensorFlow (1.6 GB), once
 #   bash user_dir_tests/run.sh -m squad         one capability (the markers stand in pyproject.toml)
+#   bash user_dir_tests/run.sh -m tensorflow    the tests against TensorFlow's own checkpoints
+#   bash user_dir_tests/run.sh -n 0 --pdb PATH  in one process, for the debugger
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash examples/environment.sh
@@ -20,11 +24,29 @@ install_tensorflow() {
             --only-binary :all: -r "$pins" &&
         cp "$pins" "$stamp"
 }
+
+wanted=whole
+case ${1:-} in
+    fast | all)
+        wanted=$1
+        shift
+        ;;
+esac
+case " $* " in *" -m tensorflow "*) wanted=all ;; esac
+selection=()
+[ $wanted != fast ] || selection=(-m "not slow and not process")
 if ! cmp -s "$pins" "$stamp"; then
-    echo "tests: setting up TensorFlow in $tensorflow, for the tests alone, once (1.6 GB)"
-    if ! install_tensorflow; then
-        printf 'tests: warning: %s: %s\n' "TensorFlow was not installed, see above" \
-            "the tests against its own checkpoints are skipped; run this again to have them" >&2
+    if [ $wanted = all ]; then
+        echo "tests: setting up TensorFlow in $tensorflow, for the tests alone, once (1.6 GB)"
+        if ! install_tensorflow; then
+            printf 'tests: warning: %s: %s\n' "TensorFlow was not installed, see above" \
+                "the tests against its own checkpoints are skipped; run this again to have them" >&2
+        fi
+    elif [ $wanted = whole ]; then
+        printf 'tests: %s; "bash user_dir_tests/run.sh -m tensorflow" %s\n' \
+            "those against TensorFlow's own checkpoints are skipped" "fetches it (1.6 GB) for them"
     fi
 fi
-exec .venv/bin/python -m pytest "$@"
+# A worker for each core, and for each worker one thread: many of them would wait for each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
+exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal "${selection[@]}" "$@"

@@ -28,7 +28,11 @@ def source_files() -> List[Path]:
     files = []
     for package in PACKAGES:
         folder = Path(find_spec(package).submodule_search_locations[0])
-        files += [path for path in sorted(folder.rglob("*.py")) if "tests" not in path.parts]
+        files += [
+            path
+            for path in sorted(folder.rglob("*.py"))
+            if "tests" not in path.relative_to(folder).parts
+        ]
     return files
 
 

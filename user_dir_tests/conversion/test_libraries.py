@@ -171,6 +171,7 @@ def test_a_source_that_is_not_there(convert_fails, tmp_path, origin):
         (signal.SIGHUP, 129, "hung up"),
     ],
 )
+@pytest.mark.usefixtures("signals_of_a_terminal")
 def test_a_signal_leaves_nothing_behind(
     published, tmp_path, monkeypatch, capsys, number, status, word
 ):
@@ -191,6 +192,7 @@ def test_a_signal_leaves_nothing_behind(
     assert signal.getsignal(number) is handler
 
 
+@pytest.mark.usefixtures("signals_of_a_terminal")
 def test_a_terminal_that_is_gone(published, tmp_path, monkeypatch):
     """Whoever closed it reads no line: what is half written goes all the same."""
 

@@ -2,6 +2,9 @@
 
 import json
 import random
+import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +19,7 @@ from fairseq_cli import preprocess
 
 import convbert_plugin
 from convbert_plugin.cli import main as convbert
+from user_dir_tests.end_to_end import unrounded
 
 USER_DIR = str(Path(convbert_plugin.__file__).parent)
 
@@ -133,18 +137,23 @@ def forget_earlier_runs():
     metrics.reset()
 
 
+def run_main(patch, module, *arguments):
+    """Run the ``main`` of a module of fairseq_cli as its command does."""
+    forget_earlier_runs()
+    # It would take the log away from pytest.
+    patch.setattr(fairseq_cli.validate, "reset_logging", lambda: None)
+    patch.setattr(sys, "argv", [f"fairseq-{module.__name__}", *map(str, arguments)])
+    module.cli_main()
+
+
 @pytest.fixture
 def run_fairseq(monkeypatch, caplog):
     """Run the ``main`` of a module of fairseq_cli; its log lines by tag."""
 
     def run(module, *arguments):
-        forget_earlier_runs()
         caplog.clear()
         caplog.set_level("INFO")
-        # It would take the log away from pytest.
-        monkeypatch.setattr(fairseq_cli.validate, "reset_logging", lambda: None)
-        monkeypatch.setattr(sys, "argv", [f"fairseq-{module.__name__}", *map(str, arguments)])
-        module.cli_main()
+        run_main(monkeypatch, module, *arguments)
         return json_logs(caplog.records)
 
     yield run
@@ -186,7 +195,48 @@ def fairseq_validate(run_fairseq):
     return run
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
 @pytest.fixture
-def pretrained(corpus, fairseq_train, tmp_path):
-    """A run of two updates, its checkpoint beside its dictionary and tokenizer."""
-    return fairseq_train(corpus.data, tmp_path / "pretrained", "--max-update", "2")
+def train_on_two(forked, tmp_path):
+    """Train on two processes; the numbers of each update, as the first of them logs them."""
+
+    def run(*arguments):
+        distributed = (
+            *("--distributed-world-size", "2", "--distributed-no-spawn"),
+            *("--distributed-init-method", f"tcp://localhost:{free_port()}"),
+            *("--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
+            "--load-checkpoint-on-all-dp-ranks",
+        )
+        command = ["python", unrounded.__file__, *map(str, (*arguments, *distributed))]
+        logs = [tmp_path / f"updates_of_{rank}.json" for rank in (0, 1)]
+        processes = []
+        for rank, log in enumerate(logs):
+            words = [*command[:2], str(log), *command[2:], "--distributed-rank", str(rank)]
+            processes.append(subprocess.Popen(words, env=forked, stderr=subprocess.PIPE, text=True))
+        errors = [process.communicate(timeout=200)[1] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], errors
+        return json.loads(logs[0].read_text())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pretrained_once(corpus, tmp_path_factory):
+    """The folder of a run of two updates, its checkpoint beside its dictionary and tokenizer."""
+    folder = tmp_path_factory.mktemp("pretrained") / "pretrained"
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = (*TASK, *TINY, *RECIPE, "--save-dir", folder, "--max-update", "2")
+        run_main(patch, fairseq_cli.train, corpus.data, *arguments)
+    forget_earlier_runs()
+    return folder
+
+
+@pytest.fixture
+def pretrained(pretrained_once, tmp_path):
+    """That run, in a folder that the test may change."""
+    return Run(shutil.copytree(pretrained_once, tmp_path / "pretrained"), {})

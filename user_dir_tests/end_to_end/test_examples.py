@@ -23,21 +23,27 @@ TINY = ["--encoder-layers", "1", "--encoder-embed-dim", "32", "--encoder-ffn-emb
 RESULTS = {"generator_loss", "unigram_cross_entropy", "discriminator_auc", "tokens_per_second"}
 
 
-def run(*command, **environment):
-    finished = subprocess.run(
-        ["bash", *map(str, command)],
-        cwd=CHECKOUT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert finished.returncode == 0, finished.stdout[-3000:]
-    return finished.stdout
+@pytest.fixture
+def run(forked):
+    """Run bash; what it prints."""
+
+    def run(*command, **environment):
+        finished = subprocess.run(
+            ["bash", *map(str, command)],
+            cwd=CHECKOUT,
+            env={**forked, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert finished.returncode == 0, finished.stdout[-3000:]
+        return finished.stdout
+
+    return run
 
 
-def test_quickstart_shortened(tmp_path):
+def test_quickstart_shortened(run, tmp_path):
     printed = run(
         "examples/quickstart.sh",
         *TINY,
@@ -85,7 +91,7 @@ def text_files(tmp_path):
     return [*paths, vocab]
 
 
-def test_pretrain_script_trains_then_goes_on(text_files, tmp_path):
+def test_pretrain_script_trains_then_goes_on(run, text_files, tmp_path):
     def pretrain(updates):
         options = ("--tokens-per-sample", "16", "--batch-size", "8", "--warmup-updates", "2")
         return run(
@@ -123,13 +129,13 @@ def glue_folders(tmp_path):
 
 
 @pytest.mark.glue
-def test_the_script_over_tasks_and_seeds(text_files, glue_folders, tmp_path):
+def test_the_script_over_tasks_and_seeds(run, text_files, glue_folders, tmp_path):
     words = ("--tokens-per-sample", "16", "--batch-size", "8", "--max-update", "1")
     run("examples/pretraining/pretrain.sh", *text_files, tmp_path / "small", *TINY, *words)
     checkpoint = tmp_path / "small" / "run" / "checkpoint_last.pt"
 
     def fine_tune(*arguments):
-        script = [Path(sys.executable), CHECKOUT / "examples" / "glue" / "finetune.py"]
+        script = ["python", CHECKOUT / "examples" / "glue" / "finetune.py"]
         script += ["--glue", glue_folders, "--checkpoint", checkpoint, "--out", tmp_path / "out"]
         return run("-c", " ".join(map(str, [*script, *arguments])))
 

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import pytest
 
-from user_dir_tests.forked_commands import serve
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 STORIES = sorted(CHECKOUT.glob("examples/*/README.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", *(str(page.relative_to(CHECKOUT)) for page in STORIES)]
@@ -74,9 +72,8 @@ def checkout_copy(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def environment(checkout_copy):
-    with serve(checkout_copy.parent, checkout_copy) as environment:
-        yield environment
+def environment(forked, checkout_copy):
+    return {**forked, "PYTHONPATH": str(checkout_copy)}
 
 
 def run(script: str, folder: Path, environment: dict) -> subprocess.CompletedProcess:

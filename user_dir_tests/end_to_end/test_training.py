@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.models.architectures import ARCHITECTURES
+from user_dir_tests.end_to_end.unrounded import unrounded_updates
 
 pytestmark = pytest.mark.pretraining
 
@@ -146,6 +147,21 @@ def test_the_number_of_workers_changes_nothing(corpus, fairseq_train, tmp_path):
         for n in ("0", "2")
     ]
     assert_same_parameters(*runs)
+
+
+@pytest.mark.parametrize("objective", ["replaced_token_detection", "masked_lm"])
+def test_any_split_of_an_epoch_gives_the_same_gradient(corpus, fairseq_train, tmp_path, objective):
+    """One update an epoch. Clipping and Adam hide a factor, so that its norm is held."""
+    options = ("--dropout", "0", "--attention-dropout", "0", "--objective", objective)
+    norms = {}
+    for size, count in (("999", "1"), ("50", "3"), ("8", "16")):
+        split = ("--batch-size", size, "--update-freq", count, "--max-update", "2")
+        with unrounded_updates() as updates:
+            fairseq_train(corpus.data, tmp_path / size, *options, *split, "--no-save")
+        norms[size] = [update["gnorm"] for update in updates]
+    assert len(norms["999"]) == 2
+    for of_split in norms.values():
+        assert of_split == pytest.approx(norms["999"], rel=1e-4)
 
 
 def test_sharded_data_is_taken_epoch_by_epoch(corpus, fairseq_train, tmp_path, caplog):

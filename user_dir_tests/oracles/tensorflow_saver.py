@@ -38,7 +38,7 @@ def tensorflow_python() -> Path:
         if (environment / STAMP).is_file():
             return environment / "bin" / "python"
     pytest.skip(
-        "TensorFlow is not there to write checkpoints: bash user_dir_tests/run.sh sets it up"
+        "TensorFlow is not there: bash user_dir_tests/run.sh -m tensorflow fetches it (1.6 GB)"
     )
 
 

@@ -33,13 +33,29 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def test_the_other_tests_run_without_tensorflow(checkout):
-    command = ["bash", checkout / "user_dir_tests" / "run.sh", "-m", "squad"]
+def run_script(checkout, *arguments):
+    command = ["bash", checkout / "user_dir_tests" / "run.sh", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "-m pytest -m squad"
+    assert done.stdout.splitlines()[-1].startswith("-m pytest -n auto ")
+    return done
+
+
+@pytest.mark.parametrize("wanted", [["all", "-x"], ["-x", "-m", "tensorflow"]])
+def test_the_other_tests_run_where_it_cannot_be_fetched(checkout, wanted):
+    done = run_script(checkout, *wanted)
+    assert done.stdout.splitlines()[-1].endswith(" ".join(wanted).removeprefix("all "))
     warning = done.stderr.splitlines()[-1]
     assert warning.startswith("tests: warning: TensorFlow was not installed")
+
+
+@pytest.mark.parametrize("wanted", [[], ["-m", "squad"], ["fast", "-x"]])
+def test_nobody_gets_it_without_asking(checkout, wanted):
+    done = run_script(checkout, *wanted)
+    assert not done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("tests: ")]
+    assert ["run.sh -m tensorflow" in line for line in told] == [True] * ("fast" not in wanted)
+    assert ("not slow and not process" in done.stdout) is ("fast" in wanted)
 
 
 def test_those_that_need_it_say_why_they_are_skipped(checkout, monkeypatch):

@@ -1,0 +1,40 @@
+"""fairseq-train with numbers that are not rounded: what it logs of each update, as JSON.
+
+    python unrounded.py UPDATES.json ARGUMENTS OF fairseq-train, --log-interval 1 among them
+
+fairseq's own log has three decimals, which hides what differs by less.
+"""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import fairseq_cli.train
+from fairseq.logging import meters, metrics
+from fairseq.trainer import Trainer
+
+
+@contextlib.contextmanager
+def unrounded_updates():
+    """A list that gets the numbers of each update while fairseq trains."""
+    updates, train_step, safe_round = [], Trainer.train_step, meters.safe_round
+
+    def recorded_step(*arguments, **options):
+        result = train_step(*arguments, **options)
+        numbers = metrics.get_smoothed_values("train_inner")
+        updates.append({name: float(number) for name, number in numbers.items()})
+        return result
+
+    Trainer.train_step, meters.safe_round = recorded_step, lambda number, digits: number
+    try:
+        yield updates
+    finally:
+        Trainer.train_step, meters.safe_round = train_step, safe_round
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv.pop(1))
+    with unrounded_updates() as trained:
+        fairseq_cli.train.cli_main()
+    path.write_text(json.dumps(trained))
