@@ -21,7 +21,8 @@ from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import Block, replace_when_done
+from convbert_plugin.files.text_files import Block
+from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.tokenizer import (
     DICTIONARY_FILE,
     TOKENIZER_FILES,
@@ -179,7 +180,7 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer.check_folder(output.parent)
     total = Counts()
     with (
-        replace_when_done(output) as file,
+        whole_file(output) as file,
         blocks_with_progress([arguments.input], "encode") as blocks,
     ):
         for encoded in encode_blocks(blocks, load, tokenizer, arguments.workers):

@@ -85,7 +85,7 @@ def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace):
     from tqdm import tqdm
 
     from convbert_plugin.data.glue.glue_files import prepare
-    from convbert_plugin.files.whole_folder import whole_folder
+    from convbert_plugin.files.whole_output import whole_folder
 
     tokenizer = tokenizer_loader(arguments.tokenizer, arguments)()
     track = partial(tqdm, disable=not sys.stderr.isatty(), unit=" examples", leave=False)

@@ -1,6 +1,5 @@
-"""Text files: plain or compressed, read in blocks of whole lines, written whole or not at all."""
+"""Text files: plain or compressed, read in blocks of whole lines."""
 
-import contextlib
 import gzip
 import lzma
 import os
@@ -115,25 +114,3 @@ def _read_whole_lines(stream: BinaryIO, path: PathLike, first_line: int, packed:
             f"{LONGEST_LINE_BYTES >> 20} MiB: put one paragraph or sentence on a line"
         )
     return data + rest
-
-
-@contextlib.contextmanager
-def replace_when_done(path: PathLike) -> Iterator[BinaryIO]:
-    """Open a file beside ``path`` for bytes; it takes the name ``path`` only if all goes well.
-
-    Folders that are missing are made, and removed again when something goes wrong.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-            for folder in missing:
-                folder.rmdir()
-        raise

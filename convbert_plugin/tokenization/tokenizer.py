@@ -19,8 +19,8 @@ from convbert_plugin.files.text_files import (
     PathLike,
     check_is_file,
     read_file,
-    replace_when_done,
 )
+from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_FIRST,
     FAIRSEQ_SPECIALS,
@@ -139,7 +139,7 @@ class Tokenizer(abc.ABC):
         self.check_folder(folder)
         for name, content in {**self.files(), DICTIONARY_FILE: self.dictionary()}.items():
             if not (Path(folder) / name).exists():
-                with replace_when_done(Path(folder) / name) as file:
+                with whole_file(Path(folder) / name) as file:
                     file.write(content)
 
     def dictionary(self) -> bytes:

@@ -23,7 +23,7 @@ from convbert_plugin.data.glue.glue_tasks import (
 )
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.json_files import typed
+from convbert_plugin.files.json_files import typed, write_json
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
 
 DESCRIPTION_FILE = "task.json"
@@ -104,7 +104,7 @@ def prepare(
         splits[split] = _summary(source, rows.examples, task)
     prepared = PreparedTask(task, splits)
     _write_labels_dictionary(destination, prepared)
-    (destination / DESCRIPTION_FILE).write_text(json.dumps(_as_json(prepared), indent=2) + "\n")
+    write_json(destination / DESCRIPTION_FILE, _as_json(prepared))
     return Prepared(prepared, {file: lines for file, lines in skipped.items() if lines})
 
 
