@@ -1,8 +1,10 @@
 """The one class for mistakes of the user, and words for odd values in its lines."""
 
 import reprlib
+from typing import Sequence
 
 LONGEST_NAME = 200
+MOST_NAMES = 12
 
 _CUT = reprlib.Repr()
 _CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
@@ -29,3 +31,10 @@ def shown(value: object) -> str:
 def readable(name: str) -> str:
     """A name from a file as an error line shows it: as it is, if it is short and on one line."""
     return name if name.isprintable() and len(name) <= LONGEST_NAME else shown(name)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names from a file as an error line shows them: the first ones, if they are many."""
+    words = ", ".join(map(readable, names[:MOST_NAMES]))
+    rest = len(names) - MOST_NAMES
+    return words if rest <= 0 else f"{words} and {rest:,} more"

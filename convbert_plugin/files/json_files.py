@@ -4,7 +4,7 @@ import contextlib
 import json
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_text
 from convbert_plugin.files.whole_output import whole_file
 
@@ -53,4 +53,4 @@ def typed(kind: Any, value: Any) -> Any:
         return value
     elif kind is float and type(value) is int:
         return float(value)
-    raise ValueError(f"{value!r:.100} is no {kind}")
+    raise ValueError(f"{shown(value)} is no {kind}")

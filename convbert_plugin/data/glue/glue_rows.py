@@ -2,18 +2,14 @@
 
 import json
 import math
-import reprlib
-import textwrap
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
 from convbert_plugin.data.glue.glue_tasks import Column, GlueTask, Source
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, listed, shown
 from convbert_plugin.files.text_files import PathLike, read_blocks
 
 JSON_SUFFIX = ".jsonl"
-# Characters of a header in an error.
-LONGEST_SHOWN = 300
 
 
 class Example(NamedTuple):
@@ -87,10 +83,9 @@ def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Ite
         names = header[1].split("\t")
         missing = [name for name in wanted if name not in names]
         if missing:
-            found = textwrap.shorten(", ".join(names), LONGEST_SHOWN)
             raise UserError(
-                f"{path}: no column {', '.join(map(repr, missing))} in its header ({found}): name "
-                "another with --text or --label, or is it another task's file?"
+                f"{path}: no column {', '.join(map(repr, missing))} in its header "
+                f"({listed(names)}): name another with --text or --label, or is it another task's file?"
             )
         if twice := next((name for name in wanted if names.count(name) > 1), None):
             raise UserError(f"{path}: its header has the column {twice!r} twice: rename one")
@@ -154,7 +149,7 @@ def _label(row: _Row, column: Column, task: GlueTask, path) -> float:
         return _score(word, row.line, task, path)
     if word not in task.labels:
         raise UserError(
-            f"{path}:{row.line}: the label {reprlib.repr(word)} is none of {task.name}'s: "
+            f"{path}:{row.line}: the label {shown(word)} is none of {task.name}'s: "
             f"{', '.join(task.labels)}"
         )
     return task.labels.index(word)
@@ -168,7 +163,6 @@ def _score(word: str, line: int, task: GlueTask, path) -> float:
         score = math.nan
     if not lowest <= score <= highest:
         raise UserError(
-            f"{path}:{line}: the score {reprlib.repr(word)} is no number from {lowest:g} to "
-            f"{highest:g}"
+            f"{path}:{line}: the score {shown(word)} is no number from {lowest:g} to {highest:g}"
         )
     return score
