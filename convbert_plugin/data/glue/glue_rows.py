@@ -85,7 +85,8 @@ def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Ite
         if missing:
             raise UserError(
                 f"{path}: no column {', '.join(map(repr, missing))} in its header "
-                f"({listed(names)}): name another with --text or --label, or is it another task's file?"
+                f"({listed(names)}): name another with --text or --label, or is it another task's "
+                "file?"
             )
         if twice := next((name for name in wanted if names.count(name) > 1), None):
             raise UserError(f"{path}: its header has the column {twice!r} twice: rename one")
