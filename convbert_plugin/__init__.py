@@ -62,7 +62,8 @@ class _Registering:
                 if cls in sys.meta_path and _can_register(after=name):
                     _register()
 
-            spec.loader.exec_module = load_and_register
+            # Of this loader alone, which is to load nothing else.
+            spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
         return spec
 
 

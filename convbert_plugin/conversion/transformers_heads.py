@@ -19,7 +19,7 @@ def own_heads(options: Mapping, path) -> dict:
         UserError: heads that transformers cannot build.
     """
     hidden, heads, ratio = (options[name] for name in NAMES)
-    left = released_heads(hidden, heads, ratio).count
+    left = released_heads(hidden, heads, ratio).number
     if hidden % (2 * left):
         raise UserError(
             f"{path}: a hidden_size of {hidden} does not divide into 2 x {left} heads: "
@@ -44,6 +44,6 @@ def their_heads(options: Mapping, source: Mapping) -> dict:
         )
     held = (source.get("num_attention_heads"), source.get("head_ratio", 2))
     are_numbers = all(type(number) is int and number > 0 for number in held)
-    if not are_numbers or released_heads(hidden, *held).count != left.count:
+    if not are_numbers or released_heads(hidden, *held).number != left.number:
         held = (2 * left.count, 2)
     return {"encoder_attention_heads": held[0], "head_ratio": held[1]}

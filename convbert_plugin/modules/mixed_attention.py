@@ -54,7 +54,7 @@ class MixedAttention(nn.Module):
             # The paper's Figure 4 shares the value with attention; the released weights do not.
             self.conv_value = linear(shape.hidden, heads.width)
             self.conv_branch = build_branch(
-                shape.hidden, heads.width, shape.conv_kernel_size, heads.count, shape.conv_backend
+                shape.hidden, heads.width, shape.conv_kernel_size, heads.number, shape.conv_backend
             )
         branches = 1 if self.conv_branch is None else 2
         self.output = linear(branches * heads.width, shape.hidden)
