@@ -39,11 +39,11 @@ def their_heads(options: Mapping, source: Mapping) -> dict:
     if 2 * left.width != hidden:
         raise UserError(
             "transformers cannot represent this model: the output layer of its ConvBERT has "
-            f"{hidden} inputs, and {left.count} attention and {left.count} convolution heads of "
+            f"{hidden} inputs, and {left.number} attention and {left.number} convolution heads of "
             f"size {left.size} give {2 * left.width}"
         )
     held = (source.get("num_attention_heads"), source.get("head_ratio", 2))
     are_numbers = all(type(number) is int and number > 0 for number in held)
     if not are_numbers or released_heads(hidden, *held).number != left.number:
-        held = (2 * left.count, 2)
+        held = (2 * left.number, 2)
     return {"encoder_attention_heads": held[0], "head_ratio": held[1]}
