@@ -7,7 +7,12 @@ from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.surgery import compose_rows, tile_positions
 from convbert_plugin.models.state import TOKEN_TABLE
-from convbert_plugin.tokenization.tokenizer import CONTINUATION, LONGEST_WORD, WordPieceTokenizer
+from convbert_plugin.tokenization.tokenizer import (
+    CONTINUATION,
+    LONGEST_WORD,
+    Tokenizer,
+    WordPieceTokenizer,
+)
 
 POSITIONS = "embeddings.positions.weight"
 # What has a row or a number for each token.
@@ -32,7 +37,7 @@ def change_positions(model: PortableModel, positions: int) -> tuple[PortableMode
 
 
 def change_vocabulary(
-    model: PortableModel, tokenizer: WordPieceTokenizer
+    model: PortableModel, tokenizer: Tokenizer
 ) -> tuple[PortableModel, list[str]]:
     """The model with the rows of another WordPiece vocabulary, and what to tell.
 
@@ -43,17 +48,18 @@ def change_vocabulary(
     Raises:
         UserError: either vocabulary is not WordPiece.
     """
-    if not all(isinstance(t, WordPieceTokenizer) for t in (model.tokenizer, tokenizer)):
+    old = model.tokenizer
+    if not (isinstance(old, WordPieceTokenizer) and isinstance(tokenizer, WordPieceTokenizer)):
         raise UserError(
             "--vocab maps one WordPiece vocabulary to another: this model's or the "
             "one given is a sentencepiece model"
         )
-    sources = _sources(model.tokenizer, tokenizer)
+    sources = _sources(old, tokenizer)
     tensors = {
         name: compose_rows(tensor, sources) if name in OF_VOCABULARY else tensor
         for name, tensor in model.tensors.items()
     }
-    shared = len(set(model.tokenizer.symbols) & set(tokenizer.symbols))
+    shared = len(set(old.symbols) & set(tokenizer.symbols))
     fresh = sum(not numbers for numbers in sources)
     changed = replace(model, tensors=tensors, tokenizer=tokenizer)
     return changed, [

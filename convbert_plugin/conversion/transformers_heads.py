@@ -7,12 +7,13 @@ transformers gives a head half of what its width would be, whatever the ratio; t
 from typing import Mapping
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.modules.shape import released_heads
 
 NAMES = ("encoder_embed_dim", "encoder_attention_heads", "head_ratio")
 
 
-def own_heads(options: Mapping, path) -> dict:
+def own_heads(options: Mapping, path: PathLike) -> dict:
     """Heads and ratio of which the released rule makes what transformers makes of these.
 
     Raises:
@@ -42,8 +43,8 @@ def their_heads(options: Mapping, source: Mapping) -> dict:
             f"{hidden} inputs, and {left.number} attention and {left.number} convolution heads of "
             f"size {left.size} give {2 * left.width}"
         )
-    held = (source.get("num_attention_heads"), source.get("head_ratio", 2))
-    are_numbers = all(type(number) is int and number > 0 for number in held)
-    if not are_numbers or released_heads(hidden, *held).number != left.number:
-        held = (2 * left.number, 2)
-    return {"encoder_attention_heads": held[0], "head_ratio": held[1]}
+    heads, ratio = source.get("num_attention_heads", 0), source.get("head_ratio", 2)
+    are_numbers = all(type(number) is int and number > 0 for number in (heads, ratio))
+    if not are_numbers or released_heads(hidden, heads, ratio).number != left.number:
+        heads, ratio = 2 * left.number, 2
+    return {"encoder_attention_heads": heads, "head_ratio": ratio}
