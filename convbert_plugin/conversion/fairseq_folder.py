@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Optional, cast
 
-import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
@@ -17,6 +16,7 @@ from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import checkpoint_of, read_checkpoint
 from convbert_plugin.formats.finding import MODEL_FILE, checkpoint_at
+from convbert_plugin.formats.tensor_writing import save_pickled
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
@@ -78,7 +78,7 @@ def _trained_positions(task: dict, positions: int) -> Optional[int]:
 def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
     """Write the folder that ``from_pretrained`` and ``fairseq-train`` take; lines to tell."""
     model.tokenizer.save(folder)
-    torch.save(
+    save_pickled(
         checkpoint_of(
             model.tensors,
             _run_config(model),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 import torch
-from safetensors.torch import save_file
 
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.conversion.transformers_heads import own_heads, their_heads
@@ -17,6 +16,7 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats import transformers_config
 from convbert_plugin.formats.keys import foreign_names, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
+from convbert_plugin.formats.tensor_writing import save_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
@@ -240,7 +240,7 @@ def write_transformers(
         foreign: tensor.to(getattr(torch, name)).contiguous()
         for foreign, tensor in KEYS.from_own(own, names).items()
     }
-    save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
+    save_safetensors(tensors, folder / TENSORS_FILE)
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     for name, content in {
         CONFIG_FILE: config_text.encode(),
