@@ -163,7 +163,6 @@ def test_neither_the_command_nor_its_workers_import_what_is_heavy(vocab, tmp_pat
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     imported = re.findall(r"import time:[^|]*\|[^|]*\|\s*([\w.]+)$", errors, re.MULTILINE)
-    assert imported.count("convbert_plugin.cli.encode") == 1 + 2
     assert imported.count("tokenizers") == 1 + 2
     assert not {"torch", "fairseq", "transformers", "sentencepiece"} & set(imported)
 
