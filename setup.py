@@ -9,7 +9,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["convbert_plugin", "convbert_plugin.*"]),
-    package_data={"convbert_plugin": ["config/**/*.yaml"]},
+    package_data={"convbert_plugin": ["config/**/*.yaml", "py.typed"]},
     entry_points={"console_scripts": ["convbert = convbert_plugin.cli:main"]},
     # fairseq itself (ve-fairseq, see constraints.txt) is not listed: its metadata asks for
     # torchaudio, which nothing here uses and whose CUDA build breaks transformers' import beside a
@@ -39,6 +39,7 @@ setup(
     extras_require={
         "test": [
             "import-linter>=2.0",
+            "mypy>=2.0",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff",

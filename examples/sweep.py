@@ -19,7 +19,7 @@ from typing import Callable, NamedTuple, Sequence
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import replace_when_done
+from convbert_plugin.files.whole_output import whole_file
 
 PLUGIN = Path(__file__).resolve().parents[1] / "convbert_plugin"
 CONVBERT = (sys.executable, "-m", "convbert_plugin.cli")
@@ -193,7 +193,7 @@ class Sweep:
         path = run.folder / SETTINGS
         settings = "".join(f"{word}\n" for word in self.command(run)[len(HYDRA_TRAIN) :])
         if not path.exists():
-            with replace_when_done(path) as file:
+            with whole_file(path) as file:
                 file.write(settings.encode())
         elif path.read_text() != settings:
             raise UserError(

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from types import FrameType
 from typing import Callable, Iterator, Optional, Sequence
 
 from convbert_plugin import FAIRSEQ_MISSING
@@ -68,7 +69,7 @@ class _Ended(BaseException):
 
     def __init__(self, number: int):
         super().__init__(number)
-        self.signal = number
+        self.signal = signal.Signals(number)
 
 
 @contextlib.contextmanager
@@ -82,7 +83,7 @@ def _end_signals_raise() -> Iterator[None]:
     # Under nohup a hang-up is to be ignored.
     heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
-    def end(number, frame):
+    def end(number: int, frame: Optional[FrameType]) -> None:
         # A second one must not break off the clearing up.
         for each in heard:
             signal.signal(each, signal.SIG_IGN)

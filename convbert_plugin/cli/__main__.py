@@ -5,6 +5,4 @@ import sys
 from convbert_plugin.cli import main
 
 if __name__ == "__main__":
-    # Worker processes inherit it: they too are the command, and import nothing heavy.
-    sys.argv[0] = "convbert"
     sys.exit(main())

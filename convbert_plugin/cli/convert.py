@@ -14,6 +14,7 @@ from typing import Optional
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags
+from convbert_plugin.tokenization.tokenizer import Tokenizer
 from convbert_plugin.tokenization.tokenizer_reading import read_tokenizer
 
 SOURCES = ("hf", "tf", "fairseq")
@@ -159,7 +160,7 @@ def _is_taken_by_torch(name: str) -> bool:
     return hasattr(ModuleDict(), name)
 
 
-def _tokenizer(path: Optional[str], arguments: argparse.Namespace):
+def _tokenizer(path: Optional[str], arguments: argparse.Namespace) -> Optional[Tokenizer]:
     if path is None:
         return None
     return read_tokenizer(path, cased=arguments.cased, strip_accents=arguments.strip_accents)

@@ -21,7 +21,8 @@ from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import Block, replace_when_done
+from convbert_plugin.files.text_files import Block
+from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.tokenizer_files import DICTIONARY_FILE, TOKENIZER_FILES
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 
@@ -129,7 +130,9 @@ def encode_blocks(
         executor.shutdown(cancel_futures=True)
 
 
-def _in_order(executor, blocks: Iterator[Block], ahead: int) -> Iterator[Encoded]:
+def _in_order(
+    executor: ProcessPoolExecutor, blocks: Iterator[Block], ahead: int
+) -> Iterator[Encoded]:
     in_flight: collections.deque[Future[Encoded]] = collections.deque()
     for block in blocks:
         in_flight.append(executor.submit(_encode_in_worker, block))
@@ -145,20 +148,22 @@ _worker_tokenizer: Tokenizer
 def _start_worker(load: partial) -> None:
     import signal
     import threading
+    from multiprocessing import parent_process
 
     global _worker_tokenizer
     # The parent ends the workers, also when Ctrl-C reaches the whole group of processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # The workers are the parallelism.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _worker_tokenizer = load()
 
 
-def _end_with_parent() -> None:
-    from multiprocessing import connection, parent_process
+def _end_with(sentinel: int) -> None:
+    from multiprocessing import connection
 
-    connection.wait([parent_process().sentinel])
+    connection.wait([sentinel])
     os._exit(1)
 
 
@@ -177,7 +182,7 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer.check_folder(output.parent)
     total = Counts()
     with (
-        replace_when_done(output) as file,
+        whole_file(output) as file,
         blocks_with_progress([arguments.input], "encode") as blocks,
     ):
         for encoded in encode_blocks(blocks, load, tokenizer, arguments.workers):

@@ -10,7 +10,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Iterator
+from typing import TYPE_CHECKING, Iterator, Optional
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
@@ -25,6 +25,9 @@ from convbert_plugin.data.glue.glue_tasks import (
     own_task,
 )
 from convbert_plugin.errors import UserError
+
+if TYPE_CHECKING:
+    from convbert_plugin.data.glue.glue_files import Prepared
 
 SUFFIXES = (".tsv", JSON_SUFFIX)
 OWN_NAMES = ("train", "dev", "test")
@@ -81,11 +84,11 @@ def run(arguments: argparse.Namespace) -> None:
         print(line)
 
 
-def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace):
+def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace) -> "Prepared":
     from tqdm import tqdm
 
     from convbert_plugin.data.glue.glue_files import prepare
-    from convbert_plugin.files.whole_folder import whole_folder
+    from convbert_plugin.files.whole_output import whole_folder
 
     tokenizer = tokenizer_loader(arguments.tokenizer, arguments)()
     track = partial(tqdm, disable=not sys.stderr.isatty(), unit=" examples", leave=False)
@@ -95,7 +98,7 @@ def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace):
         )
 
 
-def _summary(prepared) -> Iterator[str]:
+def _summary(prepared: "Prepared") -> Iterator[str]:
     task, splits = prepared.description
     for split, summary in splits.items():
         counts = zip(task.labels, summary.label_counts, strict=False)
@@ -132,7 +135,7 @@ def _task(arguments: argparse.Namespace, source: Path) -> GlueTask:
     )
 
 
-def _words(text) -> tuple[str, ...]:
+def _words(text: Optional[str]) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",")) if text is not None else ()
 
 

@@ -48,7 +48,7 @@ def _write(arguments: argparse.Namespace) -> str:
         report_page,
         text_table,
     )
-    from convbert_plugin.files.text_files import replace_when_done
+    from convbert_plugin.files.whole_output import whole_file
 
     summary = summarize(arguments.runs)
     contents = {
@@ -58,6 +58,6 @@ def _write(arguments: argparse.Namespace) -> str:
     }
     with ExitStack() as stack:
         for suffix, content in contents.items():
-            file = stack.enter_context(replace_when_done(arguments.output.with_suffix(suffix)))
+            file = stack.enter_context(whole_file(arguments.output.with_suffix(suffix)))
             file.write(content)
     return text_table(summary)

@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional, TypeVar
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
@@ -25,13 +25,14 @@ from convbert_plugin.tokenization.tokenizer_files import (
     TOKENIZER_FILES,
 )
 
+Result = TypeVar("Result")
+
 # Of paragraphs, so many take sentencepiece about 2 GB.
 SAMPLE_LINES = 200_000
 # Sentencepiece takes no smaller sample.
 FEWEST_SAMPLE_LINES = 101
 # Sentencepiece keeps the sampled sentences in memory, and lays a lattice over each of them.
 SENTENCE_CHARACTERS = 4096
-SPECIAL_IDS = {"bos_id": 0, "pad_id": 1, "eos_id": 2, "unk_id": 3}
 
 # What sentencepiece says -> what to do about it.
 KNOWN_ERRORS = {
@@ -173,7 +174,10 @@ def _train(sentences: Sentences, arguments: argparse.Namespace) -> bytes:
             # A control symbol is never a piece of text, whatever the text says.
             control_symbols=FAIRSEQ_SPECIALS["mask"],
             minloglevel=2,
-            **SPECIAL_IDS,
+            bos_id=0,
+            pad_id=1,
+            eos_id=2,
+            unk_id=3,
         )
     except RuntimeError as error:
         raise sentences.error or _explained(str(error), arguments) from None
@@ -187,9 +191,10 @@ def _explained(message: str, arguments: argparse.Namespace) -> UserError:
     return UserError(f"sentencepiece failed: {' '.join(message.split())}")
 
 
-def _in_thread(work):
+def _in_thread(work: Callable[[], Result]) -> Result:
     """The result of ``work``, while Ctrl-C still reaches the main thread."""
-    results, errors = [], []
+    results: list[Result] = []
+    errors: list[BaseException] = []
 
     def target() -> None:
         try:

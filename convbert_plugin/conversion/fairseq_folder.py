@@ -3,9 +3,8 @@
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Optional
+from typing import Optional, cast
 
-import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
@@ -14,8 +13,10 @@ import convbert_plugin.tasks  # noqa: F401 (registers what the options below nam
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.criterions.pretraining_loss import ReplacedTokenDetectionCriterion
 from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import checkpoint_of, read_checkpoint
 from convbert_plugin.formats.finding import MODEL_FILE, checkpoint_at
+from convbert_plugin.formats.tensor_writing import save_pickled
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
@@ -43,7 +44,7 @@ PADS = {
 }
 
 
-def read_fairseq(source) -> PortableModel:
+def read_fairseq(source: PathLike) -> PortableModel:
     """The model of a checkpoint, or of a folder: model.pt, else its best, else its last one.
 
     Raises:
@@ -77,7 +78,7 @@ def _trained_positions(task: dict, positions: int) -> Optional[int]:
 def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
     """Write the folder that ``from_pretrained`` and ``fairseq-train`` take; lines to tell."""
     model.tokenizer.save(folder)
-    torch.save(
+    save_pickled(
         checkpoint_of(
             model.tensors,
             _run_config(model),
@@ -121,7 +122,7 @@ def _length_option(model: PortableModel) -> list[str]:
 def _pretraining_options(model: PortableModel) -> dict[str, object]:
     """The options of pretraining alone that build the other parts of this model."""
     released = released_generator_size(nearest_architecture(model.config))
-    options = {}
+    options: dict[str, object] = {}
     if model.generator_size not in (None, released):
         options["--generator-size"] = model.generator_size
     if (objective := _objective(model)) != DEFAULT_OBJECTIVE:
@@ -132,7 +133,7 @@ def _pretraining_options(model: PortableModel) -> dict[str, object]:
 def nearest_architecture(config: ConvBertConfig) -> str:
     """The named architecture that differs from these sizes in the fewest."""
 
-    def differences(name):
+    def differences(name: str) -> int:
         return sum(getattr(config, option) != size for option, size in ARCHITECTURES[name].items())
 
     return min(ARCHITECTURES, key=differences)
@@ -155,7 +156,7 @@ def _run_config(model: PortableModel) -> dict:
         # fairseq configures hydra 1.3 in the style of 1.0.
         warnings.simplefilter("ignore", UserWarning)
         config = convert_namespace_to_omegaconf(arguments)
-    stored = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    stored = cast(dict, OmegaConf.to_container(config, resolve=True, enum_to_str=True))
     stored["model"] = {**stored["model"], **asdict(model.config), "_name": name}
     stored["task"]["generator_size"] = model.generator_size
     return stored

@@ -14,7 +14,8 @@ from convbert_plugin.conversion.transformers_folder import (
     write_transformers,
 )
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.whole_folder import whole_folder
+from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.files.whole_output import whole_folder
 from convbert_plugin.formats.finding import CHECKPOINT_FILES, MODEL_FILE
 from convbert_plugin.formats.tensor_bundle import INDEX
 from convbert_plugin.tokenization.tokenizer import Tokenizer
@@ -39,7 +40,7 @@ class Conversion:
     vocabulary: Optional[Tokenizer] = None
 
 
-def _read_fairseq(source, options: Conversion) -> PortableModel:
+def _read_fairseq(source: PathLike, options: Conversion) -> PortableModel:
     if options.tokenizer is not None:
         raise UserError("--tokenizer: a folder of this plugin has its own; map it with --vocab")
     return read_fairseq(source)
@@ -70,8 +71,8 @@ WRITERS = {
 
 
 def convert(
-    source,
-    destination,
+    source: PathLike,
+    destination: PathLike,
     origin: str,
     target: str,
     options: Conversion,

@@ -6,6 +6,7 @@ from typing import Mapping, Optional
 
 from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.keys import foreign_names, tensorflow_names
 from convbert_plugin.formats.tensor_bundle import open_bundle
 from convbert_plugin.models.config import ConvBertConfig
@@ -23,7 +24,7 @@ HEAD_SIZE = 64
 Shapes = Mapping[str, tuple]
 
 
-def read_tensorflow(source, tokenizer: Optional[Tokenizer] = None) -> PortableModel:
+def read_tensorflow(source: PathLike, tokenizer: Optional[Tokenizer] = None) -> PortableModel:
     """The model of a checkpoint named by its prefix, its .index file or its folder.
 
     ``tokenizer`` stands for the vocab.txt beside it. The sizes are read off the shapes.
@@ -113,7 +114,7 @@ def _convolution(shapes: Shapes, hidden: int, width: int) -> dict:
     }
 
 
-def _check_width_of_electra(hidden: int, path) -> None:
+def _check_width_of_electra(hidden: int, path: PathLike) -> None:
     if hidden < HEAD_SIZE or hidden % HEAD_SIZE:
         raise UserError(
             f"{path}: no shape tells the attention heads of an ELECTRA, and a width of {hidden} "

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 import torch
-from safetensors.torch import save_file
 
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.conversion.transformers_heads import own_heads, their_heads
 from convbert_plugin.errors import UserError, readable
 from convbert_plugin.files.json_files import read_json_object
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats import transformers_config
 from convbert_plugin.formats.keys import foreign_names, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
+from convbert_plugin.formats.tensor_writing import save_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
@@ -24,6 +25,7 @@ from convbert_plugin.models.parts import (
     GENERATOR,
     KEYS,
     PARTS,
+    Find,
     Part,
     Parts,
     names_in,
@@ -57,7 +59,7 @@ NOT_PASSED_ON = ("auto_map", "quantization_config")
 
 
 def read_transformers(
-    source, tokenizer: Optional[Tokenizer] = None, head_name: Optional[str] = None
+    source: PathLike, tokenizer: Optional[Tokenizer] = None, head_name: Optional[str] = None
 ) -> PortableModel:
     """The model of a folder of transformers, ConvBERT or Electra, with the head that it has.
 
@@ -118,7 +120,7 @@ def _read_config(path: Path) -> dict:
     return read_json_object(path)
 
 
-def _read_tensors(folder: Path):
+def _read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     for name, load in LOADERS.items():
         # What is there and no file is refused by what reads it.
         if os.path.lexists(folder / name):
@@ -133,11 +135,13 @@ def _read_tensors(folder: Path):
     raise UserError(f"{folder}: {' or '.join(LOADERS)} is missing in it")
 
 
-def _check_labels(config: Mapping, config_path, tensors: Mapping, parts: Parts, path) -> None:
+def _check_labels(
+    config: Mapping, config_path: Path, tensors: Mapping, parts: Parts, path: Path
+) -> None:
     """Raise UserError where there are other labels than rows of the head."""
     said = transformers_config.label_count(config, config_path)
     for scope in (scope for scope in parts if part_at(scope).has_labels):
-        name, _ = KEYS.foreign_name(f"{scope}.output.bias", transformers_names(""))
+        name, _ = KEYS.known_name(f"{scope}.output.bias", transformers_names(""))
         rows = len(tensors.get(name, ()))
         if rows and said not in (None, rows):
             raise UserError(
@@ -146,7 +150,7 @@ def _check_labels(config: Mapping, config_path, tensors: Mapping, parts: Parts, 
             )
 
 
-def _check_class(config: Mapping, path) -> None:
+def _check_class(config: Mapping, path: Path) -> None:
     """Raise UserError where the class of a model has a head that has no counterpart here."""
     classes = config.get("architectures")
     name = classes[0] if isinstance(classes, list) and classes else None
@@ -176,7 +180,7 @@ def _without_buffers(tensors: object) -> object:
     }
 
 
-def _without_tied_matrix(tensors: Mapping, body: str, path) -> dict:
+def _without_tied_matrix(tensors: Mapping, body: str, path: Path) -> dict:
     """The tensors less the softmax matrix that is the token table."""
     prefix = f"{body}." if body else ""
     kept = dict(tensors)
@@ -197,14 +201,17 @@ def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
         if part.transformers_class is None or not names & tensors.keys():
             continue
         scope = f"{part.name}.{head_name or DEFAULT_HEAD}" if part.is_named else part.name
-        options = part.options_of(lambda name, scope=scope: _tensor_of(f"{scope}.{name}", tensors))
+        options = part.options_of(_find_in(scope, tensors))
         parts[scope] = {**options, **part.transformers_options}
     return parts
 
 
-def _tensor_of(ours: str, tensors: Mapping) -> Optional[torch.Tensor]:
-    name, _ = KEYS.foreign_name(ours, transformers_names(""))
-    return tensors.get(name)
+def _find_in(scope: str, tensors: Mapping) -> Find:
+    def find(name: str) -> Optional[torch.Tensor]:
+        theirs, _ = KEYS.known_name(f"{scope}.{name}", transformers_names(""))
+        return tensors.get(theirs)
+
+    return find
 
 
 def write_transformers(
@@ -233,7 +240,7 @@ def write_transformers(
         foreign: tensor.to(getattr(torch, name)).contiguous()
         for foreign, tensor in KEYS.from_own(own, names).items()
     }
-    save_file(tensors, folder / TENSORS_FILE, metadata={"format": "pt"})
+    save_safetensors(tensors, folder / TENSORS_FILE)
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     for name, content in {
         CONFIG_FILE: config_text.encode(),
@@ -279,7 +286,7 @@ def generator_alone(model: PortableModel) -> PortableModel:
     return PortableModel(config, tensors, model.tokenizer, model.trained_positions)
 
 
-def _choose_head(model: PortableModel, name: Optional[str]):
+def _choose_head(model: PortableModel, name: Optional[str]) -> tuple[Optional[str], list[str]]:
     """The scope of the head that goes to transformers (None: no head), and what is left out."""
     parts = parts_of(model.tensors)
     name = _named_head(names_in(parts, CLASSIFICATION), name)
@@ -317,7 +324,7 @@ def _named_head(heads: Sequence[str], name: Optional[str]) -> Optional[str]:
     return name or next(iter(heads), None)
 
 
-def _list(names) -> str:
+def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "it has none"
 
 
@@ -328,7 +335,7 @@ def _config_of(model: PortableModel, scope: Optional[str]) -> dict:
         options |= their_heads(options, source)
     config = transformers_config.transformers_options(options, len(symbols), source)
     part = None if scope is None else part_at(scope)
-    suffix = BARE_CLASS_SUFFIX if part is None else part.transformers_class
+    suffix = (part and part.transformers_class) or BARE_CLASS_SUFFIX
     prefix = transformers_config.MODEL_TYPES[config["model_type"]].class_prefix
     is_wordpiece = model.tokenizer.unknown == WORDPIECE_SPECIALS["unk"]
     specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS

@@ -1,13 +1,15 @@
 """The loss of fine-tuning on GLUE, and what its scores are made of."""
 
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import Any, List, Mapping, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.tasks import FairseqTask
 from omegaconf import II
+from torch import nn
 
 from convbert_plugin.criterions.summed_logs import Counts, log_ratio, log_sums
 from convbert_plugin.errors import UserError
@@ -39,7 +41,14 @@ class GlueCriterion(FairseqCriterion):
     full batch: 1 for a full one. Source: classification_tasks.py:209-290.
     """
 
-    def __init__(self, task, loss_reduction, batch_size, update_freq, distributed_world_size):
+    def __init__(
+        self,
+        task: FairseqTask,
+        loss_reduction: str,
+        batch_size: Optional[int],
+        update_freq: List[int],
+        distributed_world_size: int,
+    ):
         super().__init__(task)
         self.classes = len(task.row.labels)
         self.full_batch = 1
@@ -51,7 +60,9 @@ class GlueCriterion(FairseqCriterion):
                 )
             self.full_batch = batch_size * update_freq[0] * max(1, distributed_world_size)
 
-    def forward(self, model, sample, reduce=True):
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[torch.Tensor, float, dict[str, Any]]:
         """Loss summed over the examples, their number, and sums to log."""
         logits = model(**sample["net_input"])
         target = sample["target"]
@@ -72,7 +83,7 @@ class GlueCriterion(FairseqCriterion):
         return loss, log["sample_size"], {"loss": loss.detach(), **log}
 
     @classmethod
-    def reduce_metrics(cls, logging_outputs):
+    def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
         """Log the mean loss, and the sums that the task makes its scores of."""
         if "nsentences" in log_sums(logging_outputs):
             log_ratio("loss", "loss", "nsentences", priority=0)
@@ -83,7 +94,7 @@ class GlueCriterion(FairseqCriterion):
         return True
 
 
-def _by_example(scores, sample) -> dict:
+def _by_example(scores: torch.Tensor, sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Scores, targets and whether an example was seen [rows], 0 for those of other batches."""
     rows, index = sample["rows"], sample["id"]
     values = {SCORES: scores, GOLD: sample["target"], SEEN: torch.ones_like(scores)}

@@ -1,11 +1,14 @@
 """The loss of pretraining, and what is logged of it."""
 
 from dataclasses import dataclass, field
+from typing import Any, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask
+from torch import nn
 
 from convbert_plugin.criterions.summed_logs import Counts, log_ratio, log_score, log_sums
 from convbert_plugin.metrics.replaced_tokens import SCORES, logit_histogram
@@ -43,12 +46,14 @@ class ReplacedTokenDetectionCriterion(FairseqCriterion):
     in the denominators). With ``--objective masked_lm`` it is the masked-LM loss alone.
     """
 
-    def __init__(self, task, generator_weight: float, discriminator_weight: float):
+    def __init__(self, task: FairseqTask, generator_weight: float, discriminator_weight: float):
         super().__init__(task)
         self.generator_weight = generator_weight
         self.discriminator_weight = discriminator_weight * task.masked_tokens_per_token
 
-    def forward(self, model, sample, reduce=True):
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[torch.Tensor, float, dict[str, Any]]:
         """Loss summed over the masked tokens, their number, and sums to log."""
         output = model(**sample["net_input"])
         log = {
@@ -62,32 +67,40 @@ class ReplacedTokenDetectionCriterion(FairseqCriterion):
             loss = masked_lm_loss
             log.update(masked_lm_loss=masked_lm_loss.detach(), masked_lm_correct=correct)
         else:
-            rtd_loss, rtd_log = self._replaced_token_detection(output, sample)
+            rtd_loss, rtd_log = self._replaced_token_detection(
+                output.sampled, output.corrupted, output.replaced_logits, sample
+            )
             loss = self.generator_weight * masked_lm_loss + self.discriminator_weight * rtd_loss
             log.update(generator_loss=masked_lm_loss.detach(), generator_correct=correct, **rtd_log)
         return loss, log["sample_size"], {"loss": loss.detach(), **log}
 
-    def _replaced_token_detection(self, output, sample):
+    def _replaced_token_detection(
+        self,
+        sampled: torch.Tensor,
+        corrupted: torch.Tensor,
+        logits: torch.Tensor,
+        sample: Mapping[str, Any],
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         inputs, targets = sample["net_input"], sample["target"]
         # The masks do not touch pads, so the masked input shows where they stand.
         real = inputs["src_tokens"].ne(self.padding_idx)
         replaced = torch.zeros_like(real)
-        corrupted = output.corrupted.flatten()[inputs["masked_positions"]]
-        replaced.view(-1)[inputs["masked_positions"]] = corrupted.ne(targets)
+        at_masks = corrupted.flatten()[inputs["masked_positions"]]
+        replaced.view(-1)[inputs["masked_positions"]] = at_masks.ne(targets)
         losses = F.binary_cross_entropy_with_logits(
-            output.replaced_logits, replaced.to(output.replaced_logits.dtype), reduction="none"
+            logits, replaced.to(logits.dtype), reduction="none"
         )
         loss = losses.masked_fill(~real, 0).sum()
-        histogram = logit_histogram(output.replaced_logits.detach(), replaced, real)
+        histogram = logit_histogram(logits.detach(), replaced, real)
         return loss, {
             "discriminator_loss": loss.detach(),
-            "sampled_correct": output.sampled.eq(targets).sum(),
+            "sampled_correct": sampled.eq(targets).sum(),
             "replaced": replaced.sum(),
             HISTOGRAM: histogram.as_subclass(Counts),
         }
 
     @classmethod
-    def reduce_metrics(cls, logging_outputs):
+    def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
         """Log every ratio and score that the outputs hold the sums of."""
         sums = log_sums(logging_outputs)
         for priority, (name, (numerator, denominator)) in enumerate(RATIOS.items()):

@@ -5,11 +5,15 @@ become Python floats where they are printed or kept.
 """
 
 import math
+from typing import Any, Callable, Mapping, Sequence, Union
 
 import torch
 from fairseq.logging import metrics
 
 DECIMALS = 4
+
+Meters = Mapping[str, Any]
+"""The meters of fairseq, by the names of what they have summed."""
 
 
 class Counts(torch.Tensor):
@@ -19,13 +23,15 @@ class Counts(torch.Tensor):
     buffer with other numbers that it saves, and a checkpoint is loaded without foreign classes.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    # As torch says to switch it off.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
-    def tolist(self):
+    # What fairseq-validate calls to print it.
+    def tolist(self) -> str:  # type: ignore[override]
         return f"[{self.numel()} counts]"
 
 
-def log_sums(logging_outputs) -> dict:
+def log_sums(logging_outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Add the outputs up, log the sums under hidden names, and return them."""
     sums = {}
     for key in logging_outputs[0] if logging_outputs else ():
@@ -35,33 +41,39 @@ def log_sums(logging_outputs) -> dict:
     return sums
 
 
-def log_ratio(name: str, numerator: str, denominator: str, priority: int):
+def log_ratio(name: str, numerator: str, denominator: str, priority: int) -> None:
     """Log one sum divided by another."""
 
-    def ratio(meters):
+    def ratio(meters: Meters) -> torch.Tensor:
         total = meters[f"_{numerator}"].sum.double()
         return total / torch.as_tensor(meters[f"_{denominator}"].sum).clamp(min=1)
 
     _log_derived(name, ratio, numerator, priority)
 
 
-def log_score(name: str, function, key: str, priority: int):
+def log_score(
+    name: str, function: Callable[[torch.Tensor], torch.Tensor], key: str, priority: int
+) -> None:
     """Log what a function makes of a sum."""
     _log_derived(name, lambda meters: function(meters[f"_{key}"].sum), key, priority)
 
 
-def log_exact_score(name: str, function, keys, priority: int):
+def log_exact_score(
+    name: str, function: Callable[..., float], keys: Sequence[str], priority: int
+) -> None:
     """Log what a function makes of several sums, to the last digit."""
 
-    def value(meters):
+    def value(meters: Meters) -> float:
         sums = [meters[f"_{key}"].sum for key in keys]
         return function(*sums) if torch.is_tensor(sums[0]) else math.nan
 
     metrics.log_derived(name, value, priority=priority)
 
 
-def _log_derived(name, function, key, priority):
-    def value(meters):
+def _log_derived(
+    name: str, function: Callable[[Meters], torch.Tensor], key: str, priority: int
+) -> None:
+    def value(meters: Meters) -> Union[torch.Tensor, float]:
         # A meter that has seen nothing since it was made or reset holds the number 0.
         if not torch.is_tensor(meters[f"_{key}"].sum):
             return math.nan

@@ -2,17 +2,36 @@
 
 import os
 import struct
+from typing import Protocol
 
 import numpy as np
-from fairseq.data import data_utils
+import torch
+from fairseq.data import Dictionary, data_utils
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
 
 # Lines whose token ids are compared with the vocabulary when data is opened.
 LINES_CHECKED = 1000
 
 
-def open_lines(path, vocabulary, combine: bool = False, remedy: str = "fairseq-preprocess"):
+class IndexedLines(Protocol):
+    """Binarized lines [n] and their lengths; each is token ids [T] that end in the separator."""
+
+    @property
+    def sizes(self) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> torch.Tensor: ...
+
+
+def open_lines(
+    path: PathLike,
+    vocabulary: Dictionary,
+    combine: bool = False,
+    remedy: str = "fairseq-preprocess",
+) -> IndexedLines:
     """Indexed lines of ``path`` (.bin and .idx; with ``combine`` also path1, path2, ...).
 
     ``remedy`` is what makes such files, for the error.
@@ -31,7 +50,7 @@ def document_count(sizes: np.ndarray) -> int:
     return int(is_text[0]) + int((is_text[1:] & ~is_text[:-1]).sum())
 
 
-def _load_lines(path, vocabulary, combine, remedy):
+def _load_lines(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: str) -> IndexedLines:
     for file in (f"{path}.bin", f"{path}.idx"):
         if not os.path.isfile(file):
             raise UserError(f"{file} is missing: make it with {remedy}, or name another split")
@@ -51,7 +70,9 @@ def _load_lines(path, vocabulary, combine, remedy):
     return lines
 
 
-def _check_lines(path, lines, sizes, vocabulary):
+def _check_lines(
+    path: PathLike, lines: IndexedLines, sizes: np.ndarray, vocabulary: Dictionary
+) -> None:
     if not (sizes > 1).any():
         raise UserError(f"{path}: no text in it; binarize a corpus that has some")
     nonempty = np.flatnonzero(sizes > 1)

@@ -1,5 +1,7 @@
 """Batches of examples of like length, none of them left out."""
 
+from typing import Optional, Sequence
+
 import numpy as np
 from fairseq.data import FairseqDataset
 
@@ -22,8 +24,12 @@ class LengthBatchedDataset(FairseqDataset):
         return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
 
     def batch_by_size(
-        self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1
-    ):
+        self,
+        indices: np.ndarray,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        required_batch_size_multiple: int = 1,
+    ) -> Sequence[np.ndarray]:
         """Batches as fairseq makes them, full ones and one rest.
 
         ``required_batch_size_multiple`` is passed over: up to that many examples less one would be

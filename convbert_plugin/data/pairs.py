@@ -1,6 +1,6 @@
 """Texts to an example: [CLS] A [SEP] (B [SEP])."""
 
-from typing import Iterable, NamedTuple, Sequence
+from typing import Iterable, NamedTuple, Sequence, Union
 
 import numpy as np
 
@@ -32,6 +32,7 @@ def truncated_lengths(first: int, second: int, room: int) -> tuple[int, int]:
 def join(texts: Sequence[np.ndarray], begin: int, separator: int, max_length: int) -> Framed:
     """Frame one or two texts of token ids, cut so that the example has ``max_length`` tokens."""
     room = max_length - 1 - len(texts)
+    kept: tuple[int, ...]
     if len(texts) == 2:
         kept = truncated_lengths(len(texts[0]), len(texts[1]), room)
     else:
@@ -40,9 +41,10 @@ def join(texts: Sequence[np.ndarray], begin: int, separator: int, max_length: in
     return frame(cut, begin, separator)
 
 
-def frame(texts: Iterable[Sequence[int]], begin: int, separator: int) -> Framed:
+def frame(texts: Iterable[Union[Sequence[int], np.ndarray]], begin: int, separator: int) -> Framed:
     """Put texts of token ids between the special tokens, whole."""
-    tokens, segments = [[begin]], [[0]]
+    tokens: list[Union[Sequence[int], np.ndarray]] = [[begin]]
+    segments = [[0]]
     for number, text in enumerate(texts):
         tokens += [text, [separator]]
         segments.append([min(number, 1)] * (len(text) + 1))

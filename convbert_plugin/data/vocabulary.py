@@ -7,7 +7,8 @@ from typing import Mapping, Optional
 from fairseq.data import Dictionary
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import PathLike, read_file, replace_when_done
+from convbert_plugin.files.text_files import PathLike, read_file
+from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
     WORDPIECE_SPECIALS,
@@ -81,7 +82,7 @@ class Vocabulary(Dictionary):
         for name, source in self.tokenizer_files.items():
             if not (folder / name).exists():
                 content = read_file(source)
-                with replace_when_done(folder / name) as copy:
+                with whole_file(folder / name) as copy:
                     copy.write(content)
 
     def check_folder(self, folder: Path) -> None:

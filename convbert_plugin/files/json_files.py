@@ -1,11 +1,12 @@
-"""JSON files that others wrote: one object each."""
+"""JSON files of one object each: read with distrust, written whole."""
 
 import contextlib
 import json
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_text
+from convbert_plugin.files.whole_output import whole_file
 
 
 def read_json_object(path: PathLike) -> dict:
@@ -20,6 +21,12 @@ def read_json_object(path: PathLike) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a JSON object: copy the file again")
     return content
+
+
+def write_json(path: PathLike, content: dict) -> None:
+    """Write an object as indented JSON, whole or not at all; errors as ``whole_file``."""
+    with whole_file(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def typed(kind: Any, value: Any) -> Any:
@@ -46,4 +53,4 @@ def typed(kind: Any, value: Any) -> Any:
         return value
     elif kind is float and type(value) is int:
         return float(value)
-    raise ValueError(f"{value!r:.100} is no {kind}")
+    raise ValueError(f"{shown(value)} is no {kind}")

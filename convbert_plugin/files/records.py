@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import PathLike, replace_when_done
+from convbert_plugin.files.json_files import write_json
+from convbert_plugin.files.text_files import PathLike
 
 RECORD_FILE = "scores.json"
 # While GLUE was all there was, records and checkpoints had another name for the task.
@@ -38,8 +39,7 @@ class RunRecord:
             or (before["updates"] == updates and before["subset"] != subset)
         ]
         self.values["validations"] = [*kept, entry]
-        with replace_when_done(self.path) as file:
-            file.write((json.dumps(self.values, indent=1) + "\n").encode())
+        write_json(self.path, self.values)
 
 
 def read_record(path: Path) -> dict:

@@ -1,13 +1,12 @@
-"""Text files: plain or compressed, read in blocks of whole lines, written whole or not at all."""
+"""Text files: plain or compressed, read in blocks of whole lines."""
 
-import contextlib
 import gzip
 import lzma
 import os
 import re
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator, NamedTuple, Union
+from typing import Any, BinaryIO, Callable, Iterator, NamedTuple, Union
 
 from convbert_plugin.errors import UserError
 
@@ -17,7 +16,10 @@ BLOCK_BYTES = 1 << 20
 # A line is tokenized as a whole, so memory is bounded only if lines are.
 LONGEST_LINE_BYTES = 1 << 23
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
+DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 ODD_WHITESPACE = re.compile(r"[^\S ]")
 
 
@@ -115,25 +117,3 @@ def _read_whole_lines(stream: BinaryIO, path: PathLike, first_line: int, packed:
             f"{LONGEST_LINE_BYTES >> 20} MiB: put one paragraph or sentence on a line"
         )
     return data + rest
-
-
-@contextlib.contextmanager
-def replace_when_done(path: PathLike) -> Iterator[BinaryIO]:
-    """Open a file beside ``path`` for bytes; it takes the name ``path`` only if all goes well.
-
-    Folders that are missing are made, and removed again when something goes wrong.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-            for folder in missing:
-                folder.rmdir()
-        raise

@@ -1,14 +1,17 @@
 """The file that fairseq's trainer writes, and the one that stands for it after a conversion."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, TypeVar
 
 import torch
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.safe_loading import checked_tensors, is_plain, load_pickled, resolves
 
 # What the config.json of transformers said where a model came from there.
 TRANSFORMERS_CONFIG = "transformers_config"
+
+Kind = TypeVar("Kind")
 
 
 class FairseqCheckpoint(NamedTuple):
@@ -26,7 +29,7 @@ class FairseqCheckpoint(NamedTuple):
     progress: dict
 
 
-def read_checkpoint(path) -> FairseqCheckpoint:
+def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
     """Read and check a checkpoint without building anything that it asks for.
 
     Raises:
@@ -99,7 +102,7 @@ def checkpoint_of(
     }
 
 
-def _entry(state, name, kind, path):
+def _entry(state: dict, name: str, kind: type[Kind], path: PathLike) -> Kind:
     value = state.get(name)
     if not isinstance(value, kind):
         found = "missing" if name not in state else f"of the type {type(value).__name__}"

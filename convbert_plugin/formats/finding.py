@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Optional
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
 
 # What fairseq calls the newest checkpoint of a run and its best one, and ``convbert convert`` its
 # only one.
@@ -16,7 +17,7 @@ CHECKPOINT_FILES = (MODEL_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT)
 TRANSFORMERS_FILE = "config.json"
 
 
-def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
+def find_checkpoint(folder: PathLike, checkpoint_file: Optional[str] = None) -> Path:
     """The checkpoint of that name in a folder, or the first of ``CHECKPOINT_FILES`` in it.
 
     Raises:
@@ -45,7 +46,7 @@ def find_checkpoint(folder, checkpoint_file: Optional[str] = None) -> Path:
     )
 
 
-def checkpoint_at(place) -> Path:
+def checkpoint_at(place: PathLike) -> Path:
     """The checkpoint that is named itself, or the one of the folder that is named."""
     if not os.path.lexists(place):
         raise UserError(f"{place}: no such file or folder")

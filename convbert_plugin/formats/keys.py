@@ -24,11 +24,11 @@ class Surgery(NamedTuple):
     from_own: Callable[[torch.Tensor], torch.Tensor]
 
 
-def _as_it_is(tensor):
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _transposed_unless_grouped(weight):
+def _transposed_unless_grouped(weight: torch.Tensor) -> torch.Tensor:
     # The matrices of a grouped layer are [groups, in, out] everywhere.
     return weight.t() if weight.dim() == 2 else weight
 
@@ -124,6 +124,8 @@ PLACEHOLDERS = {
     "i": r"\d+",
     "head": r"[^.]+",
 }
+# What stands before the number of a layer in the name of a tensor, the number, and the rest.
+NUMBER_OF_LAYER = re.compile(r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)")
 TENSORFLOW_NETWORKS = {"encoder": "electra", "generator.stack": "generator"}
 
 
@@ -167,10 +169,17 @@ class KeyTable:
         for rule in self.rules:
             if (found := rule.ours.fullmatch(ours)) and rule.names[library.column] is not None:
                 words = {**found.groupdict(), **library.words}
-                words["network"] = TENSORFLOW_NETWORKS.get(found.groupdict().get("network"))
+                words["network"] = TENSORFLOW_NETWORKS.get(words.get("network", ""))
                 name = rule.names[library.column].format(**words)
                 return name, rule.surgeries[library.column]
         return None
+
+    def known_name(self, ours: str, library: Library) -> tuple[str, Surgery]:
+        """The name and surgery of one of our tensors that the library does have, else KeyError."""
+        found = self.foreign_name(ours, library)
+        if found is None:
+            raise KeyError(ours)
+        return found
 
     def from_own(
         self, tensors: Mapping[str, torch.Tensor], library: Library
@@ -223,7 +232,7 @@ class KeyTable:
         self.check_names(shapes, expected, library)
         own = {}
         for ours in expected:
-            name, surgery = self.foreign_name(ours, library)
+            name, surgery = self.known_name(ours, library)
             own[ours] = surgery.to_own(tensors[name])
         return own
 
@@ -270,11 +279,10 @@ def shape_problems(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> 
 
 def _in_one_line(problems: Iterable[tuple[str, str]]) -> str:
     """All problems; where layers share one, their numbers stand in braces."""
-    layers: dict[tuple, list[str]] = {}
+    layers: dict[tuple, list[Optional[str]]] = {}
     for name, words in problems:
-        before, number, after = re.fullmatch(
-            r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)", readable(name)
-        ).groups()
+        found = NUMBER_OF_LAYER.fullmatch(readable(name))
+        before, number, after = found.groups() if found else (None, None, name)
         layers.setdefault((before, after, words), []).append(number)
     return "; ".join(
         f"{before or ''}{_numbers(numbers)}{after} {words}"
@@ -282,7 +290,6 @@ def _in_one_line(problems: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def _numbers(numbers: list) -> str:
-    if numbers == [None]:
-        return ""
-    return numbers[0] if len(numbers) == 1 else "{" + ",".join(numbers) + "}"
+def _numbers(numbers: Iterable[Optional[str]]) -> str:
+    told = [number for number in numbers if number is not None]
+    return "".join(told) if len(told) < 2 else "{" + ",".join(told) + "}"

@@ -8,11 +8,12 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Iterator, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 import torch
 
 from convbert_plugin.errors import UserError, readable, shown
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -24,7 +25,7 @@ PLAIN_TYPES = (str, bool, int, float, type(None))
 WRAPPER = "module."
 
 
-def load_pickled(path) -> object:
+def load_pickled(path: PathLike) -> object:
     """What ``torch.save`` wrote: tensors among Python's own types.
 
     Raises:
@@ -54,7 +55,7 @@ def load_pickled(path) -> object:
         ) from None
 
 
-def load_safetensors(path) -> dict[str, torch.Tensor]:
+def load_safetensors(path: PathLike) -> dict[str, torch.Tensor]:
     """The tensors of a ``.safetensors`` file, by name.
 
     Raises:
@@ -72,7 +73,7 @@ def load_safetensors(path) -> dict[str, torch.Tensor]:
         ) from None
 
 
-def checked_tensors(values: object, path) -> dict[str, torch.Tensor]:
+def checked_tensors(values: object, path: PathLike) -> dict[str, torch.Tensor]:
     """``values`` as a dictionary of named tensors, each an ordinary one of floating-point numbers.
 
     Raises:
@@ -86,7 +87,7 @@ def checked_tensors(values: object, path) -> dict[str, torch.Tensor]:
     return dict(values)
 
 
-def _check_is_bare(values: Mapping, path) -> None:
+def _check_is_bare(values: Mapping, path: PathLike) -> None:
     """Raise UserError for what training scripts save around a model's tensors and their names."""
     nested = next((name for name, value in values.items() if _holds_tensors(value)), None)
     if nested is not None:
@@ -132,13 +133,13 @@ def _parts_of(value: object) -> Iterator[object]:
     yield object()
 
 
-def _is_plain_alone(value) -> bool:
+def _is_plain_alone(value: object) -> bool:
     if isinstance(value, dict):
         return all(isinstance(name, str) for name in value)
     return type(value) in (list, tuple, *PLAIN_TYPES)
 
 
-def _check_tensor(name, tensor, path):
+def _check_tensor(name: object, tensor: Any, path: PathLike) -> None:
     if not isinstance(name, str):
         raise UserError(f"{path}: names a tensor {shown(name)}, where a text is expected: damaged")
     name = readable(name)
@@ -165,7 +166,7 @@ def tensor_problem(tensor: object) -> Optional[str]:
     return None
 
 
-def _existing_file(path) -> Path:
+def _existing_file(path: PathLike) -> Path:
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file")
@@ -198,11 +199,8 @@ def _check_zip(path: Path) -> None:
 
 def _foreign_globals(path: Path) -> list[str]:
     """What the pickle in a file names outside of torch and Python's containers, each once."""
-    names = {}
-    for name in _named_globals(_pickle_of(path)):
-        if name.split(".")[0] not in HARMLESS_MODULES:
-            names[name] = None
-    return list(names)
+    names = dict.fromkeys(_named_globals(_pickle_of(path)))
+    return [name for name in names if name.split(".")[0] not in HARMLESS_MODULES]
 
 
 def _pickle_of(path: Path) -> bytes:
@@ -215,12 +213,13 @@ def _pickle_of(path: Path) -> bytes:
 
 def _named_globals(pickled: bytes) -> Iterator[str]:
     """The globals of all pickles that follow each other, as far as they can be read."""
-    stream, texts = io.BytesIO(pickled), collections.deque(maxlen=2)
+    stream = io.BytesIO(pickled)
+    texts: collections.deque[str] = collections.deque(maxlen=2)
     with contextlib.suppress(Exception):
         while stream.tell() < len(pickled):
             for opcode, argument, _ in pickletools.genops(stream):
                 if opcode.name in ("GLOBAL", "INST"):
-                    yield argument.replace(" ", ".")
+                    yield str(argument).replace(" ", ".")
                 elif opcode.name == "STACK_GLOBAL":
                     yield ".".join(texts)
                 elif isinstance(argument, str):

@@ -8,12 +8,14 @@ core/util/tensor_bundle, core/protobuf/tensor_bundle.proto and core/lib/io/forma
 import math
 import re
 from pathlib import Path
-from typing import Iterator, Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple, Optional, Union
 
+import numpy as np
 import torch
 from google_crc32c import value as crc32c
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
 
 INDEX = ".index"
 # A file in which TensorFlow names the latest of a folder's checkpoints.
@@ -116,7 +118,7 @@ class _Malformed(Exception):
     """What is wrong with some bytes; whoever knows their file tells the user."""
 
 
-def open_bundle(path) -> TensorBundle:
+def open_bundle(path: PathLike) -> TensorBundle:
     """The checkpoint of that prefix or ``.index`` file, or the latest one in that folder.
 
     Raises:
@@ -167,7 +169,7 @@ def _find_index_in(folder: Path) -> Path:
     return found[0]
 
 
-def _latest_in(folder: Path):
+def _latest_in(folder: Path) -> Optional[Path]:
     state = folder / LATEST
     if not state.is_file():
         return None
@@ -205,7 +207,7 @@ def _read_values(shard: Path, entry: Entry, name: str) -> torch.Tensor:
     values = torch.empty(entry.size, dtype=torch.uint8)
     with open(shard, "rb") as file:
         file.seek(entry.offset)
-        count = file.readinto(values.numpy())
+        count = file.readinto(values.numpy().data)
     if count != entry.size or _checksum(values.numpy()) != entry.checksum:
         raise UserError(f"{shard}: damaged ({name} does not match its checksum): copy it again")
     return values
@@ -250,8 +252,15 @@ def _entry(value: bytes) -> Entry:
     # Empty tensors too: torch multiplies the sizes of all dimensions.
     if len(shape) > MOST_DIMENSIONS or math.prod(max(1, size) for size in shape) >= 1 << 56:
         raise _Malformed("damaged (the shape of a variable is impossible): copy it again")
-    numbers = (_last(fields, name) for name in ("shard", "offset", "size", "checksum"))
-    return Entry(_last(fields, "dtype"), shape, *numbers, is_partitioned=bool(fields["slices"]))
+    return Entry(
+        dtype=_last(fields, "dtype"),
+        shape=shape,
+        shard=_last(fields, "shard"),
+        offset=_last(fields, "offset"),
+        size=_last(fields, "size"),
+        checksum=_last(fields, "checksum"),
+        is_partitioned=bool(fields["slices"]),
+    )
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -316,7 +325,7 @@ def _rows(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _fields(message: bytes, known: Mapping[int, tuple[str, int]]) -> dict[str, list]:
     """The values of the known fields of a protobuf message, by name."""
-    values = {name: [] for name, _ in known.values()}
+    values: dict[str, list] = {name: [] for name, _ in known.values()}
     cursor = _Cursor(message)
     while not cursor.at_end():
         number, wire_type = divmod(cursor.varint(), 8)
@@ -329,12 +338,12 @@ def _fields(message: bytes, known: Mapping[int, tuple[str, int]]) -> dict[str, l
     return values
 
 
-def _last(fields: Mapping[str, list], name: str, default=0):
+def _last(fields: Mapping[str, list], name: str, default: Any = 0) -> Any:
     """What counts where a field that is not repeated comes more than once."""
     return fields[name][-1] if fields[name] else default
 
 
-def _checksum(data) -> int:
+def _checksum(data: Union[bytes, np.ndarray]) -> int:
     """A CRC as the format stores it: turned, and moved by a constant."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + CHECKSUM_DELTA) & 0xFFFFFFFF
@@ -374,7 +383,7 @@ class _Cursor:
                 return number
         raise _Malformed("damaged (a number is too long): copy it again")
 
-    def value(self, wire_type: int):
+    def value(self, wire_type: int) -> Union[int, bytes]:
         if wire_type == NUMBER:
             return self.varint()
         if wire_type == BYTES:

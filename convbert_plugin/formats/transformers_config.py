@@ -1,9 +1,10 @@
 """The config.json of transformers and our options for the model, in both directions."""
 
 import re
-from typing import Mapping, NamedTuple, Optional
+from typing import Any, Mapping, NamedTuple, Optional
 
 from convbert_plugin.errors import UserError, shown
+from convbert_plugin.files.text_files import PathLike
 
 
 class ModelType(NamedTuple):
@@ -13,7 +14,7 @@ class ModelType(NamedTuple):
     """
 
     class_prefix: str
-    options: Mapping[str, tuple]
+    options: Mapping[str, tuple[str, Any]]
     constants: Mapping[str, object]
 
 
@@ -75,7 +76,7 @@ MOST_OF_A_SIZE = 1 << 63
 TRAINED_POSITIONS = "trained_positions"
 
 
-def own_options(config: Mapping, path) -> dict:
+def own_options(config: Mapping, path: PathLike) -> dict:
     """Our options for what a config.json describes, heads and head ratio as it has them.
 
     Raises:
@@ -88,16 +89,19 @@ def own_options(config: Mapping, path) -> dict:
                 f"{path}: {name} {shown(config[name])}: the model here has {accepted[0]!r} "
                 "and nothing else"
             )
-    values = {ours: _option(config, *theirs, path) for ours, theirs in model_type.options.items()}
+    values = {
+        ours: _option(config, name, default, path)
+        for ours, (name, default) in model_type.options.items()
+    }
     return {**values, **model_type.constants}
 
 
-def vocabulary_size(config: Mapping, path) -> int:
+def vocabulary_size(config: Mapping, path: PathLike) -> int:
     """How many rows the token table has."""
     return _option(config, *VOCABULARY_SIZE, path)
 
 
-def trained_positions(config: Mapping, path) -> int:
+def trained_positions(config: Mapping, path: PathLike) -> int:
     """How long examples were in training: as many tokens as there are positions, unless it says."""
     positions = _option(config, *OPTIONS["max_positions"], path)
     trained = _option(config, TRAINED_POSITIONS, positions, path)
@@ -108,7 +112,7 @@ def trained_positions(config: Mapping, path) -> int:
     return trained
 
 
-def dtype_name(config: Mapping, path) -> str:
+def dtype_name(config: Mapping, path: PathLike) -> str:
     """In what the tensors are stored, by its name in torch.
 
     Raises:
@@ -129,7 +133,7 @@ def with_dtype(config: Mapping, name: str) -> dict:
     return {**config, **dict.fromkeys(wrong, name)}
 
 
-def label_count(config: Mapping, path) -> Optional[int]:
+def label_count(config: Mapping, path: PathLike) -> Optional[int]:
     """How many labels it says that there are, None where it says nothing.
 
     Raises:
@@ -148,7 +152,7 @@ def label_count(config: Mapping, path) -> Optional[int]:
     return len(labels)
 
 
-def labels_for(config: Mapping, classes: int, path) -> dict:
+def labels_for(config: Mapping, classes: int, path: PathLike) -> dict:
     """``config`` with numbered labels, unless it has as many of its own. Errors: `label_count`."""
     said = label_count(config, path)
     if (DEFAULT_LABELS if said is None else said) == classes:
@@ -190,7 +194,7 @@ def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> 
     return {**kept, **tied, "model_type": name, VOCABULARY_SIZE[0]: vocabulary, **of_type}
 
 
-def _model_type(config, path) -> ModelType:
+def _model_type(config: Mapping, path: PathLike) -> ModelType:
     name = config.get("model_type")
     if not isinstance(name, str) or name not in MODEL_TYPES:
         raise UserError(
@@ -200,7 +204,7 @@ def _model_type(config, path) -> ModelType:
     return MODEL_TYPES[name]
 
 
-def _option(config, name, default, path):
+def _option(config: Mapping, name: str, default: Any, path: PathLike) -> Any:
     value = config.get(name, default)
     is_number = type(value) is int or (type(value) is float and type(default) is float)
     least, kind = (0, "number") if type(default) is float else (1, "whole number")
@@ -210,7 +214,7 @@ def _option(config, name, default, path):
     return value
 
 
-def _check_electra(options):
+def _check_electra(options: Mapping) -> None:
     if options["head_ratio"] != 1 or options["ffn_groups"] != 1:
         raise UserError(
             "transformers cannot represent this model: its Electra knows neither a head ratio "
@@ -218,7 +222,7 @@ def _check_electra(options):
         )
 
 
-def _check_convbert(options):
+def _check_convbert(options: Mapping) -> None:
     if options["conv_type"] != "span_dynamic":
         raise UserError(
             f"transformers cannot represent this model: its ConvBERT knows no --conv-type "

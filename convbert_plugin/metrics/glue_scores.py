@@ -6,6 +6,7 @@ same): it is 0 there, as scikit-learn has it, so that a best checkpoint can be t
 """
 
 import math
+from typing import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def spearman(scores: Tensor, gold: Tensor) -> Tensor:
     return _correlation(stats.spearmanr, scores, gold)
 
 
-def _correlation(function, scores: Tensor, gold: Tensor) -> Tensor:
+def _correlation(function: Callable, scores: Tensor, gold: Tensor) -> Tensor:
     scores, gold = scores.double().cpu(), gold.double().cpu()
     if _is_constant(scores) or _is_constant(gold) or not bool(scores.isfinite().all()):
         return torch.zeros((), dtype=torch.float64)
@@ -78,7 +79,9 @@ METRICS_OF_CLASSES = {"accuracy": accuracy, "f1": f1, "mcc": mcc}
 METRICS_OF_SCORES = {"pearson": pearson, "spearman": spearman}
 
 
-def majority_scores(label_counts, majority: int, names) -> dict[str, float]:
+def majority_scores(
+    label_counts: Sequence[int], majority: int, names: Iterable[str]
+) -> dict[str, float]:
     """The metrics of judging every example to be of the class ``majority``."""
     counts = torch.zeros(len(label_counts), len(label_counts), dtype=torch.float64)
     counts[:, majority] = torch.as_tensor(label_counts, dtype=torch.float64)

@@ -1,6 +1,8 @@
 """The named sizes (reference: the paper's section 4.1, the released training_utils.py:83-105)."""
 
-BASE = {
+from typing import Any, Mapping
+
+BASE: Mapping[str, Any] = {
     "encoder_layers": 12,
     "encoder_embed_dim": 768,
     "encoder_ffn_embed_dim": 3072,
@@ -12,14 +14,14 @@ BASE = {
     "ffn_groups": 1,
     "max_positions": 512,
 }
-SMALL = {
+SMALL: Mapping[str, Any] = {
     **BASE,
     "encoder_embed_dim": 256,
     "encoder_ffn_embed_dim": 1024,
     "encoder_attention_heads": 4,
     "embedding_dim": 128,
 }
-MEDIUM = {
+MEDIUM: Mapping[str, Any] = {
     **SMALL,
     "encoder_embed_dim": 384,
     "encoder_ffn_embed_dim": 1536,
@@ -28,7 +30,7 @@ MEDIUM = {
 }
 ELECTRA = {"head_ratio": 1, "conv_type": "none"}
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Mapping[str, Any]] = {
     "convbert_small": SMALL,
     "convbert_medium": MEDIUM,
     "convbert_base": BASE,

@@ -2,15 +2,20 @@
 
 import contextlib
 import re
+from argparse import Namespace
 from numbers import Integral
-from typing import List, NamedTuple, Optional
+from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Union, cast
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+from fairseq.tasks import FairseqTask
+from omegaconf import DictConfig
 from torch import nn
 
 from convbert_plugin.data.collation import PRETRAINING
+from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
 from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
@@ -24,7 +29,7 @@ from convbert_plugin.models.parts import (
 from convbert_plugin.models.state import fit_state_dict
 from convbert_plugin.modules.embeddings import Embeddings
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
-from convbert_plugin.modules.layer import ConvBertStack
+from convbert_plugin.modules.layer import ConvBertLayer, ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
@@ -54,7 +59,7 @@ class ConvBertModel(BaseFairseqModel):
     networks of replaced-token detection, a masked-LM head a BERT.
     """
 
-    def __init__(self, cfg: ConvBertConfig, vocabulary):
+    def __init__(self, cfg: ConvBertConfig, vocabulary: Vocabulary):
         super().__init__()
         self.cfg = cfg
         self.vocabulary = vocabulary
@@ -70,12 +75,12 @@ class ConvBertModel(BaseFairseqModel):
         self.tag_parameters()
 
     @classmethod
-    def build_model(cls, cfg, task):
+    def build_model(cls, cfg: ConvBertConfig, task: FairseqTask) -> "ConvBertModel":
         return cls(cfg, task.source_dictionary)
 
     @classmethod
     def from_pretrained(
-        cls, folder, checkpoint_file: Optional[str] = None
+        cls, folder: PathLike, checkpoint_file: Optional[str] = None
     ) -> "ConvBertHubInterface":
         """Load a model with its tokenizer and all its heads from a folder, and nothing else.
 
@@ -87,7 +92,7 @@ class ConvBertModel(BaseFairseqModel):
         """
         return load_from_folder(cls, folder, checkpoint_file)
 
-    def add_part(self, scope: str, **options):
+    def add_part(self, scope: str, **options: Any) -> None:
         """Add the part of a row of ``models/parts.py``, with the options that the row takes."""
         first, _, name = scope.partition(".")
         part = part_at(scope).build(self, **options)
@@ -98,7 +103,7 @@ class ConvBertModel(BaseFairseqModel):
             setattr(self, first, part)
         self.tag_parameters()
 
-    def add_generator(self, size: Optional[float] = None):
+    def add_generator(self, size: Optional[float] = None) -> None:
         """Add what replaced-token detection trains: a generator and the discriminator's head.
 
         ``size`` is the generator's width as a fraction of the discriminator's; None takes the
@@ -108,7 +113,9 @@ class ConvBertModel(BaseFairseqModel):
         self.add_part(GENERATOR, size=size)
         self.add_part(REPLACED_TOKEN_HEAD)
 
-    def register_classification_head(self, name: str, num_classes: int, kind: str = "released"):
+    def register_classification_head(
+        self, name: str, num_classes: int, kind: str = "released"
+    ) -> None:
         """Add a head that classifies whole texts, or with one class a head that scores them.
 
         ``kind``: the head of the released code, or that of transformers.
@@ -133,7 +140,7 @@ class ConvBertModel(BaseFairseqModel):
             )
         self.add_part(f"{CLASSIFICATION}.{name}", classes=num_classes, kind=kind)
 
-    def tag_parameters(self):
+    def tag_parameters(self) -> None:
         """Tell the optimizer each parameter's depth and whether it decays.
 
         Depth 0 are the embeddings and their projection, i + 1 layer i, and the last one all
@@ -159,7 +166,7 @@ class ConvBertModel(BaseFairseqModel):
         has_pads: Optional[bool] = None,
         output: Optional[str] = None,
         **inputs: torch.Tensor,
-    ):
+    ) -> Union[torch.Tensor, PretrainingOutput]:
         """What the batch names as its ``output``: all goes through here that fairseq trains.
 
         Shapes: src_tokens and segments [B, T] -> features [B, T, C] where nothing is named, the
@@ -186,20 +193,31 @@ class ConvBertModel(BaseFairseqModel):
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         return self._encode(tokens, segments, padding)
 
-    def hidden_states(self, tokens, segments=None, has_pads=None) -> List[torch.Tensor]:
+    def hidden_states(
+        self,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
+        has_pads: Optional[bool] = None,
+    ) -> List[torch.Tensor]:
         """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         with self._autocast(tokens.device):
             return self.encoder.levels(self.embeddings(tokens, segments), padding)
 
-    def attention_maps(self, tokens, segments=None, has_pads=None) -> AttentionMaps:
+    def attention_maps(
+        self,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
+        has_pads: Optional[bool] = None,
+    ) -> AttentionMaps:
         """Attention [L, B, H, T, T] and kernels [L, B, H, T, K] (or None) of every layer."""
         padding = self._padding(tokens, has_pads)
         states = self.hidden_states(tokens, segments, has_pads)
+        layers = cast(Iterable[ConvBertLayer], self.encoder.layers)
         with self._autocast(tokens.device):
             maps = [
                 layer.attention.maps(hidden, padding)
-                for layer, hidden in zip(self.encoder.layers, states[:-1], strict=True)
+                for layer, hidden in zip(layers, states[:-1], strict=True)
             ]
         attention, kernels = zip(*maps, strict=True)
         has_kernels = kernels[0] is not None
@@ -231,17 +249,34 @@ class ConvBertModel(BaseFairseqModel):
         logits = self._replaced_logits(corrupted, segments, padding)
         return PretrainingOutput(log_probs, sampled, corrupted, logits)
 
-    def masked_lm_log_probs(self, tokens, segments, positions, has_pads=None) -> torch.Tensor:
+    def masked_lm_log_probs(
+        self,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor],
+        positions: torch.Tensor,
+        has_pads: Optional[bool] = None,
+    ) -> torch.Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         return self._masked_lm_log_probs(tokens, segments, padding, positions)
 
-    def replaced_logits(self, tokens, segments=None, has_pads=None) -> torch.Tensor:
+    def replaced_logits(
+        self,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
+        has_pads: Optional[bool] = None,
+    ) -> torch.Tensor:
         """Logits [B, T] that each token was replaced."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         return self._replaced_logits(tokens, segments, padding)
 
-    def head_logits(self, scope: str, tokens, segments=None, has_pads=None) -> torch.Tensor:
+    def head_logits(
+        self,
+        scope: str,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
+        has_pads: Optional[bool] = None,
+    ) -> torch.Tensor:
         """Logits of a fine-tuned head, in the parameters' precision and at least fp32.
 
         Not under autocast: scores of bfloat16 would tie. Shapes: [B, classes] of a classification
@@ -253,15 +288,29 @@ class ConvBertModel(BaseFairseqModel):
             logits = head(hidden.to(next(head.parameters())))
         return logits.to(at_least_fp32(logits.dtype))
 
-    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
+    def load_state_dict(
+        self,
+        state_dict: dict[str, torch.Tensor],
+        strict: bool = True,
+        model_cfg: Optional[DictConfig] = None,
+        args: Optional[Namespace] = None,
+    ) -> object:
         fit_state_dict(self, state_dict)
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
-    def _encode(self, tokens, segments, padding):
+    def _encode(
+        self, tokens: torch.Tensor, segments: torch.Tensor, padding: Optional[torch.Tensor]
+    ) -> torch.Tensor:
         with self._autocast(tokens.device):
             return self.encoder(self.embeddings(tokens, segments), padding)
 
-    def _masked_lm_log_probs(self, tokens, segments, padding, positions):
+    def _masked_lm_log_probs(
+        self,
+        tokens: torch.Tensor,
+        segments: torch.Tensor,
+        padding: Optional[torch.Tensor],
+        positions: torch.Tensor,
+    ) -> torch.Tensor:
         table = self.embeddings.tokens.weight
         with self._autocast(tokens.device):
             if self.generator is None:
@@ -272,22 +321,24 @@ class ConvBertModel(BaseFairseqModel):
                 logits = self.generator(embedded, padding, positions, table)
         return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
-    def _replaced_logits(self, tokens, segments, padding):
+    def _replaced_logits(
+        self, tokens: torch.Tensor, segments: torch.Tensor, padding: Optional[torch.Tensor]
+    ) -> torch.Tensor:
         hidden = self._encode(tokens, segments, padding)
         with self._autocast(tokens.device):
             logits = self.replaced_token_head(hidden)
         return logits.to(at_least_fp32(logits.dtype))
 
-    def _segments(self, tokens, segments):
+    def _segments(self, tokens: torch.Tensor, segments: Optional[torch.Tensor]) -> torch.Tensor:
         if segments is not None:
             return segments
         return segments_from_separators(tokens, self.vocabulary.eos(), self.vocabulary.pad())
 
-    def _padding(self, tokens, has_pads):
+    def _padding(self, tokens: torch.Tensor, has_pads: Optional[bool]) -> Optional[torch.Tensor]:
         # No mask is better than one that hides nothing: torch's flash kernel on GPUs takes none.
         return None if has_pads is False else tokens.eq(self.vocabulary.pad())
 
-    def _autocast(self, device):
+    def _autocast(self, device: torch.device) -> contextlib.AbstractContextManager:
         dtype = AUTOCAST_DTYPES[str(self.cfg.autocast_dtype)]
         if dtype is torch.float32:
             # Not a disabled autocast, which would switch off the one that --amp opens around it.
@@ -295,7 +346,7 @@ class ConvBertModel(BaseFairseqModel):
         return torch.autocast(device.type, dtype)
 
 
-def _can_be_a_head(name) -> bool:
+def _can_be_a_head(name: object) -> bool:
     return (
         isinstance(name, str)
         and 0 < len(name) <= LONGEST_HEAD_NAME
@@ -312,8 +363,8 @@ def _depth(name: str, head_depth: int) -> int:
     return int(in_layer[1]) + 1 if in_layer else head_depth
 
 
-def _register(name: str, sizes: dict):
-    def fill(args):
+def _register(name: str, sizes: Mapping[str, Any]) -> None:
+    def fill(args: Namespace) -> None:
         for field, value in sizes.items():
             setattr(args, field, getattr(args, field, value))
 

@@ -3,7 +3,7 @@
 import contextlib
 from numbers import Integral
 from pathlib import Path
-from typing import List, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Iterator, List, Mapping, NamedTuple, Optional, Union
 
 import torch
 from torch import nn
@@ -12,12 +12,16 @@ from torch.nn import functional
 from convbert_plugin.data.pairs import frame
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import find_checkpoint
 from convbert_plugin.models.loading import load_model
 from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
-from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, load_tokenizer
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from convbert_plugin.models.convbert import ConvBertModel
 
 # A head of base has 3 GB then.
 MOST_CLASSES = 1 << 20
@@ -49,7 +53,7 @@ class Inputs(NamedTuple):
 
 
 def load_from_folder(
-    model_class, folder, checkpoint_file: Optional[str] = None
+    model_class: type["ConvBertModel"], folder: PathLike, checkpoint_file: Optional[str] = None
 ) -> "ConvBertHubInterface":
     """Load checkpoint, dictionary and tokenizer from one folder.
 
@@ -82,7 +86,7 @@ def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _value_errors():
+def _value_errors() -> Iterator[None]:
     """Who calls from Python gets an exception that ``except Exception`` catches."""
     try:
         yield
@@ -98,10 +102,15 @@ class ConvBertHubInterface(nn.Module):
     ``vocabulary.pad()``.
     """
 
-    def __init__(self, model, tokenizer, problem_types: Mapping[str, str] = {}):
+    def __init__(
+        self,
+        model: "ConvBertModel",
+        tokenizer: Tokenizer,
+        problem_types: Mapping[str, str] = {},
+    ):
         super().__init__()
         self.problem_types = problem_types
-        self.model = model.eval()
+        self.model: ConvBertModel = model.eval()
         self.tokenizer = tokenizer
         self.vocabulary = model.vocabulary
 
@@ -109,14 +118,14 @@ class ConvBertHubInterface(nn.Module):
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def encode(self, sentence: str, *others: str) -> torch.LongTensor:
+    def encode(self, sentence: str, *others: str) -> torch.Tensor:
         """Token ids [T] of [CLS] sentence [SEP] (other [SEP] ...).
 
         A special token that is written in a text, such as "[MASK]", is text.
         """
         return self._framed([self._ids(text) for text in (sentence, *others)])
 
-    def decode(self, tokens: torch.LongTensor):
+    def decode(self, tokens: torch.Tensor) -> Union[str, List[str]]:
         """The text of token ids [T]; a list of texts where separators part several.
 
         Raises:
@@ -124,7 +133,12 @@ class ConvBertHubInterface(nn.Module):
         """
         if not isinstance(tokens, torch.Tensor) or tokens.dim() != 1:
             raise ValueError("decode: give the ids [T] of one text: of a batch, row after row")
-        texts, pieces = [], []
+        texts = self._texts(tokens)
+        return texts[0] if len(texts) == 1 else texts
+
+    def _texts(self, tokens: torch.Tensor) -> List[str]:
+        texts: List[str] = []
+        pieces: List[str] = []
         for token in tokens.tolist():
             if token == self.vocabulary.eos():
                 texts.append(self.tokenizer.detokenize(pieces))
@@ -133,14 +147,14 @@ class ConvBertHubInterface(nn.Module):
                 pieces.append(self.vocabulary[token])
         if pieces:
             texts.append(self.tokenizer.detokenize(pieces))
-        return texts[0] if len(texts) == 1 else texts
+        return texts
 
     def extract_features(
         self,
-        tokens: torch.LongTensor,
-        segments: Optional[torch.LongTensor] = None,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
         return_all_hiddens: bool = False,
-    ):
+    ) -> Union[torch.Tensor, List[torch.Tensor]]:
         """Features [B, T, C] of tokens [T] or [B, T], or those of every level as a list.
 
         Segments that are not given follow from the separators.
@@ -156,7 +170,7 @@ class ConvBertHubInterface(nn.Module):
 
     @torch.no_grad()
     def extract_attention(
-        self, tokens: torch.LongTensor, segments: Optional[torch.LongTensor] = None
+        self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None
     ) -> AttentionMaps:
         """Attention [L, B, H, T, T] and span kernels [L, B, H, T, K] of tokens [T] or [B, T].
 
@@ -165,7 +179,9 @@ class ConvBertHubInterface(nn.Module):
         """
         return self.model.attention_maps(*self._inputs(tokens, segments))
 
-    def register_classification_head(self, name: str, num_classes: int, kind: str = "released"):
+    def register_classification_head(
+        self, name: str, num_classes: int, kind: str = "released"
+    ) -> None:
         """Add a fresh head that classifies whole texts; with one class it scores them.
 
         Raises:
@@ -185,8 +201,8 @@ class ConvBertHubInterface(nn.Module):
     def predict(
         self,
         head: str,
-        tokens: torch.LongTensor,
-        segments: Optional[torch.LongTensor] = None,
+        tokens: torch.Tensor,
+        segments: Optional[torch.Tensor] = None,
         return_logits: bool = False,
     ) -> torch.Tensor:
         """Log-probabilities [B, classes] of a classification head; scores of a regression.
@@ -212,7 +228,7 @@ class ConvBertHubInterface(nn.Module):
         return PREDICTIONS[self.problem_types.get(scope, usual)](logits)
 
     @torch.no_grad()
-    def detect_replaced(self, tokens: torch.LongTensor) -> torch.Tensor:
+    def detect_replaced(self, tokens: torch.Tensor) -> torch.Tensor:
         """Probability [B, T] that each token was put there by a generator; 0 for pads.
 
         Raises:
@@ -254,24 +270,25 @@ class ConvBertHubInterface(nn.Module):
         for probability, token in zip(best.values.tolist(), best.indices.tolist(), strict=True):
             filled = tokens.clone()
             filled[positions] = token
-            fillings.append(MaskFilling(self.decode(filled), probability, self.vocabulary[token]))
+            text = " ".join(self._texts(filled))
+            fillings.append(MaskFilling(text, probability, self.vocabulary[token]))
         return fillings
 
     def _ids(self, text: str) -> List[int]:
         return [self.vocabulary.index(piece) for piece in self.tokenizer.pieces(text)]
 
-    def _framed(self, texts: List[List[int]]) -> torch.LongTensor:
+    def _framed(self, texts: List[List[int]]) -> torch.Tensor:
         framed = frame(texts, self.vocabulary.bos(), self.vocabulary.eos())
         return torch.from_numpy(framed.tokens)
 
-    def _inputs(self, tokens, segments=None) -> Inputs:
+    def _inputs(self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None) -> Inputs:
         tokens = self._batch(tokens)
         # Asked before the ids are sent to a device, which would have to be waited for.
         has_pads = bool(tokens.eq(self.vocabulary.pad()).any())
         segments = None if segments is None else self._batch(segments, "segments").to(self.device)
         return Inputs(tokens.to(self.device), segments, has_pads)
 
-    def _batch(self, ids, kind: str = "tokens"):
+    def _batch(self, ids: torch.Tensor, kind: str = "tokens") -> torch.Tensor:
         rows = len(getattr(self.model.embeddings, kind).weight)
         if not isinstance(ids, torch.Tensor) or ids.dim() not in (1, 2) or not ids.numel():
             raise ValueError(f"{kind}: give a tensor of ids, [T] or [B, T], with at least one")

@@ -1,12 +1,14 @@
 """A model from a checkpoint: exactly the parts that the checkpoint holds, and nothing fresh."""
 
-from dataclasses import fields
+from dataclasses import Field, fields
 from enum import Enum
-from typing import Collection, Mapping
+from typing import TYPE_CHECKING, Collection, Mapping, Sized, cast
 
 import torch
 
+from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.models.architectures import released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
@@ -14,11 +16,16 @@ from convbert_plugin.models.parts import GENERATOR, Parts, parts_of
 from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
+if TYPE_CHECKING:
+    from convbert_plugin.models.convbert import ConvBertModel
+
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
 FEWEST_TENSORS_OF_LAYER = 16
 
 
-def empty_model(model_class, config: ConvBertConfig, vocabulary, parts: Parts):
+def empty_model(
+    model_class: type["ConvBertModel"], config: ConvBertConfig, vocabulary: Sized, parts: Parts
+) -> "ConvBertModel":
     """A model of these parts whose tensors have names and shapes, and no numbers.
 
     Of the vocabulary only the length is needed here.
@@ -28,7 +35,7 @@ def empty_model(model_class, config: ConvBertConfig, vocabulary, parts: Parts):
     """
     try:
         with torch.device("meta"):
-            model = model_class(config, vocabulary)
+            model = model_class(config, cast(Vocabulary, vocabulary))
             for scope, options in parts.items():
                 model.add_part(scope, **options)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -47,7 +54,12 @@ def stored_parts(checkpoint: FairseqCheckpoint, config: ConvBertConfig) -> Parts
     return parts
 
 
-def empty_model_of(model_class, checkpoint: FairseqCheckpoint, vocabulary, path):
+def empty_model_of(
+    model_class: type["ConvBertModel"],
+    checkpoint: FairseqCheckpoint,
+    vocabulary: Vocabulary,
+    path: PathLike,
+) -> "ConvBertModel":
     """The empty model that a checkpoint describes and its tensors fill without rest.
 
     Raises:
@@ -64,7 +76,12 @@ def empty_model_of(model_class, checkpoint: FairseqCheckpoint, vocabulary, path)
     return model
 
 
-def load_model(model_class, checkpoint: FairseqCheckpoint, vocabulary, path):
+def load_model(
+    model_class: type["ConvBertModel"],
+    checkpoint: FairseqCheckpoint,
+    vocabulary: Vocabulary,
+    path: PathLike,
+) -> "ConvBertModel":
     """The model of a checkpoint with its tensors, in fp32.
 
     Raises:
@@ -77,7 +94,7 @@ def load_model(model_class, checkpoint: FairseqCheckpoint, vocabulary, path):
     return model
 
 
-def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary, path):
+def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path: PathLike) -> None:
     """Raise UserError if the checkpoint was trained with another vocabulary."""
     rows = len(checkpoint.tensors.get(TOKEN_TABLE, ()))
     is_other = checkpoint.vocabulary not in (None, vocabulary.fingerprint())
@@ -96,7 +113,7 @@ def in_fp32(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def config_of(values: Mapping, names: Collection[str], path) -> ConvBertConfig:
+def config_of(values: Mapping, names: Collection[str], path: PathLike) -> ConvBertConfig:
     """The options of a stored model; those that this version does not know are left out.
 
     Raises:
@@ -110,13 +127,13 @@ def config_of(values: Mapping, names: Collection[str], path) -> ConvBertConfig:
                 f"{path}: its option {name} is {shown(value)}: damaged, or not written here"
             )
     config = ConvBertConfig(**stored)
-    name = values.get("_name")
-    config._name = name if isinstance(name, str) else None
+    architecture = values.get("_name")
+    config._name = architecture if isinstance(architecture, str) else None
     check_layers(config.encoder_layers, names, path)
     return config
 
 
-def check_layers(layers: int, names: Collection[str], path):
+def check_layers(layers: int, names: Collection[str], path: PathLike) -> None:
     """Raise UserError, before so many layers are built, where the tensors cannot be theirs."""
     if layers * FEWEST_TENSORS_OF_LAYER > len(names):
         raise UserError(
@@ -125,9 +142,10 @@ def check_layers(layers: int, names: Collection[str], path):
         )
 
 
-def _fits(value, field) -> bool:
-    if issubclass(field.type, Enum):
-        return value in [choice.value for choice in field.type]
-    if field.type is float:
+def _fits(value: object, field: Field) -> bool:
+    kind = cast(type, field.type)
+    if issubclass(kind, Enum):
+        return value in [choice.value for choice in kind]
+    if kind is float:
         return type(value) in (int, float)
-    return type(value) is field.type
+    return type(value) is kind

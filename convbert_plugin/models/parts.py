@@ -4,7 +4,7 @@ Model, checkpoints, key table and conversions read these rows. A part is named b
 first words of its tensors' names, such as ``masked_lm_head`` or ``classification_heads.mrpc``.
 """
 
-from typing import Callable, Iterable, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional
 
 import torch
 from torch import nn
@@ -29,7 +29,7 @@ CLASSIFICATION, QUESTION_ANSWERING_HEAD = "classification_heads", "question_answ
 MASKED_LM_HEAD, REPLACED_TOKEN_HEAD = "masked_lm_head", "replaced_token_head"
 GENERATOR = "generator"
 
-Options = dict[str, object]
+Options = dict[str, Any]
 """What a part is built by."""
 Parts = dict[str, Options]
 """The parts of a model, by their scopes."""
@@ -122,7 +122,8 @@ PARTS = (
         REPLACED_TOKEN_HEAD,
         words="replaced-token head",
         build=lambda model: ReplacedTokenHead(model.shape.hidden),
-        keys=Section("replaced_token_head", *["discriminator_predictions"] * 2, (
+        keys=Section(
+            "replaced_token_head", "discriminator_predictions", "discriminator_predictions", (
             ("dense",  "dense",            "dense",   DENSE),
             ("output", "dense_prediction", "dense_1", DENSE),
         )),
@@ -169,10 +170,11 @@ def words_for(scope: str) -> str:
 
 def parts_of(tensors: Mapping[str, torch.Tensor]) -> Parts:
     """The parts that tensors of our names make up, with the options that they tell."""
-    return {
-        scope: part_at(scope).options_of(lambda name, scope=scope: tensors.get(f"{scope}.{name}"))
-        for scope in scopes_of(tensors)
-    }
+
+    def find_in(scope: str) -> Find:
+        return lambda name: tensors.get(f"{scope}.{name}")
+
+    return {scope: part_at(scope).options_of(find_in(scope)) for scope in scopes_of(tensors)}
 
 
 def names_in(parts: Iterable[str], kind: str) -> list[str]:

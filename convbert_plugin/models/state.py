@@ -1,11 +1,16 @@
 """Fit a checkpoint's tensors to a model, part by part."""
 
 import logging
-from typing import Iterable, Optional
+from typing import TYPE_CHECKING, Iterable, Mapping, Optional
+
+import torch
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import shape_problems
 from convbert_plugin.models.parts import GENERATOR, Options, parts_of, scopes_of, words_for
+
+if TYPE_CHECKING:
+    from convbert_plugin.models.convbert import ConvBertModel
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +23,7 @@ OPTION_PROBLEMS = {
 }
 
 
-def fit_state_dict(model, state_dict: dict):
+def fit_state_dict(model: "ConvBertModel", state_dict: dict[str, torch.Tensor]) -> None:
     """Drop and fill the optional parts of ``state_dict`` in place, then check all the rest.
 
     A part that the model does not have is dropped; one that the checkpoint does not have keeps
@@ -73,7 +78,9 @@ def _names_of(scope: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith(f"{scope}.")]
 
 
-def _check_vocabulary(own, state_dict):
+def _check_vocabulary(
+    own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]
+) -> None:
     if TOKEN_TABLE in state_dict and len(state_dict[TOKEN_TABLE]) != len(own[TOKEN_TABLE]):
         raise UserError(
             f"the checkpoint's vocabulary has {len(state_dict[TOKEN_TABLE]):,} tokens, this "
@@ -82,17 +89,19 @@ def _check_vocabulary(own, state_dict):
         )
 
 
-def _fits_without(part: str, own, state_dict) -> bool:
-    tensors = (own, state_dict)
-    return not tensor_problems(
-        *({n: t for n, t in some.items() if not n.startswith(f"{part}.")} for some in tensors)
-    )
+def _fits_without(
+    part: str, own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]
+) -> bool:
+    def without(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return {n: tensor for n, tensor in tensors.items() if not n.startswith(f"{part}.")}
+
+    return not tensor_problems(without(own), without(state_dict))
 
 
-def tensor_problems(own, state_dict) -> str:
+def tensor_problems(own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]) -> str:
     """All of ``state_dict`` that is missing, unknown or of another shape than in ``own``."""
     return shape_problems(_shapes(state_dict), _shapes(own))
 
 
-def _shapes(tensors) -> dict:
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple]:
     return {name: tensor.shape for name, tensor in tensors.items()}

@@ -1,9 +1,10 @@
 """The convolution branch of the mixed attention: one class for each ``conv_type``.
 
-Every class maps (value, query, hidden) to the branch's output. The kernel is softmaxed over its
-taps and shared by the channels of a head, except in the plain convolution; ``kernels`` gives those
-kernels [B, T, H, K], or None for the plain convolution.
+The kernel is softmaxed over its taps and shared by the channels of a head, except in the plain
+convolution.
 """
+
+from typing import Callable, Optional, Protocol
 
 import torch
 from fairseq.modules.dynamic_convolution import DynamicConv1dTBC
@@ -13,6 +14,20 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.modules.initialization import linear, truncated_normal_
 from convbert_plugin.ops.dynamic_convolution import dynamic_convolution
 from convbert_plugin.ops.precision import at_least_fp32
+
+
+class ConvBranch(Protocol):
+    """What every ``conv_type`` is, once it is built.
+
+    Shapes: value and query [B, T, C], hidden [B, T, hidden] -> [B, T, C]; ``kernels``: those that
+    the value is convolved with [B, T, H, K], or None for the plain convolution.
+    """
+
+    def __call__(
+        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor: ...
+
+    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> Optional[torch.Tensor]: ...
 
 
 class SpanKey(nn.Module):
@@ -59,7 +74,7 @@ class SpanDynamicConv(DynamicConv1dTBC):
         )
         self.backend = backend
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         truncated_normal_(self.weight_linear.weight)
         nn.init.zeros_(self.weight_linear.bias)
 
@@ -92,14 +107,16 @@ class SpanDynamicBranch(nn.Module):
         self.span_key = SpanKey(hidden, channels, kernel_size)
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
-    def forward(self, value, query, hidden):
+    def forward(
+        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor:
         kernel_query = self._kernel_query(query, hidden)
         return self.conv(value.transpose(0, 1), kernel_query.transpose(0, 1)).transpose(0, 1)
 
-    def kernels(self, query, hidden):
+    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         return self.conv.kernel(self._kernel_query(query, hidden))
 
-    def _kernel_query(self, query, hidden):
+    def _kernel_query(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         return self.span_key(hidden) * query
 
 
@@ -110,10 +127,12 @@ class DynamicBranch(nn.Module):
         super().__init__()
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
-    def forward(self, value, query, hidden):
+    def forward(
+        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor:
         return self.conv(value.transpose(0, 1), query.transpose(0, 1)).transpose(0, 1)
 
-    def kernels(self, query, hidden):
+    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         return self.conv.kernel(query)
 
 
@@ -124,10 +143,12 @@ class LightBranch(nn.Module):
         super().__init__()
         self.kernel_logits = nn.Parameter(truncated_normal_(torch.empty(heads, kernel_size)))
 
-    def forward(self, value, query, hidden):
+    def forward(
+        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor:
         return dynamic_convolution(value, self.kernels(query, hidden))
 
-    def kernels(self, query, hidden):
+    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         kernel = self.kernel_logits.softmax(dim=-1, dtype=at_least_fp32(self.kernel_logits.dtype))
         return kernel.expand(*query.shape[:2], *kernel.shape)
 
@@ -139,16 +160,18 @@ class PlainBranch(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
         truncated_normal_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(self.conv.get_parameter("bias"))
 
-    def forward(self, value, query, hidden):
+    def forward(
+        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor:
         return self.conv(value.transpose(1, 2)).transpose(1, 2)
 
-    def kernels(self, query, hidden):
+    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> None:
         return None
 
 
-CONV_BRANCHES = {
+CONV_BRANCHES: dict[str, Optional[Callable[[int, int, int, int, str], ConvBranch]]] = {
     "span_dynamic": SpanDynamicBranch,
     "dynamic": DynamicBranch,
     "light": LightBranch,

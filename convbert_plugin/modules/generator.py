@@ -1,5 +1,7 @@
 """The generator of replaced-token detection: a small ConvBERT with a masked-LM head."""
 
+from typing import Optional
+
 import torch
 from torch import nn
 
@@ -20,6 +22,12 @@ class Generator(nn.Module):
         self.stack = ConvBertStack(shape)
         self.head = MaskedLMHead(shape.hidden, shape.embedding_dim, vocabulary_size)
 
-    def forward(self, embedded, padding, positions, token_table) -> torch.Tensor:
+    def forward(
+        self,
+        embedded: torch.Tensor,
+        padding: Optional[torch.Tensor],
+        positions: torch.Tensor,
+        token_table: torch.Tensor,
+    ) -> torch.Tensor:
         hidden = self.stack(embedded, padding)
         return self.head(hidden.flatten(0, 1)[positions], token_table)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.modules.convolution import CONV_BRANCHES
+from convbert_plugin.modules.convolution import CONV_BRANCHES, ConvBranch
 from convbert_plugin.modules.initialization import linear
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.ops.precision import at_least_fp32
@@ -49,12 +49,12 @@ class MixedAttention(nn.Module):
         self.key = linear(shape.hidden, heads.width)
         self.value = linear(shape.hidden, heads.width)
         build_branch = CONV_BRANCHES[shape.conv_type]
-        self.conv_branch = None
+        self.conv_branch: Optional[ConvBranch] = None
         if build_branch is not None:
             # The paper's Figure 4 shares the value with attention; the released weights do not.
             self.conv_value = linear(shape.hidden, heads.width)
             self.conv_branch = build_branch(
-                shape.hidden, heads.width, shape.conv_kernel_size, heads.count, shape.conv_backend
+                shape.hidden, heads.width, shape.conv_kernel_size, heads.number, shape.conv_backend
             )
         branches = 1 if self.conv_branch is None else 2
         self.output = linear(branches * heads.width, shape.hidden)
@@ -63,7 +63,9 @@ class MixedAttention(nn.Module):
         query = self.query(hidden)
         context = self._attend(query, self.key(hidden), self.value(hidden), padding)
         if self.conv_branch is not None:
-            context = torch.cat([context, self._convolve(query, hidden, padding)], dim=-1)
+            value = self._hide_pads(self.conv_value(hidden), padding)
+            convolved = self.conv_branch(value, query, self._hide_pads(hidden, padding))
+            context = torch.cat([context, convolved], dim=-1)
         return self.output(context)
 
     def maps(self, hidden: torch.Tensor, padding: Optional[torch.Tensor]) -> AttentionMaps:
@@ -78,15 +80,25 @@ class MixedAttention(nn.Module):
         kernels = self.conv_branch.kernels(query, self._hide_pads(hidden, padding))
         return AttentionMaps(attention, None if kernels is None else kernels.transpose(1, 2))
 
-    def _attend(self, query, key, value, padding):
+    def _attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        padding: Optional[torch.Tensor],
+    ) -> torch.Tensor:
         context = F.scaled_dot_product_attention(
-            *(self._split_heads(states) for states in (query, key, value)),
+            self._split_heads(query),
+            self._split_heads(key),
+            self._split_heads(value),
             attn_mask=None if padding is None else ~_as_keys(padding),
             dropout_p=self.attention_dropout if self.training else 0.0,
         )
         return context.transpose(1, 2).flatten(2)
 
-    def _probabilities(self, query, key, padding):
+    def _probabilities(
+        self, query: torch.Tensor, key: torch.Tensor, padding: Optional[torch.Tensor]
+    ) -> torch.Tensor:
         dtype = at_least_fp32(query.dtype)
         query, key = (self._split_heads(states).to(dtype) for states in (query, key))
         scores = query @ key.transpose(2, 3) / math.sqrt(self.head_size)
@@ -97,18 +109,14 @@ class MixedAttention(nn.Module):
         # Filled once more for a text of pads alone, which share the softmax among them.
         return scores.softmax(dim=-1, dtype=dtype).masked_fill(pads, 0)
 
-    def _convolve(self, query, hidden, padding):
-        value = self._hide_pads(self.conv_value(hidden), padding)
-        return self.conv_branch(value, query, self._hide_pads(hidden, padding))
-
-    def _split_heads(self, states):
+    def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
         return states.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
 
-    def _hide_pads(self, states, padding):
+    def _hide_pads(self, states: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
         if padding is None or self.pads_visible:
             return states
         return states.masked_fill(padding.unsqueeze(-1), 0)
 
 
-def _as_keys(padding):
+def _as_keys(padding: torch.Tensor) -> torch.Tensor:
     return padding[:, None, None, :]

@@ -9,12 +9,12 @@ from convbert_plugin.errors import UserError
 class Heads(NamedTuple):
     """Heads of the mixed attention: as many for attention as for convolution."""
 
-    count: int
+    number: int
     size: int
 
     @property
     def width(self) -> int:
-        return self.count * self.size
+        return self.number * self.size
 
 
 def released_heads(hidden: int, heads: int, ratio: int) -> Heads:
@@ -23,7 +23,7 @@ def released_heads(hidden: int, heads: int, ratio: int) -> Heads:
     The size of a head is hidden / heads whatever the ratio; where the ratio leaves none, one
     remains (the small generator). Source: the released modeling.py:896-901.
     """
-    return Heads(count=max(1, heads // ratio), size=hidden // heads)
+    return Heads(number=max(1, heads // ratio), size=hidden // heads)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class StackShape:
     attention_dropout: float
     pads_visible: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for option, value in (
             ("--encoder-embed-dim", self.hidden),
             ("--encoder-layers", self.layers),

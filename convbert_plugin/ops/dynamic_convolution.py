@@ -1,5 +1,7 @@
 """Convolution with a kernel of its own at every position: the core of ConvBERT."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -13,7 +15,8 @@ class _DynamicConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, value, kernel):  # [B, H, R, T], [B, H, K, T]
+    def forward(ctx: Any, value: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        # [B, H, R, T], [B, H, K, T]
         ctx.save_for_backward(value, kernel)
         taps, length = kernel.shape[2:]
         padded = F.pad(value, (taps // 2, taps // 2))
@@ -23,7 +26,7 @@ class _DynamicConvolution(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         value, kernel = ctx.saved_tensors
         grad_output = grad_output.contiguous()
         taps, length = kernel.shape[2:]

@@ -5,7 +5,7 @@ Source: model/optimization.py:17-180 of the released code.
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Iterable, List, Optional
+from typing import Callable, Iterable, List, Optional
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -280,7 +280,9 @@ class ConvBertAdamW(FairseqOptimizer):
         for group in self.param_groups:
             group["lr"] = lr * group["lr_factor"]
 
-    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn=None) -> Tensor:
+    def clip_grad_norm(
+        self, max_norm: float, aggregate_norm_fn: Optional[Callable[[Tensor], Tensor]] = None
+    ) -> Tensor:
         """Scale all gradients so that their joint 2-norm is at most ``max_norm``.
 
         Returns the norm [] before that, without waiting for the device. ``max_norm`` 0 only
@@ -294,7 +296,12 @@ class ConvBertAdamW(FairseqOptimizer):
             self.multiply_grads(clip_scale(norm, max_norm))
         return norm
 
-    def step(self, closure=None, scale: float = 1.0, groups=None) -> None:
+    def step(
+        self,
+        closure: Optional[Callable[[], object]] = None,
+        scale: float = 1.0,
+        groups: Optional[list] = None,
+    ) -> None:
         """Update every parameter that has a gradient."""
         if closure is not None:
             closure()
@@ -304,7 +311,7 @@ class ConvBertAdamW(FairseqOptimizer):
             _start_without_bias_correction(self._optimizer)
         super().step(None, scale, groups)
 
-    def load_state_dict(self, state_dict: dict, optimizer_overrides: Optional[dict] = None):
+    def load_state_dict(self, state_dict: dict, optimizer_overrides: Optional[dict] = None) -> None:
         """Load the moving averages; rates, decay and the rest stay as configured now.
 
         Raises UserError if the parameters were grouped in another way, or had other shapes.

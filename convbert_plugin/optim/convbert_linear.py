@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import List, Optional
 
 from fairseq.dataclass import FairseqDataclass
+from fairseq.optim import FairseqOptimizer
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from omegaconf import II
 
@@ -76,7 +77,7 @@ def _check(cfg: ConvBertLinearConfig, total_updates: int) -> None:
 class ConvBertLinearSchedule(FairseqLRScheduler):
     """Set the rate from the number of updates alone, so that a resumed run continues exactly."""
 
-    def __init__(self, cfg: ConvBertLinearConfig, optimizer):
+    def __init__(self, cfg: ConvBertLinearConfig, optimizer: FairseqOptimizer):
         super().__init__(cfg, optimizer)
         self.total_updates = cfg.total_num_update or cfg.max_update
         _check(cfg, self.total_updates)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Mapping
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import PathLike, replace_when_done
+from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.symbols import dictionary_rows, fingerprint, read_symbols
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
@@ -95,7 +96,7 @@ class Tokenizer(abc.ABC):
         self.check_folder(folder)
         for name, content in {**self.files(), DICTIONARY_FILE: self.dictionary()}.items():
             if not (Path(folder) / name).exists():
-                with replace_when_done(Path(folder) / name) as file:
+                with whole_file(Path(folder) / name) as file:
                     file.write(content)
 
     def dictionary(self) -> bytes:

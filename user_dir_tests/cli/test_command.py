@@ -28,7 +28,7 @@ def test_help_lists_every_subcommand():
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_help_imports_nothing_heavy(name):
     code = (
-        "import sys; sys.orig_argv.append('convbert_plugin.cli')\n"
+        "import sys\n"
         "from convbert_plugin.cli import main\n"
         f"try: main([{name!r}, '--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"

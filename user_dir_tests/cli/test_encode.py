@@ -2,6 +2,7 @@ import gzip
 import json
 import lzma
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,10 +119,11 @@ def test_sentencepiece(tmp_path):
     assert {piece for line in lines for piece in line.split()} <= set(tokenizer.symbols)
 
 
-def command(*arguments) -> subprocess.Popen:
+def command(*arguments, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "convbert_plugin.cli", "encode", *map(str, arguments)],
         cwd=REPOSITORY,
+        env={**os.environ, **environment},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,6 +153,18 @@ def test_several_workers_give_what_one_gives(vocab, tmp_path):
     lines = results[0][0].decode().split("\n")
     documents = "\n".join(lines).strip("\n").replace("\n\n\n", "\n\n").count("\n\n") + 1
     assert f"{sum(map(bool, lines)):,} lines, {documents:,} documents" in results[0][1]
+
+
+def test_neither_the_command_nor_its_workers_import_what_is_heavy(vocab, tmp_path):
+    write_large(tmp_path / "in.txt", 3)
+    arguments = ("--tokenizer", vocab, "--workers", 2, tmp_path / "in.txt", tmp_path / "out.txt")
+    # Python then tells of each import on stderr, in the worker processes too.
+    process = command(*arguments, PYTHONPROFILEIMPORTTIME="1")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    imported = re.findall(r"import time:[^|]*\|[^|]*\|\s*([\w.]+)$", errors, re.MULTILINE)
+    assert imported.count("tokenizers") == 1 + 2
+    assert not {"torch", "fairseq", "transformers", "sentencepiece"} & set(imported)
 
 
 def test_a_worker_names_the_line(vocab, tmp_path):
@@ -195,7 +209,6 @@ def test_an_ended_command_leaves_no_output_and_no_worker(vocab, tmp_path, ended_
 def test_memory_stays_bounded(vocab, tmp_path):
     code = (
         "import resource, sys\n"
-        "sys.orig_argv.append('convbert_plugin.cli')\n"
         "from convbert_plugin.cli import main\n"
         "main(sys.argv[1:])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"

@@ -1,5 +1,7 @@
 """Where a converted model may be written."""
 
+import resource
+
 import pytest
 
 from convbert_plugin import ConvBertModel
@@ -64,3 +66,15 @@ def test_a_place_where_no_folder_can_be_made(convert_fails, source, tmp_path):
     (tmp_path / "file").write_text("mine")
     line = convert_fails("hf", "fairseq", source, tmp_path / "file" / "there")
     assert line.startswith(f"{tmp_path / 'file' / 'there'}: cannot be made (Not a directory)")
+
+
+@pytest.mark.parametrize("target", ["hf", "fairseq"])
+def test_a_disk_without_room(convert_fails, source, tmp_path, target):
+    size = (source / "model.safetensors").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+    try:
+        line = convert_fails("hf", target, source, tmp_path / "there")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert line.startswith(f"{tmp_path / 'there'}: cannot be written (File too large): make room")

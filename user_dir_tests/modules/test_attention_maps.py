@@ -18,7 +18,7 @@ pytestmark = pytest.mark.weights
 REAL_TOKENS = (11, 8, 1, 0)
 LENGTH = max(REAL_TOKENS)
 PADDING = torch.arange(LENGTH) >= torch.tensor(REAL_TOKENS)[:, None]
-HEADS = shape_of().mixed_heads.count
+HEADS = shape_of().mixed_heads.number
 ROUNDING = TOLERANCES[torch.float64]["operation"]
 PADS_VISIBLE = pytest.mark.parametrize("pads_visible", [True, False], ids=["visible", "masked"])
 

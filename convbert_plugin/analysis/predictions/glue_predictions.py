@@ -15,7 +15,7 @@ from convbert_plugin.data.glue.glue_files import (
 from convbert_plugin.data.glue.glue_tasks import GlueTask
 from convbert_plugin.data.vocabulary import check_same_vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import replace_when_done
+from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import checkpoint_at
 from convbert_plugin.models.convbert import ConvBertModel
@@ -117,5 +117,5 @@ def prediction_words(logits: torch.Tensor, task: GlueTask) -> list[str]:
 def write_submission(path: Path, words: list[str]):
     """Write a submission: a header, and a row of its number (from 0) and its word for each."""
     rows = "".join(f"{number}\t{word}\n" for number, word in enumerate(words))
-    with replace_when_done(path) as file:
+    with whole_file(path) as file:
         file.write((HEADER + rows).encode())

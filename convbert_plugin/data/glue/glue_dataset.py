@@ -9,6 +9,7 @@ from convbert_plugin.data.collation import collate
 from convbert_plugin.data.glue.glue_files import PreparedRows
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.pairs import join
+from convbert_plugin.data.vocabulary import Vocabulary
 
 
 class GlueOptions(NamedTuple):
@@ -27,7 +28,7 @@ class GlueOptions(NamedTuple):
 class GlueDataset(LengthBatchedDataset):
     """[CLS] A [SEP] (B [SEP]) with a class or a score, in batches of like length."""
 
-    def __init__(self, rows: PreparedRows, vocabulary, options: GlueOptions):
+    def __init__(self, rows: PreparedRows, vocabulary: Vocabulary, options: GlueOptions):
         super().__init__()
         self.rows = rows
         self.vocabulary = vocabulary

@@ -7,23 +7,22 @@ tokenizer), ``input1/`` for pairs, and ``label/``; ``task.json`` beside them say
 import itertools
 import json
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple, Optional, Sequence
+from typing import Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, Sized
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary, indexed_dataset
 
-from convbert_plugin.data.binarized import open_lines
-from convbert_plugin.data.glue.glue_rows import Example, read_rows
+from convbert_plugin.data.binarized import IndexedLines, open_lines
+from convbert_plugin.data.glue.glue_rows import read_rows
 from convbert_plugin.data.glue.glue_tasks import (
     CLASSIFICATION_METRICS,
     REGRESSION_METRICS,
     GlueTask,
-    Source,
 )
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.json_files import typed
+from convbert_plugin.files.json_files import typed, write_json
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
 
 DESCRIPTION_FILE = "task.json"
@@ -62,7 +61,7 @@ class PreparedRows(NamedTuple):
     Targets are classes (int64), or scores brought to 0 to 1 (float64).
     """
 
-    texts: list
+    texts: list[IndexedLines]
     targets: Optional[np.ndarray]
 
 
@@ -99,12 +98,14 @@ def prepare(
             texts = (example.texts[number] for example in examples)
             lines = _token_ids(texts, tokenizer, vocabulary)
             _write_lines(destination / name / split, lines, len(vocabulary))
-        if source.label is not None:
-            _write_labels(destination / LABELS / split, rows.examples, task)
-        splits[split] = _summary(source, rows.examples, task)
+        labels = [example.label for example in rows.examples if example.label is not None]
+        if labels:
+            _write_labels(destination / LABELS / split, labels, task)
+        counts = _label_counts(labels, task)
+        splits[split] = PreparedSplit(source.file, len(rows.examples), counts)
     prepared = PreparedTask(task, splits)
     _write_labels_dictionary(destination, prepared)
-    (destination / DESCRIPTION_FILE).write_text(json.dumps(_as_json(prepared), indent=2) + "\n")
+    write_json(destination / DESCRIPTION_FILE, _as_json(prepared))
     return Prepared(prepared, {file: lines for file, lines in skipped.items() if lines})
 
 
@@ -131,7 +132,9 @@ def load_vocabulary(folder: Path) -> Vocabulary:
     return Vocabulary.load(path)
 
 
-def open_rows(folder: Path, prepared: PreparedTask, split: str, vocabulary) -> PreparedRows:
+def open_rows(
+    folder: Path, prepared: PreparedTask, split: str, vocabulary: Vocabulary
+) -> PreparedRows:
     """Open one split.
 
     Raises:
@@ -146,10 +149,12 @@ def open_rows(folder: Path, prepared: PreparedTask, split: str, vocabulary) -> P
         )
     inputs = INPUTS if prepared.task.is_pair else INPUTS[:1]
     texts = [open_lines(folder / name / split, vocabulary, remedy=DATA_MAKER) for name in inputs]
+    columns: list[Sized] = [*texts]
     targets = None
     if prepared.task.sources[split].label is not None:
         targets = _targets(folder / LABELS / split, prepared.task)
-    counts = {len(column) for column in (*texts, *([] if targets is None else [targets]))}
+        columns.append(targets)
+    counts = {len(column) for column in columns}
     if counts != {prepared.splits[split].rows}:
         raise UserError(
             f"{folder}: the files of {split} have {' and '.join(map(str, sorted(counts)))} rows, "
@@ -159,26 +164,28 @@ def open_rows(folder: Path, prepared: PreparedTask, split: str, vocabulary) -> P
     return PreparedRows(texts, targets)
 
 
-def _write_labels(path: Path, examples: list[Example], task: GlueTask):
+def _write_labels(path: Path, labels: list[float], task: GlueTask) -> None:
     path.parent.mkdir(exist_ok=True)
     if task.is_regression:
-        rows = "".join(f"{example.label!r}\n" for example in examples)
+        rows = "".join(f"{label!r}\n" for label in labels)
         path.with_name(f"{path.name}.label").write_text(rows)
         return
     dictionary = _labels_dictionary(task)
-    words = (task.labels[int(example.label)] for example in examples)
+    words = (task.labels[int(label)] for label in labels)
     lines = ([dictionary.index(word), dictionary.eos()] for word in words)
     _write_lines(path, lines, len(dictionary))
 
 
-def _token_ids(texts, tokenizer, vocabulary):
+def _token_ids(
+    texts: Iterable[str], tokenizer: Tokenizer, vocabulary: Vocabulary
+) -> Iterator[list[int]]:
     texts = iter(texts)
     while chunk := list(itertools.islice(texts, TEXTS_AT_ONCE)):
         for pieces in tokenizer.pieces_batch(chunk):
             yield [*map(vocabulary.index, pieces), vocabulary.eos()]
 
 
-def _write_lines(path: Path, lines, vocabulary_size: int):
+def _write_lines(path: Path, lines: Iterable[list[int]], vocabulary_size: int) -> None:
     path.parent.mkdir(exist_ok=True)
     builder = indexed_dataset.make_builder(f"{path}.bin", "mmap", vocab_size=vocabulary_size)
     for line in lines:
@@ -193,7 +200,7 @@ def _labels_dictionary(task: GlueTask, counts: tuple[int, ...] = ()) -> Dictiona
     return dictionary
 
 
-def _write_labels_dictionary(destination, prepared: PreparedTask):
+def _write_labels_dictionary(destination: Path, prepared: PreparedTask) -> None:
     counts = next((s.label_counts for s in prepared.splits.values() if s.label_counts), ())
     if counts:
         # Not finalized, which would order the classes by their frequency.
@@ -201,7 +208,7 @@ def _write_labels_dictionary(destination, prepared: PreparedTask):
 
 
 def _targets(path: Path, task: GlueTask) -> np.ndarray:
-    if task.is_regression:
+    if task.score_range is not None:
         lowest, highest = task.score_range
         return (_scores(path.with_name(f"{path.name}.label")) - lowest) / (highest - lowest)
     dictionary = _labels_dictionary(task)
@@ -219,12 +226,10 @@ def _scores(path: Path) -> np.ndarray:
         ) from None
 
 
-def _summary(source: Source, examples: list[Example], task: GlueTask) -> PreparedSplit:
-    counts = ()
-    if source.label is not None and not task.is_regression:
-        labels = [int(example.label) for example in examples]
-        counts = tuple(np.bincount(labels, minlength=len(task.labels)).tolist())
-    return PreparedSplit(source.file, len(examples), counts)
+def _label_counts(labels: list[float], task: GlueTask) -> tuple[int, ...]:
+    if not labels or task.is_regression:
+        return ()
+    return tuple(np.bincount(np.array(labels, int), minlength=len(task.labels)).tolist())
 
 
 def _as_json(prepared: PreparedTask) -> dict:

@@ -2,18 +2,14 @@
 
 import json
 import math
-import reprlib
-import textwrap
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
 from convbert_plugin.data.glue.glue_tasks import Column, GlueTask, Source
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, listed, shown
 from convbert_plugin.files.text_files import PathLike, read_blocks
 
 JSON_SUFFIX = ".jsonl"
-# Characters of a header in an error.
-LONGEST_SHOWN = 300
 
 
 class Example(NamedTuple):
@@ -78,19 +74,22 @@ def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Row]:
+def _tab_separated_rows(
+    path: PathLike, source: Source, wanted: tuple[Column, ...]
+) -> Iterator[_Row]:
     lines = _lines(path)
     if source.has_header:
         header = next(lines, None)
         if header is None:
             return
-        names = header[1].split("\t")
+        found = header[1].split("\t")
+        names: list[Column] = [*found]
         missing = [name for name in wanted if name not in names]
         if missing:
-            found = textwrap.shorten(", ".join(names), LONGEST_SHOWN)
             raise UserError(
-                f"{path}: no column {', '.join(map(repr, missing))} in its header ({found}): name "
-                "another with --text or --label, or is it another task's file?"
+                f"{path}: no column {', '.join(map(repr, missing))} in its header "
+                f"({listed(found)}): name another with --text or --label, or is it another task's "
+                "file?"
             )
         if twice := next((name for name in wanted if names.count(name) > 1), None):
             raise UserError(f"{path}: its header has the column {twice!r} twice: rename one")
@@ -98,8 +97,8 @@ def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Ite
         width = len(names)
     else:
         # CoLA's: the texts stand in the last column.
-        places = {place: place for place in wanted}
-        width = max(wanted) + 1
+        places = {place: int(place) for place in wanted}
+        width = max(places.values()) + 1
     for number, line in lines:
         cells = line.split("\t")
         if len(cells) == width:
@@ -113,7 +112,7 @@ def _tab_separated_rows(path, source: Source, wanted: tuple[Column, ...]) -> Ite
             )
 
 
-def _json_rows(path, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Row]:
+def _json_rows(path: PathLike, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Row]:
     for number, line in _lines(path):
         try:
             values = json.loads(line)
@@ -133,7 +132,7 @@ def _json_rows(path, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Ro
         yield _Row(number, {name: _as_text(values[name]) for name in wanted})
 
 
-def _is_text(value) -> bool:
+def _is_text(value: object) -> bool:
     if not isinstance(value, str):
         return False
     try:
@@ -144,31 +143,30 @@ def _is_text(value) -> bool:
     return True
 
 
-def _as_text(value) -> str:
+def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _label(row: _Row, column: Column, task: GlueTask, path) -> float:
+def _label(row: _Row, column: Column, task: GlueTask, path: PathLike) -> float:
     word = row.cells[column].strip()
-    if task.is_regression:
-        return _score(word, row.line, task, path)
+    if task.score_range is not None:
+        return _score(word, row.line, task.score_range, path)
     if word not in task.labels:
         raise UserError(
-            f"{path}:{row.line}: the label {reprlib.repr(word)} is none of {task.name}'s: "
+            f"{path}:{row.line}: the label {shown(word)} is none of {task.name}'s: "
             f"{', '.join(task.labels)}"
         )
     return task.labels.index(word)
 
 
-def _score(word: str, line: int, task: GlueTask, path) -> float:
-    lowest, highest = task.score_range
+def _score(word: str, line: int, score_range: tuple[float, float], path: PathLike) -> float:
+    lowest, highest = score_range
     try:
         score = float(word)
     except ValueError:
         score = math.nan
     if not lowest <= score <= highest:
         raise UserError(
-            f"{path}:{line}: the score {reprlib.repr(word)} is no number from {lowest:g} to "
-            f"{highest:g}"
+            f"{path}:{line}: the score {shown(word)} is no number from {lowest:g} to {highest:g}"
         )
     return score

@@ -179,7 +179,7 @@ def own_task(
             "highest, both finite"
         )
     metrics = metrics or (("accuracy",) if labels else REGRESSION_METRICS)
-    possible = CLASSIFICATION_METRICS if labels else REGRESSION_METRICS
+    possible: tuple[str, ...] = CLASSIFICATION_METRICS if labels else REGRESSION_METRICS
     if labels and len(labels) != 2:
         # The score of the second of two classes.
         possible = tuple(metric for metric in possible if metric != "f1")

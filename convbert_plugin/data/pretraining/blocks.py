@@ -45,7 +45,7 @@ def whole_line_blocks(sizes: np.ndarray, max_length: int, seed: int) -> BlockInd
     begin = 0
     while begin < len(sizes):
         piece, is_last = _piece(sizes, begin, max_length)
-        before = memoryview(_tokens_before(piece))
+        before = _tokens_before(piece).data
         line = 0
         for document_end in _document_ends(piece).tolist():
             while line < document_end:
@@ -84,7 +84,9 @@ def full_blocks(sizes: np.ndarray, max_length: int) -> BlockIndex:
     return BlockIndex(*map(np.concatenate, zip(*pieces, strict=True)))
 
 
-def _full_blocks_of(sizes, skipped, width):
+def _full_blocks_of(
+    sizes: np.ndarray, skipped: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First line, skipped tokens and tokens of each block, from token ``skipped`` on."""
     before = _tokens_before(sizes)
     ends = before[_document_ends(sizes)]
@@ -97,7 +99,7 @@ def _full_blocks_of(sizes, skipped, width):
     return lines, (starts - before[lines]).astype(np.int32), tokens
 
 
-def _piece(sizes, begin, max_length):
+def _piece(sizes: np.ndarray, begin: int, max_length: int) -> tuple[np.ndarray, bool]:
     """Lines from ``begin`` on, and whether they are the last.
 
     A corpus is read in pieces, to keep memory low. A block that reaches the end of a piece may go
@@ -108,17 +110,17 @@ def _piece(sizes, begin, max_length):
     return sizes[begin:end], end >= len(sizes)
 
 
-def _tokens_before(sizes):
+def _tokens_before(sizes: np.ndarray) -> np.ndarray:
     before = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(np.maximum(sizes - 1, 0), out=before[1:])
     return before
 
 
-def _document_ends(sizes):
+def _document_ends(sizes: np.ndarray) -> np.ndarray:
     return np.append(np.flatnonzero(sizes <= 1), len(sizes))
 
 
-def _empty_index():
+def _empty_index() -> BlockIndex:
     empty = np.zeros(0, dtype=np.int32)
     return BlockIndex(empty.astype(np.int64), empty, empty, empty)
 

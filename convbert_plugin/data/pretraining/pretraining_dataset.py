@@ -5,12 +5,14 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 import torch
 
+from convbert_plugin.data.binarized import IndexedLines
 from convbert_plugin.data.collation import PRETRAINING, collate
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.pairs import frame
 from convbert_plugin.data.pretraining.blocks import BlockIndex, full_blocks, whole_line_blocks
 from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, mask_tokens, masked_count
 from convbert_plugin.data.pretraining.segments import SPECIALS_OF_TWO_SEGMENTS, split_into_segments
+from convbert_plugin.data.vocabulary import Vocabulary
 
 
 class PretrainingOptions(NamedTuple):
@@ -37,7 +39,13 @@ class PretrainingDataset(LengthBatchedDataset):
         vocabulary: names the special tokens.
     """
 
-    def __init__(self, lines, sizes: np.ndarray, vocabulary, options: PretrainingOptions):
+    def __init__(
+        self,
+        lines: IndexedLines,
+        sizes: np.ndarray,
+        vocabulary: Vocabulary,
+        options: PretrainingOptions,
+    ):
         super().__init__()
         self.lines = lines
         self.vocabulary = vocabulary
@@ -109,17 +117,17 @@ class PretrainingDataset(LengthBatchedDataset):
         specials = 2 if self.options.full_blocks else SPECIALS_OF_TWO_SEGMENTS
         return min(int(self.blocks.tokens[index]) + specials, self.options.max_length)
 
-    def set_epoch(self, epoch: int):
+    def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def _segments(self, index, rng) -> Tuple[np.ndarray, np.ndarray]:
+    def _segments(self, index: int, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
         lines = self._block_lines(index)
         if self.options.full_blocks:
             return np.concatenate(lines), np.zeros(0, dtype=np.int64)
         target = int(self.blocks.target[index])
         return split_into_segments(lines, target, self.options.max_length, rng)
 
-    def _block_lines(self, index) -> List[np.ndarray]:
+    def _block_lines(self, index: int) -> List[np.ndarray]:
         line = int(self.blocks.first_line[index])
         skipped = int(self.blocks.skipped[index])
         remaining = int(self.blocks.tokens[index])

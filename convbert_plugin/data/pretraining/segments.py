@@ -23,7 +23,8 @@ def split_into_segments(
         first_target = np.inf
     else:
         first_target = (target_length - SPECIALS_OF_TWO_SEGMENTS) // 2
-    first, second = [], []
+    first: list[np.ndarray] = []
+    second: list[np.ndarray] = []
     first_length = 0
     for line in lines:
         if (
@@ -35,10 +36,10 @@ def split_into_segments(
             first_length += len(line)
         else:
             second.append(line)
-    first = _joined(first)[: max_length - 2]
-    second = _joined(second)[: max(0, max_length - len(first) - SPECIALS_OF_TWO_SEGMENTS)]
-    return first, second
+    a = _joined(first)[: max_length - 2]
+    b = _joined(second)[: max(0, max_length - len(a) - SPECIALS_OF_TWO_SEGMENTS)]
+    return a, b
 
 
-def _joined(lines):
+def _joined(lines: List[np.ndarray]) -> np.ndarray:
     return np.concatenate(lines) if lines else np.zeros(0, dtype=np.int64)

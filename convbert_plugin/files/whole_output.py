@@ -1,0 +1,151 @@
+"""Files and folders that appear whole or not at all: also after a crash the old or the new stands.
+
+Both are written beside their place, under a name of this process, brought to the disk, and renamed.
+Where that fails, nothing is left behind: folders that were missing are made, and removed again.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO, Callable, Iterator
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
+
+# What only writing meets; such an error names no file.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def whole_file(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a file for bytes, which takes the name ``path`` only if all goes well.
+
+    What a link at ``path`` leads to is made, or replaced, in its place.
+
+    Raises:
+        UserError: what stands at ``path`` is no regular file; it cannot be made or written there.
+    """
+    target = _real_path(path)
+    if target.is_dir():
+        raise UserError(f"{target}: a folder, where a file is to be written: choose another name")
+    if target.exists() and not target.is_file():
+        raise UserError(
+            f"{target}: a pipe or a device, where a file is to be written: choose another name"
+        )
+    with _beside(target, Path.touch) as part, open(part, "wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def whole_folder(destination: PathLike) -> Iterator[Path]:
+    """An empty folder, which takes the name ``destination`` only if all goes well.
+
+    What a link at ``destination`` leads to is made, or taken, in its place.
+
+    Raises:
+        UserError: something stands at ``destination`` already, other than an empty folder that
+            can be replaced; it cannot be made or written there.
+    """
+    target = _real_path(destination)
+    if target.exists():
+        _check_replaceable(target)
+    with _beside(target, Path.mkdir) as part:
+        yield part
+
+
+def _real_path(path: PathLike) -> Path:
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():
+        raise UserError(f"{real}: a link that leads to itself: choose another name")
+    return real
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise UserError(f"{folder}: there already: choose another folder, or remove it")
+    # Whoever stands in it would be left in a folder that is gone.
+    if folder.samefile(os.curdir) or os.path.ismount(folder):
+        raise UserError(
+            f"{folder}: cannot be replaced by a new folder, because it is the current one or a "
+            "mount point: name a folder in it"
+        )
+
+
+@contextlib.contextmanager
+def _beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new file or folder beside ``target``, which takes its name if all goes well."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    missing = [folder for folder in part.parents if not folder.exists()]
+    try:
+        with _told(target, "made"):
+            # Of an earlier process that had this number and was killed.
+            _remove(part)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            make(part)
+        with _told(target, "written", lambda error: _is_of(part, error)):
+            yield part
+        with _told(target, "written"):
+            _sync(part)
+            os.replace(part, target)
+    except BaseException:
+        _remove(part)
+        with contextlib.suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+        raise
+    for folder in (part, *missing):
+        _sync_folder(folder.parent)
+
+
+def _is_of(part: Path, error: OSError) -> bool:
+    """Whether an error is one of writing ``part``, not of what is read for it."""
+    if error.filename is None:
+        return error.errno in NO_ROOM
+    path = Path(os.fsdecode(error.filename))
+    return part in (path, *path.parents)
+
+
+@contextlib.contextmanager
+def _told(
+    target: Path, verb: str, is_ours: Callable[[OSError], bool] = lambda error: True
+) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not is_ours(error):
+            raise
+        advice = "make room, or " if error.errno in NO_ROOM else ""
+        raise UserError(
+            f"{target}: cannot be {verb} ({error.strerror}): {advice}choose another place"
+        ) from None
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Return when a file, or all that a folder holds, is on the disk."""
+    if not path.is_dir():
+        with open(path, "rb") as file:
+            os.fsync(file)
+        return
+    for held in path.iterdir():
+        _sync(held)
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    # Not every file system can, and what is written stands all the same.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
