@@ -51,8 +51,8 @@ def encode(vocab, tmp_path):
         TEXT.encode().rstrip(b"\n"),
         TEXT.replace("\n", "\r\n").encode(),
         b"\xef\xbb\xbf" + TEXT.encode(),
-        gzip.compress(TEXT.encode()),
-        gzip.compress(TEXT[:9].encode()) + gzip.compress(TEXT[9:].encode()),
+        gzip.compress(TEXT.encode(), mtime=0),
+        b"".join(gzip.compress(part.encode(), mtime=0) for part in (TEXT[:9], TEXT[9:])),
         lzma.compress(TEXT.encode()),
     ],
 )
