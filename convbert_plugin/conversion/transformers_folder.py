@@ -21,7 +21,6 @@ from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
 from convbert_plugin.models.parts import (
-    CLASSIFICATION,
     GENERATOR,
     KEYS,
     PARTS,
@@ -33,7 +32,6 @@ from convbert_plugin.models.parts import (
     parts_of,
     words_for,
 )
-from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS, WORDPIECE_SPECIALS
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
 from convbert_plugin.tokenization.tokenizer_writing import transformers_files
@@ -86,7 +84,7 @@ def read_transformers(
     rows = transformers_config.vocabulary_size(config, config_path)
     tokenizer = tokenizer or read_tokenizer(folder)
     check_rows(tokenizer, rows, config_path)
-    if head_name is not None and f"{CLASSIFICATION}.{head_name}" not in parts:
+    if head_name is not None and not any(part_at(scope).is_named for scope in parts):
         raise UserError(f"--head {head_name}: {path} has no classification head: drop it")
     own_config = ConvBertConfig(**options)
     has_body = any(name.startswith(f"{config['model_type']}.") for name in tensors)
@@ -289,7 +287,8 @@ def generator_alone(model: PortableModel) -> PortableModel:
 def _choose_head(model: PortableModel, name: Optional[str]) -> tuple[Optional[str], list[str]]:
     """The scope of the head that goes to transformers (None: no head), and what is left out."""
     parts = parts_of(model.tensors)
-    name = _named_head(names_in(parts, CLASSIFICATION), name)
+    heads = [name for part in PARTS if part.is_named for name in names_in(parts, part.name)]
+    name = _named_head(heads, name)
     model_type = transformers_config.type_of(asdict(model.config))
     possible, lines = [], []
     for part in PARTS:
@@ -337,8 +336,7 @@ def _config_of(model: PortableModel, scope: Optional[str]) -> dict:
     part = None if scope is None else part_at(scope)
     suffix = (part and part.transformers_class) or BARE_CLASS_SUFFIX
     prefix = transformers_config.MODEL_TYPES[config["model_type"]].class_prefix
-    is_wordpiece = model.tokenizer.unknown == WORDPIECE_SPECIALS["unk"]
-    specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
+    specials = model.tokenizer.specials
     ids = {f"{role}_token_id": symbols.index(specials[role]) for role in ("pad", "bos", "eos")}
     config = {**config, "architectures": [prefix + suffix], **ids}
     for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS):

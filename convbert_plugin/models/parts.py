@@ -64,12 +64,14 @@ class Part(NamedTuple):
     has_labels: bool = False
 
 
-def _classification_options(find: Find) -> Options:
+def _classes(find: Find) -> Options:
     bias = find("output.bias")
-    return {
-        "classes": 1 if bias is None else max(1, len(bias)),
-        "kind": "released" if find("dense.weight") is None else "transformers",
-    }
+    return {"classes": 1 if bias is None else max(1, len(bias))}
+
+
+def _classification_options(find: Find) -> Options:
+    kind = "released" if find("dense.weight") is None else "transformers"
+    return {**_classes(find), "kind": kind}
 
 
 # fmt: off
