@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Any, Mapping, Optional, TextIO, Union
 
 from fairseq.data import Dictionary
 
@@ -35,7 +35,7 @@ class Vocabulary(Dictionary):
     ``bos`` and ``eos`` are [CLS] and [SEP] of a WordPiece vocabulary, <s> and </s> of another.
     """
 
-    def __init__(self, *, mask: str = FAIRSEQ_SPECIALS["mask"], **arguments):
+    def __init__(self, *, mask: str = FAIRSEQ_SPECIALS["mask"], **arguments: Any):
         super().__init__(**arguments)
         self.mask_word = mask
         self.is_wordpiece = False
@@ -68,7 +68,7 @@ class Vocabulary(Dictionary):
         vocabulary.is_wordpiece = specials is WORDPIECE_SPECIALS
         return vocabulary
 
-    def save(self, f) -> None:
+    def save(self, f: Union[PathLike, TextIO]) -> None:
         """Write rows "piece count" that load to the same ids, to a path or an open file.
 
         Beside a path, the tokenizer's files are written too. Raises UserError, before anything
@@ -128,6 +128,6 @@ def _tokenizer_files(path: Path, is_wordpiece: bool) -> dict[str, str]:
     has_pipeline = path.with_name(PIPELINE_FILE).exists() and not is_sentencepiece_export(
         path.parent
     )
-    names = WORDPIECE_FILES if is_wordpiece else SENTENCEPIECE_FILES
-    names = {*names, *PIPELINE_FILES} if has_pipeline else names
+    names = {*(WORDPIECE_FILES if is_wordpiece else SENTENCEPIECE_FILES)}
+    names |= {*PIPELINE_FILES} if has_pipeline else set()
     return {name: str(path.with_name(name)) for name in names if path.with_name(name).exists()}

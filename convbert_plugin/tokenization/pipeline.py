@@ -4,7 +4,7 @@ import hashlib
 import json
 from itertools import chain
 from pathlib import Path
-from typing import Iterator, Mapping
+from typing import TYPE_CHECKING, Iterator, Mapping
 
 from convbert_plugin.errors import shown
 from convbert_plugin.files.text_files import decode_utf8, read_file
@@ -17,6 +17,10 @@ from convbert_plugin.tokenization.tokenizer_files import (
 )
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 from convbert_plugin.tokenization.wordpiece import CONTINUATION, joined
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Pipeline
+    from tokenizers.models import Model
 
 # Of texts that are encoded at once, where one has no more by itself.
 CHARACTERS_AT_ONCE = 1 << 16
@@ -54,7 +58,7 @@ class PipelineTokenizer(Tokenizer):
         text_never_gets = set(specials.values()) - {self.unknown}
         self._piece_of_id = [self.unknown if s in text_never_gets else s for s in symbols]
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         # The library forgets in a copy that special tokens are plain text.
         return type(self), (self.content, self.path, self.symbols, self.specials, self.settings)
 
@@ -99,7 +103,7 @@ class PipelineTokenizer(Tokenizer):
         return not dictionary.exists() or read_symbols(dictionary).symbols == self.symbols
 
 
-def load(content: bytes, path: Path):
+def load(content: bytes, path: Path) -> "Pipeline":
     """The ``tokenizers.Tokenizer`` of a file. Raises UserError where the library takes it not."""
     from tokenizers import Tokenizer as Pipeline
 
@@ -113,7 +117,7 @@ def load(content: bytes, path: Path):
         raise failure(str(path), error) from None
 
 
-def _for_plain_text(pipeline, specials: Mapping[str, str]):
+def _for_plain_text(pipeline: "Pipeline", specials: Mapping[str, str]) -> "Pipeline":
     """The pipeline, from which a text gets no special token and keeps its length."""
     from tokenizers import models
 
@@ -134,11 +138,10 @@ def _for_plain_text(pipeline, specials: Mapping[str, str]):
     return pipeline
 
 
-def _longest_word(model) -> int:
+def _longest_word(model: "Model") -> int:
     from tokenizers import models
 
-    is_ours = isinstance(model, models.WordPiece)
-    if is_ours and model.continuing_subword_prefix == CONTINUATION:
+    if isinstance(model, models.WordPiece) and model.continuing_subword_prefix == CONTINUATION:
         return model.max_input_chars_per_word
     return 0
 

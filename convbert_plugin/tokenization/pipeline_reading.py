@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.json_files import read_json_object
@@ -34,6 +34,9 @@ from convbert_plugin.tokenization.wordpiece import (
     check_flags,
     checked_settings,
 )
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Pipeline
 
 # Beside tokenizer.json, before transformers wrote everything into tokenizer_config.json.
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
@@ -218,13 +221,13 @@ def _check_rules(normalizer: Any, config: dict, flags: WordPieceSettings, path: 
                 "--strip-accents and --keep-accents"
             )
         return
-    settings = checked_settings(*map(normalizer.get, NORMALIZER_KEYS), NORMALIZER_KEYS, path)
+    settings = checked_settings(map(normalizer.get, NORMALIZER_KEYS), NORMALIZER_KEYS, path)
     check_flags(settings, flags, path)
     assumed = (not settings.cased, settings.strip_accents, settings.split_chinese)
     if config and config.get("tokenizer_class") not in GENERIC_CLASSES:
         assumed = SETTINGS_DEFAULTS
     stored = path.with_name(SETTINGS_FILE)
-    declared = checked_settings(*map(config.get, SETTINGS_KEYS, assumed), SETTINGS_KEYS, stored)
+    declared = checked_settings(map(config.get, SETTINGS_KEYS, assumed), SETTINGS_KEYS, stored)
     if declared.effect != settings.effect:
         raise UserError(
             f"{stored} and {path} disagree on case, accents or Chinese characters: correct "
@@ -260,11 +263,12 @@ def check_same(beside: Path, ours: list[str], path: Path, theirs: list[str]) -> 
     )
 
 
-def _check_ids(pipeline, symbols: list[str], path: Path) -> None:
+def _check_ids(pipeline: "Pipeline", symbols: list[str], path: Path) -> None:
     """Raise UserError where the library gives other ids than the file says."""
     ids = pipeline.get_vocab(with_added_tokens=True)
-    odd = next((s for i, s in enumerate(symbols) if ids.get(s) != i), None)
-    if odd is not None or len(ids) != len(symbols):
+    more = min(ids.keys() - set(symbols), default=None)
+    odd = next((s for i, s in enumerate(symbols) if ids.get(s) != i), more)
+    if odd is not None:
         raise UserError(
             f"{path}: the tokenizers library gives {shown(odd)} the id {shown(ids.get(odd))}, "
             f"another than the file: {ADVICE}"

@@ -63,7 +63,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     def detokenize(self, pieces: list[str]) -> str:
         # The processor would drop the mask without a trace.
-        runs, run = [], []
+        runs: list[str] = []
+        run: list[str] = []
         for piece in pieces:
             if piece == self.mask:
                 runs, run = [*runs, self._processor.decode(run), piece], []

@@ -6,7 +6,7 @@ the mask is a symbol to ``encode`` of the hub.
 """
 
 import json
-from typing import Mapping, Optional
+from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.pipeline import PipelineTokenizer
@@ -25,6 +25,12 @@ from convbert_plugin.tokenization.tokenizer_files import (
 )
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 from convbert_plugin.tokenization.wordpiece import CONTINUATION, WordPieceTokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Pipeline
+    from tokenizers.decoders import Decoder
+    from tokenizers.models import Model
+    from tokenizers.normalizers import Normalizer
 
 # Sentencepiece's mark of a space.
 SPACE = "▁"
@@ -64,7 +70,7 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
     return {**files, SETTINGS_FILE: _json(settings)}
 
 
-def _pipeline(tokenizer: Tokenizer):
+def _pipeline(tokenizer: Tokenizer) -> "Pipeline":
     """Our tokenizer as a ``tokenizers.Tokenizer``, with its special tokens and their frame."""
     if isinstance(tokenizer, WordPieceTokenizer):
         pipeline = _wordpiece_pipeline(tokenizer)
@@ -80,7 +86,7 @@ def _json(content: dict) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _content(pipeline) -> dict:
+def _content(pipeline: "Pipeline") -> dict:
     content = json.loads(pipeline.to_str())
     merges = content["model"].get("merges")
     if merges:
@@ -89,7 +95,7 @@ def _content(pipeline) -> dict:
     return content
 
 
-def _add_specials(pipeline, specials: Mapping[str, str]) -> None:
+def _add_specials(pipeline: "Pipeline", specials: Mapping[str, str]) -> None:
     from tokenizers import AddedToken
     from tokenizers.processors import TemplateProcessing
 
@@ -104,7 +110,7 @@ def _add_specials(pipeline, specials: Mapping[str, str]) -> None:
     )
 
 
-def _wordpiece_pipeline(tokenizer: WordPieceTokenizer):
+def _wordpiece_pipeline(tokenizer: WordPieceTokenizer) -> "Pipeline":
     from tokenizers import decoders
 
     pipeline = tokenizer.build_pipeline()
@@ -112,8 +118,9 @@ def _wordpiece_pipeline(tokenizer: WordPieceTokenizer):
     return pipeline
 
 
-def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer):
-    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer) -> "Pipeline":
+    # protobuf makes its classes at their import.
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
     from tokenizers import Tokenizer as Pipeline
     from tokenizers import pre_tokenizers
 
@@ -130,7 +137,7 @@ def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer):
     return pipeline
 
 
-def _check_expressible(model, symbols: set[str]) -> None:
+def _check_expressible(model: Any, symbols: set[str]) -> None:
     """Raise UserError for what the tokenizers library would do otherwise than sentencepiece."""
     spec = model.trainer_spec
     odd = [
@@ -162,7 +169,7 @@ def _check_expressible(model, symbols: set[str]) -> None:
         )
 
 
-def _names(model, symbols: list[str]) -> list[str]:
+def _names(model: Any, symbols: list[str]) -> list[str]:
     """The symbols, those without a meaning for sentencepiece under a name that no text matches."""
     kinds = {piece.piece: piece.type for piece in model.pieces}
     from_text = {
@@ -174,7 +181,7 @@ def _names(model, symbols: list[str]) -> list[str]:
     return [symbol if symbol in kept else without_text(symbol) for symbol in symbols]
 
 
-def _unigram(model, scores: dict[str, float], symbols: list[str]):
+def _unigram(model: Any, scores: dict[str, float], symbols: list[str]) -> "Model":
     from tokenizers.models import Unigram
 
     # An unknown character costs a bit more than the least score, which has to stay as it is.
@@ -187,7 +194,7 @@ def _unigram(model, scores: dict[str, float], symbols: list[str]):
     )
 
 
-def _bpe(model, scores: dict[str, float], symbols: list[str]):
+def _bpe(model: Any, scores: dict[str, float], symbols: list[str]) -> "Model":
     from tokenizers.models import BPE
 
     # Sentencepiece merges any two neighbours that make a piece, the best piece first.
@@ -206,11 +213,11 @@ def _bpe(model, scores: dict[str, float], symbols: list[str]):
     )
 
 
-def _normalizer(spec):
+def _normalizer(spec: Any) -> "Normalizer":
     from tokenizers import Regex
     from tokenizers.normalizers import Precompiled, Prepend, Replace, Sequence, Strip
 
-    steps = [Replace(Regex(WHITESPACE), " ")]
+    steps: list[Normalizer] = [Replace(Regex(WHITESPACE), " ")]
     if spec.precompiled_charsmap:
         steps.append(Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
@@ -222,11 +229,11 @@ def _normalizer(spec):
     return Sequence(steps)
 
 
-def _decoder(model):
+def _decoder(model: Any) -> "Decoder":
     from tokenizers import decoders
 
     # Metaspace would lose the spaces inside the first piece.
-    steps = [decoders.Replace(SPACE, " "), decoders.Fuse()]
+    steps: list[Decoder] = [decoders.Replace(SPACE, " "), decoders.Fuse()]
     if model.trainer_spec.byte_fallback:
         steps.insert(0, decoders.ByteFallback())
     if model.normalizer_spec.add_dummy_prefix:

@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from pathlib import Path
-from typing import Any, Iterable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Iterable, NamedTuple, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import read_json_object
@@ -20,6 +20,9 @@ from convbert_plugin.tokenization.tokenizer_files import (
     VOCAB_FILE,
 )
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Pipeline
 
 # What transformers' BertTokenizer reads of its settings, and assumes where they are silent.
 SETTINGS_KEYS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
@@ -65,7 +68,7 @@ class WordPieceTokenizer(Tokenizer):
         self._cached_characters = 0
         self._pipeline = self.build_pipeline()
 
-    def build_pipeline(self):
+    def build_pipeline(self) -> "Pipeline":
         """A new ``tokenizers.Tokenizer`` from text to ids, without special tokens.
 
         None is registered, so that a literal "[MASK]" in a text is three plain words.
@@ -165,15 +168,14 @@ def load_wordpiece(file: Path, flags: WordPieceSettings) -> WordPieceTokenizer:
 def _stored_settings(path: Path, flags: WordPieceSettings) -> WordPieceSettings:
     stored = read_json_object(path)
     values = map(stored.get, SETTINGS_KEYS, SETTINGS_DEFAULTS)
-    settings = checked_settings(*values, SETTINGS_KEYS, path)
+    settings = checked_settings(values, SETTINGS_KEYS, path)
     check_flags(settings, flags, path)
     return settings
 
 
-def checked_settings(
-    lower: Any, accents: Any, chinese: Any, keys: Iterable[str], path: Path
-) -> WordPieceSettings:
-    """The settings that a file gives under these keys. Raises UserError for other types."""
+def checked_settings(values: Iterable[Any], keys: Iterable[str], path: Path) -> WordPieceSettings:
+    """The settings that a file gives under three keys. Raises UserError for other types."""
+    lower, accents, chinese = values
     if not all(isinstance(value, bool) for value in (lower, chinese, accents is None or accents)):
         raise UserError(
             f"{path}: {', '.join(keys)} have to be true or false (strip_accents also null): "
