@@ -13,12 +13,16 @@ from user_dir_tests.forked_commands import forked_commands
 SECONDS = 20
 TESTS = Path(__file__).resolve().parent
 DATA = TESTS.parents[1] / "shared" / "data"
-# What trains a model for the test that asks for it.
-TRAINING_FIXTURES = {"fairseq_train", "fine_tune"}
+# What trains a model for the test that asks for it, and data by the thousand rows.
+COSTLY_FIXTURES = {"fairseq_train", "fine_tune", "find_words", "real_data"}
+# What the name of a test calls models of full sizes.
+LARGE = {"medium", "base", "convbert_medium", "convbert_base", "electra_base"}
 # What leads to the TensorFlow that tests have.
 NEEDS_TENSORFLOW = "tensorflow_python"
 
 
+# Before -m looks at them.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         of_test = [item.function, *fixture_functions(item, scopes=("function",))]
@@ -28,7 +32,8 @@ def pytest_collection_modifyitems(items):
         if any(function.__name__ == NEEDS_TENSORFLOW for function in of_all):
             item.add_marker("tensorflow")
             item.add_marker("slow")
-        if TRAINING_FIXTURES & set(item.fixturenames):
+        sizes = LARGE & set(item.name.rstrip("]").replace("[", "-").split("-"))
+        if sizes or COSTLY_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
 
 

@@ -98,6 +98,7 @@ def test_every_class_gives_its_outputs_here(convert, tmp_path, class_name, seed)
     assert_same_outputs(theirs, convbert, class_name, *padded_batch())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["small", "medium", "base"])
 @pytest.mark.parametrize("class_name", CLASSES["convbert"][1:])
 def test_the_heads_of_every_size(convert, tmp_path, size, class_name):

@@ -20,6 +20,7 @@ from user_dir_tests.models.building import (
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.weights,
     # torch's own modules, imported where it compiles
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),

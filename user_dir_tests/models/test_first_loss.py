@@ -42,6 +42,7 @@ def test_the_generator_s_loss_is_that_of_an_even_guess(architecture):
     assert loss == pytest.approx(log(RELEASED_VOCABULARY), rel=0.02)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_discriminator_s_loss_is_that_of_a_coin():
     """In the mean over the seeds: the Glorot-uniform output moves a single one."""

@@ -92,6 +92,7 @@ def test_inverse_and_gumbel_draw_from_the_distribution(shape):
     assert stats.chi2_contingency(pooled).pvalue > SIGNIFICANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "count"), [("very peaked", 20_000), ("random", DRAWS)])
 def test_total_variation_over_a_whole_vocabulary(shape, count):
     """The mean of the distance is bounded by Cauchy-Schwarz, its excess by McDiarmid."""

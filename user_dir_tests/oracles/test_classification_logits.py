@@ -33,6 +33,7 @@ def pairs_and_vocabulary(tmp_path_factory, real_data):
     return folder, real_data / "vocab" / "bert-base-uncased.txt"
 
 
+@pytest.mark.slow
 def test_logits_of_real_pairs(pairs_and_vocabulary, tmp_path):
     folder, vocabulary = pairs_and_vocabulary
     model = random_model(
