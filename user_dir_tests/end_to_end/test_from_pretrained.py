@@ -46,7 +46,17 @@ def test_text_goes_to_ids_and_back(convbert, corpus):
     pair = convbert.encode(SENTENCE, OTHER)
     assert pair.tolist() == tokens.tolist() + convbert.encode(OTHER).tolist()[1:]
     assert convbert.decode(pair) == [SENTENCE, OTHER]
-    assert convbert.encode(WITH_MASK).tolist().count(rows.index("[MASK]")) == 1
+
+
+@pytest.mark.parametrize("special", ["[MASK]", "[SEP]", "[CLS]", "[PAD]"])
+def test_a_special_token_that_is_written_in_a_text_is_text(convbert, corpus, special):
+    rows = (corpus.text / "vocab.txt").read_text().split()
+    [start, *ids, end] = convbert.encode(f"the small {special} sees a mouse.").tolist()
+    assert [rows[start], rows[end]] == ["[CLS]", "[SEP]"]
+    assert rows.index(special) not in ids
+    unknown = rows.index("[UNK]")
+    # The brackets and the word between them are no pieces of this vocabulary.
+    assert ids[2:5] == [unknown] * 3
 
 
 def test_a_batch_gives_the_features_of_each_sentence_alone(convbert):
