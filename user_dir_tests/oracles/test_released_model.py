@@ -69,7 +69,7 @@ def test_equals_the_released_model(released, pads_visible):
     logits = model.generator(embedded, pads, everywhere, model.embeddings.tokens.weight)
     results = [
         *model.hidden_states(tokens, segments),
-        *model.generator.stack(embedded, pads),
+        *model.generator.stack.levels(embedded, pads),
         model.replaced_logits(tokens, segments),
         logits.unflatten(0, tokens.shape),
     ]
