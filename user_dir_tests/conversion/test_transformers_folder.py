@@ -131,6 +131,7 @@ def json_of(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("class_name", EVERY_CLASS)
 def test_in_and_out_again(convert, tmp_path, class_name, dtype):
@@ -195,6 +196,7 @@ def state_of(folder):
     return torch.load(folder / "model.pt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "parts"),
     [

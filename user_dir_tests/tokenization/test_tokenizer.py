@@ -46,6 +46,7 @@ def real_text() -> list[str]:
     return [*wiki, *(row.split("\t")[3] for row in cola if row)]
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("cased", [False, True])
 @pytest.mark.parametrize("strip_accents", [None, False, True])
@@ -59,6 +60,7 @@ def test_wordpiece_equals_transformers_on_real_text(real_text, cased, strip_acce
     assert ours.pieces_batch(real_text) == [oracle.tokenize(text) for text in real_text]
 
 
+@pytest.mark.slow
 @needs_data
 def test_wordpiece_equals_the_original_python_on_real_text(real_text):
     from transformers.models.bert.tokenization_bert_legacy import BasicTokenizer, WordpieceTokenizer

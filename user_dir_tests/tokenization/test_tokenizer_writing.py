@@ -219,6 +219,7 @@ def real_text():
     return [*wiki, *(row.split("\t")[3] for row in cola if row)]
 
 
+@pytest.mark.slow
 @needs_data
 def test_wordpiece_on_real_text(tmp_path, real_text):
     tokenizer = load_tokenizer(BERT_VOCAB)
@@ -230,6 +231,7 @@ def test_wordpiece_on_real_text(tmp_path, real_text):
     assert again.pieces_batch(real_text) == tokenizer.pieces_batch(real_text)
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_sentencepiece_on_real_text(tmp_path, real_text, model_type):
