@@ -82,7 +82,8 @@ def _beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         with _told(target, "made"):
             # Of an earlier process that had this number and was killed.
             _remove(part)
-            part.parent.mkdir(parents=True, exist_ok=True)
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
             make(part)
         with _told(target, "written", lambda error: _is_of(part, error)):
             yield part

@@ -112,11 +112,20 @@ def in_the_way(tmp_path: Path, kind: str) -> tuple[Path, str]:
         path.symlink_to("out")
         return path, f"{path}: a link that leads to itself: "
     path.write_bytes(OLD)
-    return path / "more" / "out", f"{path / 'more' / 'out'}: cannot be made (Not a directory): "
+    place = path / "out" if kind == "a file for its folder" else path / "more" / "out"
+    return place, f"{place}: cannot be made (Not a directory): "
 
 
 @pytest.mark.parametrize(
-    "kind", ["a folder", "a pipe", "a device", "a link to itself", "a file for a folder"]
+    "kind",
+    [
+        "a folder",
+        "a pipe",
+        "a device",
+        "a link to itself",
+        "a file for its folder",
+        "a file for a folder above",
+    ],
 )
 def test_what_is_in_the_way_of_a_file(tmp_path, kind):
     path, line = in_the_way(tmp_path, kind)
