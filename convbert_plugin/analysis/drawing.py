@@ -3,18 +3,22 @@
 import contextlib
 import io
 import warnings
-from typing import Iterable, Iterator
+from typing import Any, Iterable, Iterator
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
 
 # Okabe and Ito's, which stay apart for the colour-blind, without the yellow, faint on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-STYLES = [(color, line) for line in ("-", ":", "-.") for color in COLORS]
+Style = tuple[str, LineStyleType]
+"""A colour, and how a line is dashed."""
+LINES: tuple[LineStyleType, ...] = ("-", ":", "-.")
+STYLES: list[Style] = [(color, line) for line in LINES for color in COLORS]
 # Inches: the width of a picture, and the height of a line of text.
 WIDTH, LINE = 9.0, 0.17
 
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -28,7 +32,7 @@ SETTINGS = {
 }
 
 
-def styles_of(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
+def styles_of(labels: Iterable[str]) -> dict[str, Style]:
     """A colour and a line for each label, the same in every picture."""
     different = dict.fromkeys(labels)
     return {label: STYLES[number % len(STYLES)] for number, label in enumerate(different)}

@@ -1,7 +1,7 @@
 """A page that needs no other file: sections of notes, tables and pictures; all text is escaped."""
 
 import base64
-from typing import Collection, Iterable, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Collection, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from jinja2 import Environment
 
@@ -112,5 +112,5 @@ def html_page(title: str, explanation: str, sections: Iterable[Section]) -> str:
     return template.render(title=title, explanation=explanation, sections=sections, policy=POLICY)
 
 
-def _shown(value):
+def _shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value

@@ -5,7 +5,7 @@ import math
 import os
 import statistics
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Iterator, NamedTuple, Optional, Sequence
 
 from convbert_plugin.analysis.known_tasks import USUAL_SET, name_of_set, task_order
 from convbert_plugin.errors import UserError
@@ -157,7 +157,7 @@ def find_records(place: Path) -> list[Path]:
     if not place.is_dir():
         raise UserError(f"{place}: not a folder: name the folder of a run")
 
-    def fail(error: OSError):
+    def fail(error: OSError) -> None:
         raise error
 
     folders = (Path(folder) for folder, _, _ in os.walk(place, onerror=fail))
@@ -206,13 +206,13 @@ def _parse(record: dict, folder: str) -> Run:
     )
 
 
-def _number(value):
+def _number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError
     return value
 
 
-def _word(value) -> str:
+def _word(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
@@ -235,7 +235,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         head = f", {run.head} head" if heads_differ else ""
         return f"{run.start_words}{model}{head}"
 
-    def order(group: Group):
+    def order(group: Group) -> tuple:
         is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
         return *task_order(group.task), not is_random, group.label
 

@@ -1,16 +1,20 @@
 """Pictures of scores: a dot for each seed, and a curve for each run."""
 
-from typing import Sequence
+from typing import Any, Mapping, Optional, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convbert_plugin.analysis.drawing import LINE, WIDTH, image_of, plain, text_figure
+from convbert_plugin.analysis.drawing import LINE, WIDTH, Style, image_of, plain, text_figure
 from convbert_plugin.analysis.runs import Panel
 from convbert_plugin.analysis.words import wrap
 
-MAJORITY = {"color": "#555555", "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+MAJORITY: Mapping[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+
+Styles = Mapping[str, Style]
+"""A style for each label."""
 
 # Inches.
 LANE, FRAME, CURVE = 0.42, 0.75, 2.7
@@ -18,12 +22,12 @@ LABEL_WIDTH, LEGEND_WIDTH = 36, 100
 HALF_SPREAD = 0.2
 
 
-def score_words(score) -> str:
+def score_words(score: Optional[float]) -> str:
     """A score as the field writes it: times 100 with one decimal; a dash for None."""
     return "–" if score is None else f"{100 * score:z.1f}"
 
 
-def draw_dots(panels: Sequence[Panel], styles: dict, image_format: str) -> bytes:
+def draw_dots(panels: Sequence[Panel], styles: Styles, image_format: str) -> bytes:
     """Draw a lane of dots for each group, its median, and the majority class.
 
     ``image_format``: "svg" or "png".
@@ -44,7 +48,7 @@ def draw_dots(panels: Sequence[Panel], styles: dict, image_format: str) -> bytes
         return image_of(figure, image_format)
 
 
-def _draw_lanes(axes, rows: Panel, labels: Sequence[str], styles: dict):
+def _draw_lanes(axes: Axes, rows: Panel, labels: Sequence[str], styles: Styles) -> None:
     for lane, row in enumerate(rows):
         color, _ = styles[row.group.label]
         scores = [100 * value for value in row.values]
@@ -87,7 +91,7 @@ def _explanation(panels: Sequence[Panel]) -> list[Line2D]:
     return handles
 
 
-def draw_curves(panels: Sequence[Panel], styles: dict, image_format: str) -> bytes:
+def draw_curves(panels: Sequence[Panel], styles: Styles, image_format: str) -> bytes:
     """Draw the score of each run over the updates; ``image_format``: "svg" or "png"."""
     with plain():
         columns = min(2, len(panels))
@@ -111,7 +115,7 @@ def draw_curves(panels: Sequence[Panel], styles: dict, image_format: str) -> byt
         return image_of(figure, image_format)
 
 
-def _draw_runs(axes, rows: Panel, styles: dict):
+def _draw_runs(axes: Axes, rows: Panel, styles: Styles) -> None:
     for row in rows:
         color, line = styles[row.group.label]
         for run in row.group.runs:
@@ -119,7 +123,7 @@ def _draw_runs(axes, rows: Panel, styles: dict):
             updates = [entry[0] for entry in curve]
             scores = [100 * entry[1] for entry in curve]
             axes.plot(updates, scores, line, color=color, alpha=0.8, marker="o", markersize=3)
-    for majority in {row.majority for row in rows} - {None}:
+    for majority in {row.majority for row in rows if row.majority is not None}:
         axes.axhline(100 * majority, **MAJORITY)
     axes.grid()
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))

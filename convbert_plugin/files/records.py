@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import write_json
@@ -21,7 +22,7 @@ class RunRecord:
     are taken back.
     """
 
-    def __init__(self, folder, description: dict, is_resumed: bool):
+    def __init__(self, folder: PathLike, description: dict, is_resumed: bool):
         self.path = Path(folder) / RECORD_FILE
         self.values = {**description, "validations": []}
         if is_resumed and self.path.is_file():
@@ -29,7 +30,7 @@ class RunRecord:
             self.values["start"] = earlier["start"]
             self.values["validations"] = earlier["validations"]
 
-    def add(self, subset: str, updates: int, scores: dict):
+    def add(self, subset: str, updates: int, scores: dict) -> None:
         """Keep the scores of one subset after so many updates."""
         entry = {"subset": subset, "updates": updates, **scores}
         kept = [
@@ -68,7 +69,7 @@ def damaged(path: PathLike) -> UserError:
     return UserError(f"{path}: damaged, or not the scores of a run: remove it")
 
 
-def start_from(checkpoint: PathLike, objective: str, updates: int) -> dict:
+def start_from(checkpoint: PathLike, objective: Optional[str], updates: int) -> dict:
     """A start from a checkpoint, and what it was trained on; a conversion leaves no updates."""
     return {
         "kind": TRAINED_HERE if updates else CONVERTED,

@@ -57,7 +57,7 @@ def stored_parts(checkpoint: FairseqCheckpoint, config: ConvBertConfig) -> Parts
 def empty_model_of(
     model_class: type["ConvBertModel"],
     checkpoint: FairseqCheckpoint,
-    vocabulary: Vocabulary,
+    vocabulary: Sized,
     path: PathLike,
 ) -> "ConvBertModel":
     """The empty model that a checkpoint describes and its tensors fill without rest.

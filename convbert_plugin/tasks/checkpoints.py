@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Collection, Mapping, NamedTuple, Optional
+from typing import Collection, Mapping, NamedTuple, Optional, Sequence
 
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.optim import OPTIMIZER_REGISTRY
@@ -102,7 +102,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     )
 
 
-def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig):
+def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig) -> None:
     for path in checkpoints:
         dictionary = path.with_name(DICTIONARY_FILE)
         if dictionary.is_file():
@@ -114,7 +114,7 @@ def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: Ru
             )
 
 
-def _check_one_beginning(cfg: RunConfig, named: Optional[str]):
+def _check_one_beginning(cfg: RunConfig, named: Optional[str]) -> None:
     """Raise UserError where --finetune-from-model stands beside what it excludes."""
     resets = [f"--{name.replace('_', '-')}" for name in _resets(cfg)]
     others = [f"--restore-file {named}"] if named else resets
@@ -129,7 +129,7 @@ def _resets(cfg: RunConfig) -> Collection[str]:
     return [name for name in RESETS if getattr(cfg, name)]
 
 
-def _components(cfg: RunConfig) -> Mapping[str, Collection[str]]:
+def _components(cfg: RunConfig) -> Mapping[str, Sequence[str]]:
     """What the classes of criterion and optimizer may be called in a checkpoint of this run."""
     wrapped = cfg.fp16 or cfg.bf16 or cfg.amp
     optimizer = WRAPPERS if wrapped else (OPTIMIZER_REGISTRY[cfg.optimizer].__name__,)

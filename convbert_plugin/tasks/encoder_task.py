@@ -1,12 +1,17 @@
 """What the tasks here share: one vocabulary, which goes with checkpoints, and a longest example."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from fairseq.logging.meters import MetersDict
 from fairseq.tasks import FairseqTask
 
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 
@@ -21,24 +26,24 @@ class EncoderTask(FairseqTask):
     data_maker: str
     shortest_example: int
 
-    def __init__(self, cfg, vocabulary: Vocabulary):
+    def __init__(self, cfg: RunConfig, vocabulary: Vocabulary):
         super().__init__(cfg)
         self.vocabulary = vocabulary
         self.pad_to_max_length = False
         self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
 
     @property
-    def source_dictionary(self):
+    def source_dictionary(self) -> Vocabulary:
         return self.vocabulary
 
     @property
-    def target_dictionary(self):
+    def target_dictionary(self) -> Vocabulary:
         return self.vocabulary
 
     def max_positions(self) -> int:
         return self.cfg.tokens_per_sample
 
-    def build_model(self, cfg, from_checkpoint=False):
+    def build_model(self, cfg: ConvBertConfig, from_checkpoint: bool = False) -> ConvBertModel:
         model = super().build_model(cfg, from_checkpoint)
         if self.cfg.tokens_per_sample > model.max_positions():
             raise UserError(
@@ -51,7 +56,7 @@ class EncoderTask(FairseqTask):
         return model
 
     @classmethod
-    def check_length(cls, cfg):
+    def check_length(cls, cfg: RunConfig) -> None:
         """Raise UserError if no example would fit."""
         if cfg.tokens_per_sample < cls.shortest_example:
             raise UserError(
@@ -59,21 +64,21 @@ class EncoderTask(FairseqTask):
                 f"{cls.shortest_example}"
             )
 
-    def post_validate(self, model, stats, agg):
+    def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Turn scores into Python floats: a checkpoint keeps the best one."""
         for name, value in stats.items():
             if torch.is_tensor(value):
                 stats[name] = value.item()
 
-    def get_checkpoint_dict(self):
+    def get_checkpoint_dict(self) -> dict[str, dict]:
         """Called where a checkpoint is written: the vocabulary and tokenizer go with it."""
         self.vocabulary.save(Path(self.cfg.save_dir) / DICTIONARY_FILE)
         return {type(self).__name__: self.state_dict()}
 
-    def set_checkpoint_dict(self, state):
+    def set_checkpoint_dict(self, state: dict) -> None:
         self.load_state_dict(state)
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         check_same_vocabulary(
             self.vocabulary,
             state.get("vocabulary"),

@@ -3,9 +3,12 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Callable, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
+from fairseq.criterions import FairseqCriterion
+from fairseq.logging.meters import MetersDict
 from omegaconf import II
+from torch import Tensor
 
 from convbert_plugin.criterions.summed_logs import log_exact_score
 from convbert_plugin.data.vocabulary import Vocabulary
@@ -17,6 +20,8 @@ from convbert_plugin.files.records import (
     RunRecord,
     start_from,
 )
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
 from convbert_plugin.tasks.encoder_task import EncoderTask
 from convbert_plugin.tasks.precision_flags import check_precision
@@ -42,7 +47,7 @@ class Score(NamedTuple):
     sums: tuple[str, ...]
 
 
-def known_later(*sums) -> float:
+def known_later(*sums: Tensor) -> float:
     """The function of a score that ``score_whole_set`` gives: fairseq asks for it before."""
     return math.nan
 
@@ -59,7 +64,12 @@ class FineTuningTask(EncoderTask):
     """
 
     def __init__(
-        self, cfg, vocabulary: Vocabulary, name: str, head: str, scores: Mapping[str, Score]
+        self,
+        cfg: FineTuningConfig,
+        vocabulary: Vocabulary,
+        name: str,
+        head: str,
+        scores: Mapping[str, Score],
     ):
         super().__init__(cfg, vocabulary)
         self.name = name
@@ -69,11 +79,11 @@ class FineTuningTask(EncoderTask):
         self.state.merge_state_dict({TASK: name})
 
     @classmethod
-    def open(cls, cfg) -> "FineTuningTask":
+    def open(cls, cfg: Any) -> "FineTuningTask":
         """The task on the data that ``cfg`` names."""
         raise NotImplementedError
 
-    def add_head(self, model) -> None:
+    def add_head(self, model: ConvBertModel) -> None:
         """Add to the model the part that answers."""
         model.add_part(self.head)
 
@@ -81,19 +91,21 @@ class FineTuningTask(EncoderTask):
         """What the record says of the run beside what it says of all, in plain values."""
         return {}
 
-    def score_whole_set(self, subset: str, model) -> dict[str, float]:
+    def score_whole_set(self, subset: str, model: ConvBertModel) -> dict[str, float]:
         """Scores that no sums make, ``known_later``, when all of a set has been validated."""
         return {}
 
     @classmethod
-    def setup_task(cls, cfg, from_checkpoint=False, **kwargs):
+    def setup_task(
+        cls, cfg: FineTuningConfig, from_checkpoint: bool = False, **kwargs: Any
+    ) -> "FineTuningTask":
         cls.check_length(cfg)
         task = cls.open(cfg)
         if not from_checkpoint:
             check_precision(cfg)
             task.check_best()
             task.start = check_checkpoints(cfg, task.vocabulary)
-            if task.is_resumed:
+            if task.start is not None and task.start.is_own:
                 # Now, and not when another head's optimizer state fails to fit.
                 task.load_state_dict(task.start.state)
         return task
@@ -103,7 +115,7 @@ class FineTuningTask(EncoderTask):
         """Whether the run goes on from its own last checkpoint."""
         return self.start is not None and self.start.is_own
 
-    def check_best(self):
+    def check_best(self) -> None:
         """Raise UserError unless the best checkpoint is that of the best score, or lowest loss."""
         metric, maximize = self.cfg.best_checkpoint_metric, self.cfg.maximize_best_checkpoint_metric
         known = (LOSS, *self.scores)
@@ -118,13 +130,13 @@ class FineTuningTask(EncoderTask):
                 + " --maximize-best-checkpoint-metric"
             )
 
-    def build_model(self, cfg, from_checkpoint=False):
+    def build_model(self, cfg: ConvBertConfig, from_checkpoint: bool = False) -> ConvBertModel:
         model = super().build_model(cfg, from_checkpoint)
         self.add_head(model)
         self.model_description = {"arch": getattr(cfg, "_name", None), "layers": cfg.encoder_layers}
         return model
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
         name = state.get(TASK, state.get(EARLIER_TASK, self.name))
         if name != self.name:
@@ -133,7 +145,9 @@ class FineTuningTask(EncoderTask):
                 "choose another --save-dir, or begin from it with --finetune-from-model"
             )
 
-    def reduce_metrics(self, logging_outputs, criterion):
+    def reduce_metrics(
+        self, logging_outputs: Sequence[Mapping[str, Any]], criterion: FairseqCriterion
+    ) -> None:
         """Log the loss, and the official scores of the whole set so far."""
         super().reduce_metrics(logging_outputs, criterion)
         logged = logging_outputs[0].keys() if logging_outputs else set()
@@ -141,11 +155,11 @@ class FineTuningTask(EncoderTask):
             if logged >= set(score.sums):
                 log_exact_score(name, score.function, score.sums, priority)
 
-    def begin_valid_epoch(self, epoch, model):
+    def begin_valid_epoch(self, epoch: int, model: ConvBertModel) -> None:
         # fairseq does not say which one it has validated, but goes through them in this order.
         self._subsets = iter(self.cfg.valid_subset.split(","))
 
-    def post_validate(self, model, stats, agg):
+    def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Write the scores down."""
         subset = next(self._subsets)
         for name, score in self.score_whole_set(subset, model).items():

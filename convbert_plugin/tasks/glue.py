@@ -2,11 +2,12 @@
 
 import logging
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Callable, Optional
 
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from omegaconf import MISSING
+from torch import Tensor
 
 from convbert_plugin.criterions.glue_loss import CONFUSION, GOLD, SCORES, SEEN
 from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
@@ -25,6 +26,7 @@ from convbert_plugin.metrics.glue_scores import (
     METRICS_OF_SCORES,
     majority_scores,
 )
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import CLASSIFICATION
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
 from convbert_plugin.tasks.fine_tuning import FineTuningConfig, FineTuningTask, Score
@@ -32,10 +34,10 @@ from convbert_plugin.tasks.fine_tuning import FineTuningConfig, FineTuningTask, 
 logger = logging.getLogger(__name__)
 
 
-def _of_those_seen(function):
+def _of_those_seen(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     """The metric of the examples that have been seen: not those of batches still to come."""
 
-    def metric(scores, gold, seen):
+    def metric(scores: Tensor, gold: Tensor, seen: Tensor) -> Tensor:
         is_seen = seen > 0
         return function(scores[is_seen], gold[is_seen])
 
@@ -89,7 +91,7 @@ class GlueFineTuningTask(FineTuningTask):
         self.prepared = prepared
 
     @classmethod
-    def open(cls, cfg):
+    def open(cls, cfg: GlueTaskConfig) -> "GlueFineTuningTask":
         prepared = read_description(cfg.data)
         _check_options(cfg, prepared)
         return cls(cfg, prepared, load_vocabulary(cfg.data))
@@ -99,18 +101,20 @@ class GlueFineTuningTask(FineTuningTask):
         """The row of the table of tasks."""
         return self.prepared.task
 
-    def add_head(self, model):
+    def add_head(self, model: ConvBertModel) -> None:
         model.register_classification_head(
             self.row.head, self.row.outputs, str(self.cfg.classification_head)
         )
 
-    def description(self):
+    def description(self) -> dict:
         return {
             "classification_head": str(self.cfg.classification_head),
             "majority": self._majority(),
         }
 
-    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+    def load_dataset(
+        self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any
+    ) -> None:
         rows = open_rows(self.cfg.data, self.prepared, split, self.vocabulary)
         if rows.targets is None:
             raise UserError(
@@ -144,7 +148,7 @@ class GlueFineTuningTask(FineTuningTask):
         }
 
 
-def _check_options(cfg: GlueTaskConfig, prepared: PreparedTask):
+def _check_options(cfg: GlueTaskConfig, prepared: PreparedTask) -> None:
     row = prepared.task
     if cfg.glue_task is not None and cfg.glue_task.lower() != row.name:
         raise UserError(

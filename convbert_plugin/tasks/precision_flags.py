@@ -3,11 +3,12 @@
 import torch
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.tasks.run_config import RunConfig
 
 INSTEAD = "use --autocast-dtype bfloat16 instead"
 
 
-def check_precision(cfg):
+def check_precision(cfg: RunConfig) -> None:
     """Refuse precision flags that fairseq takes and this machine cannot honour.
 
     Raises:

@@ -4,7 +4,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 from fairseq.dataclass import ChoiceEnum
@@ -19,6 +19,9 @@ from convbert_plugin.data.pretraining.pretraining_dataset import (
 )
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import MASKED_LM_HEAD
 from convbert_plugin.tasks.checkpoints import check_checkpoints
 from convbert_plugin.tasks.encoder_task import EncoderTask
@@ -69,7 +72,12 @@ class ReplacedTokenDetectionTask(EncoderTask):
     shortest_example = 8
 
     @classmethod
-    def setup_task(cls, cfg, from_checkpoint=False, **kwargs):
+    def setup_task(
+        cls,
+        cfg: ReplacedTokenDetectionTaskConfig,
+        from_checkpoint: bool = False,
+        **kwargs: Any,
+    ) -> "ReplacedTokenDetectionTask":
         if not from_checkpoint:
             check_precision(cfg)
         cls.check_length(cfg)
@@ -81,7 +89,7 @@ class ReplacedTokenDetectionTask(EncoderTask):
         return cls(cfg, vocabulary)
 
     @classmethod
-    def load_dictionary(cls, filename):
+    def load_dictionary(cls, filename: PathLike) -> Vocabulary:
         return Vocabulary.load(str(filename))
 
     @property
@@ -90,7 +98,7 @@ class ReplacedTokenDetectionTask(EncoderTask):
         length = self.cfg.tokens_per_sample
         return masked_count(length, self.cfg.mask_prob, length) / length
 
-    def build_model(self, cfg, from_checkpoint=False):
+    def build_model(self, cfg: ConvBertConfig, from_checkpoint: bool = False) -> ConvBertModel:
         model = super().build_model(cfg, from_checkpoint)
         if str(self.cfg.objective) == "masked_lm":
             model.add_part(MASKED_LM_HEAD)
@@ -98,7 +106,9 @@ class ReplacedTokenDetectionTask(EncoderTask):
             model.add_generator(self.cfg.generator_size)
         return model
 
-    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+    def load_dataset(
+        self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any
+    ) -> None:
         shards = _shards(self.cfg.data)
         folder = shards[(epoch - 1) % len(shards)]
         path = folder / split
@@ -128,11 +138,11 @@ class ReplacedTokenDetectionTask(EncoderTask):
         self.datasets[split] = dataset
 
 
-def _shards(data: str):
+def _shards(data: str) -> list[Path]:
     return [Path(shard) for shard in str(data).split(os.pathsep)]
 
 
-def _check_options(cfg):
+def _check_options(cfg: ReplacedTokenDetectionTaskConfig) -> None:
     if not 0 < cfg.mask_prob < 1:
         raise UserError(f"--mask-prob {cfg.mask_prob}: choose a share between 0 and 1")
     for shard in _shards(cfg.data):
@@ -142,7 +152,7 @@ def _check_options(cfg):
             )
 
 
-def _check_shards(cfg, vocabulary):
+def _check_shards(cfg: ReplacedTokenDetectionTaskConfig, vocabulary: Vocabulary) -> None:
     first, *others = _shards(cfg.data)
     for shard in others:
         dictionary = shard / DICTIONARY_FILE

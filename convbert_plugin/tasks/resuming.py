@@ -1,12 +1,13 @@
 """What a run goes on from: fairseq takes it as it stands, so it is checked before."""
 
 import math
-from typing import Callable, Collection, Mapping, NamedTuple
+from typing import Any, Callable, Collection, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 from fairseq.logging import meters
 
 from convbert_plugin.errors import UserError, readable, shown
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.formats.safe_loading import PLAIN_TYPES, tensor_problem
 
@@ -37,19 +38,19 @@ class Field(NamedTuple):
     is_required: bool = True
 
 
-def is_count(value) -> bool:
+def is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < COUNT_LIMIT
 
 
-def is_number(value) -> bool:
+def is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
 
 
-def _is_sound_tensor(value) -> bool:
+def _is_sound_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and tensor_problem(value) is None
 
 
-def _are_groups(value) -> bool:
+def _are_groups(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(group, dict)
         and all(isinstance(name, str) for name in group)
@@ -59,33 +60,33 @@ def _are_groups(value) -> bool:
     )
 
 
-def _are_states(value) -> bool:
+def _are_states(value: Any) -> bool:
     return isinstance(value, dict) and all(
         is_count(parameter) and isinstance(state, dict) and all(map(_is_state_entry, state.items()))
         for parameter, state in value.items()
     )
 
 
-def _is_state_entry(entry) -> bool:
+def _is_state_entry(entry: tuple) -> bool:
     name, value = entry
     return isinstance(name, str) and (
         not isinstance(value, torch.Tensor) or _is_sound_tensor(value)
     )
 
 
-def _are_metrics(value) -> bool:
+def _are_metrics(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(group, str) and isinstance(rows, list) and _are_meters(rows)
         for group, rows in value.items()
     )
 
 
-def _are_meters(rows) -> bool:
+def _are_meters(rows: list) -> bool:
     names = [row[1] for row in rows if _is_meter(row)]
     return len(names) == len(rows) == len(set(names))
 
 
-def _is_meter(row) -> bool:
+def _is_meter(row: Any) -> bool:
     """A row as ``MetersDict.state_dict`` writes it."""
     if not isinstance(row, (list, tuple)) or len(row) != 4:
         return False
@@ -102,7 +103,7 @@ def _is_meter(row) -> bool:
     )
 
 
-def _is_meter_entry(entry) -> bool:
+def _is_meter_entry(entry: tuple) -> bool:
     name, value = entry
     if name == "round":
         return value is None or is_count(value)
@@ -114,7 +115,7 @@ def _is_meter_entry(entry) -> bool:
 NOTHING = Kind(lambda value: False, "nothing")
 
 
-def _are_seconds(value) -> bool:
+def _are_seconds(value: Any) -> bool:
     # Several workers add theirs up in a tensor, which fairseq keeps.
     if _is_sound_tensor(value) and value.numel() == 1 and value.is_floating_point():
         value = value.item()
@@ -165,7 +166,9 @@ FIELDS = (
 )
 
 
-def check_progress(checkpoint: FairseqCheckpoint, path, task_class: str, resets: Collection[str]):
+def check_progress(
+    checkpoint: FairseqCheckpoint, path: PathLike, task_class: str, resets: Collection[str]
+) -> None:
     """See that fairseq can go on from a checkpoint; ``resets``: those that it shall do.
 
     ``task_class`` is the name of the class under which the task keeps a state of its own.
@@ -186,8 +189,8 @@ def check_progress(checkpoint: FairseqCheckpoint, path, task_class: str, resets:
 
 
 def check_components(
-    checkpoint: FairseqCheckpoint, path, components: Mapping[str, Collection[str]]
-):
+    checkpoint: FairseqCheckpoint, path: PathLike, components: Mapping[str, Sequence[str]]
+) -> None:
     """See that a checked state belongs to this run's components: their possible names by its own.
 
     Raises:
@@ -205,10 +208,10 @@ def check_components(
             )
 
 
-def _problem(progress: Mapping, field: Field):
+def _problem(progress: Mapping, field: Field) -> Optional[str]:
     """What is wrong with a field, in words; None where nothing is."""
     *way, name = field.path
-    holder = progress
+    holder: Any = progress
     for step in way:
         if isinstance(holder, dict) and step not in holder:
             return None
@@ -224,12 +227,12 @@ def _problem(progress: Mapping, field: Field):
     return f"{_in_words(field.path)} is {found}, where {field.kind.words} is expected"
 
 
-def _in_words(path) -> str:
+def _in_words(path: tuple) -> str:
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).lstrip(".")
 
 
-def _new_start(field: Field, path) -> str:
+def _new_start(field: Field, path: PathLike) -> str:
     # fairseq reads where a run stood even then.
     if not field.unless:
         return f"convbert convert --from fairseq --to fairseq {path} FOLDER"

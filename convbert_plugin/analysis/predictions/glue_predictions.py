@@ -1,7 +1,7 @@
 """The predictions of a fine-tuned model, and the files that the GLUE site takes."""
 
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple
+from typing import Callable, Iterable, NamedTuple, Sequence
 
 import torch
 
@@ -15,6 +15,7 @@ from convbert_plugin.data.glue.glue_files import (
 from convbert_plugin.data.glue.glue_tasks import GlueTask
 from convbert_plugin.data.vocabulary import check_same_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import checkpoint_at
@@ -35,15 +36,14 @@ class FineTuned(NamedTuple):
     max_length: int
 
 
-def load_fine_tuned(checkpoint_path, data) -> FineTuned:
+def load_fine_tuned(checkpoint_path: PathLike, data: PathLike) -> FineTuned:
     """Load the model of a checkpoint (or of a folder) that can answer what ``data`` asks.
 
     Raises:
         UserError: a checkpoint or data that are missing or damaged; another vocabulary; no head
             for the task, or one of another number of classes.
     """
-    path = checkpoint_at(checkpoint_path)
-    data = Path(data)
+    path, data = checkpoint_at(checkpoint_path), Path(data)
     prepared = read_description(data)
     vocabulary = load_vocabulary(data)
     checkpoint = read_checkpoint(path)
@@ -62,7 +62,7 @@ def load_fine_tuned(checkpoint_path, data) -> FineTuned:
     )
 
 
-def _check_head(checkpoint: FairseqCheckpoint, task: GlueTask, path, data):
+def _check_head(checkpoint: FairseqCheckpoint, task: GlueTask, path: Path, data: Path) -> None:
     parts = parts_of(checkpoint.tensors)
     scope = f"{CLASSIFICATION}.{task.head}"
     if scope not in parts:
@@ -81,7 +81,7 @@ def predict(
     split: str,
     batch_size: int,
     device: str = "cpu",
-    track: Callable[[list], Iterable] = lambda batches: batches,
+    track: Callable[[Sequence], Iterable] = lambda batches: batches,
 ) -> torch.Tensor:
     """Logits [n, outputs] of every example of a split, in the order of the rows, in fp32."""
     model = fine_tuned.model.to(device)
@@ -107,14 +107,14 @@ def predict(
 
 def prediction_words(logits: torch.Tensor, task: GlueTask) -> list[str]:
     """What the official site wants for each example: the word of a class, or a score."""
-    if not task.is_regression:
+    if task.score_range is None:
         return [task.labels[label] for label in logits.argmax(-1).tolist()]
     lowest, highest = task.score_range
     scores = lowest + logits.squeeze(-1).double() * (highest - lowest)
     return [f"{score:.6f}" for score in scores.clamp(lowest, highest).tolist()]
 
 
-def write_submission(path: Path, words: list[str]):
+def write_submission(path: Path, words: list[str]) -> None:
     """Write a submission: a header, and a row of its number (from 0) and its word for each."""
     rows = "".join(f"{number}\t{word}\n" for number, word in enumerate(words))
     with whole_file(path) as file:

@@ -23,6 +23,7 @@ from convbert_plugin.data.glue.glue_tasks import (
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed, write_json
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
 
 DESCRIPTION_FILE = "task.json"
@@ -109,7 +110,7 @@ def prepare(
     return Prepared(prepared, {file: lines for file, lines in skipped.items() if lines})
 
 
-def read_description(folder: Path) -> PreparedTask:
+def read_description(folder: PathLike) -> PreparedTask:
     """What was prepared in a folder.
 
     Raises:
@@ -124,7 +125,7 @@ def read_description(folder: Path) -> PreparedTask:
         raise UserError(f"{path}: damaged: make the folder anew with {DATA_MAKER}") from None
 
 
-def load_vocabulary(folder: Path) -> Vocabulary:
+def load_vocabulary(folder: PathLike) -> Vocabulary:
     """The dictionary that a prepared folder was made with."""
     path = Path(folder) / INPUTS[0] / DICTIONARY_FILE
     if not path.is_file():
@@ -133,7 +134,7 @@ def load_vocabulary(folder: Path) -> Vocabulary:
 
 
 def open_rows(
-    folder: Path, prepared: PreparedTask, split: str, vocabulary: Vocabulary
+    folder: PathLike, prepared: PreparedTask, split: str, vocabulary: Vocabulary
 ) -> PreparedRows:
     """Open one split.
 
