@@ -7,15 +7,13 @@ the files is run.
 """
 
 import argparse
-import itertools
 import sys
 from typing import Optional
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
-from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags
+from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.tokenization.tokenizer import Tokenizer
-from convbert_plugin.tokenization.tokenizer_reading import read_tokenizer
 
 SOURCES = ("hf", "tf", "fairseq")
 DESTINATIONS = ("hf", "fairseq")
@@ -98,11 +96,9 @@ def run(arguments: argparse.Namespace) -> None:
         bar.set_description("convert: starting")
         from convbert_plugin.conversion.libraries import Conversion, convert
 
-        steps_done = itertools.count()
-
         def show(step: str) -> None:
-            bar.update(next(steps_done) - bar.n)
             bar.set_description(f"convert: {step}")
+            bar.update()
 
         lines = convert(
             arguments.source,
@@ -120,7 +116,6 @@ def run(arguments: argparse.Namespace) -> None:
             ),
             show,
         )
-        bar.update(STEPS - bar.n)
     print("\n".join(lines))
 
 
@@ -161,6 +156,4 @@ def _is_taken_by_torch(name: str) -> bool:
 
 
 def _tokenizer(path: Optional[str], arguments: argparse.Namespace) -> Optional[Tokenizer]:
-    if path is None:
-        return None
-    return read_tokenizer(path, cased=arguments.cased, strip_accents=arguments.strip_accents)
+    return None if path is None else tokenizer_loader(path, arguments)()

@@ -10,6 +10,7 @@ from fairseq.tasks import TASK_REGISTRY
 
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.records import start_from
 from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.models.convbert import ConvBertModel
@@ -35,20 +36,13 @@ OBJECTIVE_OPTIONS = ("glue_task", "objective", "_name")
 class Start(NamedTuple):
     """The checkpoint that a run begins from, without its tensors.
 
-    ``is_own``: the run's own last one. ``state``: what the task kept in it. ``updates``: those
-    behind it; a conversion leaves none.
+    ``is_own``: the run's own last one. ``state``: what the task kept in it. ``description``: what
+    records say of it.
     """
 
-    path: Path
     is_own: bool
-    task: dict
     state: dict
-    updates: int
-
-    @property
-    def objective(self) -> Optional[str]:
-        """What the checkpoint was trained on."""
-        return next(filter(None, map(self.task.get, OBJECTIVE_OPTIONS)), None)
+    description: dict
 
 
 def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]:
@@ -93,12 +87,12 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     check_progress(checkpoint, start, task_class, resets)
     if OPTIMIZER not in resets:
         check_components(checkpoint, start, _components(cfg))
+    objective = next(filter(None, map(checkpoint.task.get, OBJECTIVE_OPTIONS)), None)
+    updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
     return Start(
-        path=Path(start),
         is_own=Path(start) == last,
-        task=checkpoint.task,
         state=checkpoint.progress["extra_state"].get(task_class, {}),
-        updates=checkpoint.progress["optimizer_history"][-1].get("num_updates", 0),
+        description=start_from(Path(start), objective, updates),
     )
 
 

@@ -4,24 +4,19 @@ import sys
 
 from logs import stats
 
-COLUMNS = {
-    "num_updates": ("update", "{:8.0f}"),
-    "loss": ("loss", "{:9.3f}"),
-    "generator_loss": ("generator", "{:9.3f}"),
-    "discriminator_loss": ("discriminator", "{:13.4f}"),
-    "discriminator_auc": ("AUC", "{:7.4f}"),
-    "wps": ("tokens/s", "{:9,.0f}"),
-}
+HEADER = "  update       loss  generator  discriminator      AUC   tokens/s"
+LINE = (
+    "{num_updates:8.0f}  {loss:9.3f}  {generator_loss:9.3f}  {discriminator_loss:13.4f}  "
+    "{discriminator_auc:7.4f}  {wps:9,.0f}"
+)
 EVERY = 100
 
 
 def main():
-    widths = {key: len(form.format(0)) for key, (_, form) in COLUMNS.items()}
-    print("  ".join(f"{title:>{widths[key]}}" for key, (title, _) in COLUMNS.items()))
+    print(HEADER)
     for entry in stats(sys.stdin, "train_inner"):
         if entry["num_updates"] % EVERY == 0:
-            cells = (form.format(entry[key]) for key, (_, form) in COLUMNS.items())
-            print("  ".join(cells), flush=True)
+            print(LINE.format(**entry), flush=True)
 
 
 if __name__ == "__main__":
