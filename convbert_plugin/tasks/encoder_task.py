@@ -13,6 +13,7 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
 from convbert_plugin.tasks.precision_flags import check_precision
+from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 
