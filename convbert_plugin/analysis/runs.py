@@ -103,17 +103,15 @@ class Row(NamedTuple):
         return statistics.median(self.values)
 
     @property
-    def best(self) -> float:
-        return max(self.values)
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> Optional[float]:
-        """The sample standard deviation; None of a single seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+    def statistics(self) -> dict[str, Optional[float]]:
+        """By name; std: the sample standard deviation, None of a single seed."""
+        return {
+            "median": self.median,
+            "best": max(self.values),
+            "mean": statistics.fmean(self.values),
+            "std": statistics.stdev(self.values) if len(self.values) > 1 else None,
+            "majority": self.majority,
+        }
 
 
 Panel = list[Row]

@@ -26,12 +26,11 @@ EXPLANATION = (
 
 def table_cells(row: Row) -> list[str]:
     """The cells of a row, as HEADER names them."""
-    statistics = (row.median, row.best, row.mean, row.deviation, row.majority)
     return [
         row.name,
         row.group.label,
         row.metric,
-        *map(score_words, statistics),
+        *map(score_words, row.statistics.values()),
         str(len(row.scores)),
         ", ".join(str(score.seed) for score in row.scores),
     ]
@@ -74,11 +73,7 @@ def _row_values(row: Row) -> dict:
         "name": row.name,
         "subset": row.subset,
         "metric": row.metric,
-        "median": row.median,
-        "best": row.best,
-        "mean": row.mean,
-        "std": row.deviation,
-        "majority": row.majority,
+        **row.statistics,
         "runs": len(row.scores),
         "seeds": [score.seed for score in row.scores],
         "per_seed": [score._asdict() for score in row.scores],

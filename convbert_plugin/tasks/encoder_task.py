@@ -1,7 +1,7 @@
 """What the tasks here share: one vocabulary, which goes with checkpoints, and a longest example."""
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Mapping
 
 import torch
 from fairseq.logging.meters import MetersDict
@@ -35,7 +35,7 @@ class EncoderTask(FairseqTask):
         super().__init__(cfg)
         self.vocabulary = vocabulary
         self.pad_to_max_length = False
-        self.start: Optional[Start] = None
+        self.start = Start()
         self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
 
     @classmethod
@@ -97,7 +97,7 @@ class EncoderTask(FairseqTask):
     def set_checkpoint_dict(self, state: dict) -> None:
         self.load_state_dict(state)
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping) -> None:
         check_same_vocabulary(
             self.vocabulary,
             state.get("vocabulary"),

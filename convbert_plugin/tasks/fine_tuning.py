@@ -11,7 +11,7 @@ from omegaconf import II
 from convbert_plugin.criterions.summed_logs import log_exact_score
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.records import EARLIER_TASK, RANDOM_WEIGHTS, TASK, RunRecord
+from convbert_plugin.files.records import EARLIER_TASK, TASK, RunRecord
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.encoder_task import EncoderTask
@@ -69,14 +69,9 @@ class FineTuningTask(EncoderTask):
     def begin(self) -> None:
         self.check_best()
         super().begin()
-        if self.start is not None and self.start.is_own:
+        if self.start.is_own:
             # Now, and not when another head's optimizer state fails to fit.
             self.load_state_dict(self.start.state)
-
-    @property
-    def is_resumed(self) -> bool:
-        """Whether the run goes on from its own last checkpoint."""
-        return self.start is not None and self.start.is_own
 
     def check_best(self) -> None:
         """Raise UserError unless the best checkpoint is that of the best score, or lowest loss."""
@@ -99,7 +94,7 @@ class FineTuningTask(EncoderTask):
         self.model_description = {"arch": getattr(cfg, "_name", None), "layers": cfg.encoder_layers}
         return model
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping) -> None:
         super().load_state_dict(state)
         name = state.get(TASK, state.get(EARLIER_TASK, self.name))
         if name != self.name:
@@ -138,7 +133,7 @@ class FineTuningTask(EncoderTask):
             "metrics": list(self.scores),
             "seed": self.cfg.seed,
             "model": self.model_description,
-            "start": self.start.description if self.start else RANDOM_WEIGHTS,
+            "start": self.start.description,
             **self.description(),
         }
-        return RunRecord(self.cfg.save_dir, description, self.is_resumed)
+        return RunRecord(self.cfg.save_dir, description, self.start.is_own)
