@@ -89,7 +89,7 @@ convbert_environment() (
     export PIP_DISABLE_PIP_VERSION_CHECK=1
 
     # In a log pip says what went wrong and nothing else, on a terminal how far it is.
-    install() { "$python" -m pip install --no-warn-conflicts $([ -t 1 ] || echo --quiet) "$@"; }
+    install() { "$python" -m pip install --no-warn-conflicts $([ -t 1 ] || echo -qq) "$@"; }
     advice="see pip's message above, then run this again (what was downloaded is kept)"
 
     # First of all, because it is small and exists for few platforms. Without its dependencies:
