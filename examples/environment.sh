@@ -19,7 +19,6 @@ convbert_environment() (
     python=.venv/bin/python
     stamp=.venv/convbert_plugin.stamp
     made=.venv/convbert_plugin.made
-    messages=.venv/convbert_plugin.messages
 
     say() { printf 'environment: %s\n' "$*"; }
     fail() {
@@ -28,10 +27,7 @@ convbert_environment() (
     }
 
     usable() {
-        "$1" -c '
-import sys
-sys.exit(sys.implementation.name != "cpython" or sys.version_info[:2] not in ((3, 11), (3, 12)))
-' >/dev/null 2>&1
+        "$1" -c 'import sys; assert sys.implementation.name == "cpython"; assert sys.version_info[:2] in ((3, 11), (3, 12))' >/dev/null 2>&1
     }
     version() { "$1" -c 'import platform; print(platform.python_version())'; }
 
@@ -43,36 +39,30 @@ sys.exit(sys.implementation.name != "cpython" or sys.version_info[:2] not in ((3
         usable "$python" || return 1
         [ -z "${PYTHON:-}" ] || ! usable "$PYTHON" || [ "$(version "$PYTHON")" = "$(version "$python")" ]
     }
-    finished() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$checksum" ] && fits; }
-    reuse() {
-        say "reusing .venv (Python $(version "$python")); setup.py and constraints.txt are unchanged"
-        exit 0
-    }
-    if finished; then reuse; fi
 
     # Two set-ups at once would write over each other; the lock goes when this process ends.
     if command -v flock >/dev/null && exec 9<"$root" && ! flock -n 9; then
         say "another set-up of this .venv is running: waiting for it"
         flock 9
-        if finished; then reuse; fi
+    fi
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$checksum" ] && fits; then
+        say "reusing .venv (Python $(version "$python")); setup.py and constraints.txt are unchanged"
+        exit 0
     fi
 
     [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] ||
         fail "ve-fairseq is published for Linux on x86_64 only, this is $(uname -s) on $(uname -m): see README.md"
 
-    find_python() {
-        local candidate
-        for candidate in "${PYTHON:-python3}" python3.12 python3.11; do
-            # ensurepip is what Debian and Ubuntu leave out of their python3 package.
-            if usable "$candidate" && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
-                # Not the candidate: it may be a shim, or lie in the .venv that is made anew.
-                "$candidate" -c 'import sys; print(sys._base_executable)'
-                return
-            fi
-        done
-        return 1
-    }
-    base=$(find_python) ||
+    base=
+    for candidate in "${PYTHON:-python3}" python3.12 python3.11; do
+        # ensurepip is what Debian and Ubuntu leave out of their python3 package.
+        if usable "$candidate" && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
+            # Not the candidate: it may be a shim, or lie in the .venv that is made anew.
+            base=$("$candidate" -c 'import sys; print(sys._base_executable)')
+            break
+        fi
+    done
+    [ -n "$base" ] ||
         fail "${PYTHON:-python3} is not CPython 3.11 or 3.12 (with venv), and neither is on PATH: install one (Debian, Ubuntu: python3-venv too) or name it with PYTHON=/path/to/python3.12"
 
     # A .venv that this script made and did not finish, or that was moved, is not worth mending; one
@@ -98,28 +88,8 @@ sys.exit(sys.implementation.name != "cpython" or sys.version_info[:2] not in ((3
 
     export PIP_DISABLE_PIP_VERSION_CHECK=1
 
-    # On a terminal pip's own progress bars; in a log the bare names, and pip's warnings and
-    # errors only where it fails.
-    install() {
-        if [ -t 1 ]; then
-            "$python" -m pip install --no-warn-conflicts "$@"
-            return
-        fi
-        "$python" -m pip install --no-warn-conflicts "$@" 2>"$messages" | while read -r line; do
-            case $line in
-                "Collecting "*)
-                    name=${line#Collecting }
-                    printf ' %s' "${name%%[!a-zA-Z0-9._-]*}"
-                    ;;
-                "Installing collected packages"*) printf '\n    installing these' ;;
-                "Successfully installed"*) printf '\n' ;;
-            esac
-        done || {
-            printf '\n'
-            cat "$messages" >&2
-            return 1
-        }
-    }
+    # In a log pip says what went wrong and nothing else, on a terminal how far it is.
+    install() { "$python" -m pip install --no-warn-conflicts $([ -t 1 ] || echo -qq) "$@"; }
     advice="see pip's message above, then run this again (what was downloaded is kept)"
 
     # First of all, because it is small and exists for few platforms. Without its dependencies:
@@ -138,16 +108,10 @@ WHEELS
     install --editable '.[test]' || fail "the packages were not installed: $advice"
 
     say "4/4 trying the imports"
-    if ! versions=$("$python" -c '
-import fairseq, torch, transformers
-from transformers import ConvBertModel
-print(f"torch {torch.__version__}, fairseq {fairseq.__version__}, transformers {transformers.__version__}")
-' 2>"$messages"); then
-        fail "fairseq and transformers do not import ($(tail -n 1 "$messages")): remove .venv and run this again"
-    fi
-    rm -f "$messages"
+    error=$("$python" -c 'import fairseq; from transformers import ConvBertModel' 2>&1) ||
+        fail "fairseq and transformers do not import (${error##*$'\n'}): remove .venv and run this again"
     echo "$checksum" >"$stamp"
-    say "done in ${SECONDS} s: .venv has Python $(version "$python"), $versions"
+    say "done in ${SECONDS} s: .venv has Python $(version "$python")"
 )
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

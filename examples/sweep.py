@@ -156,18 +156,14 @@ class Sweep:
 
     def do(self, runs: Sequence[Run], jobs: int) -> None:
         """Do the runs, some at once; a signal ends them all and this program."""
-
-        def end(number, frame):
-            self.stop()
-
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, end)
+            signal.signal(number, self.stop)
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(self.work, runs))
         if self.is_stopped.is_set():
             sys.exit("stopped: run the same command again, and it goes on")
 
-    def stop(self) -> None:
+    def stop(self, *signal_and_frame) -> None:
         """End what is running; it goes on from its last checkpoint another time."""
         self.is_stopped.set()
         for process in list(self.running):

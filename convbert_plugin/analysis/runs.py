@@ -7,8 +7,9 @@ import statistics
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Optional, Sequence
 
-from convbert_plugin.analysis.known_tasks import USUAL_SET, name_of_set, task_order
+from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.json_files import typed
 from convbert_plugin.files.records import (
     RANDOM_WEIGHTS,
     RECORD_FILE,
@@ -17,6 +18,9 @@ from convbert_plugin.files.records import (
     read_record,
     start_in_words,
 )
+
+# Words for sets beside the usual one.
+SET_WORDS = {("mnli", SECOND_VALID): "mismatched"}
 
 
 class Run(NamedTuple):
@@ -32,6 +36,11 @@ class Run(NamedTuple):
     head: Optional[str]
     majority: dict[str, dict[str, float]]
     validations: list[dict]
+
+    @property
+    def updates(self) -> int:
+        """Those before the last validation."""
+        return self.validations[-1]["updates"]
 
     def curve(self, subset: str, metric: str) -> list[tuple[int, float]]:
         """Updates and score of each validation on a set."""
@@ -82,7 +91,8 @@ class Row(NamedTuple):
     @property
     def name(self) -> str:
         """The task, and the set where it is not the usual one."""
-        return name_of_set(self.group.task, self.subset)
+        task, subset = self.group.task, self.subset
+        return task if subset == VALID else f"{task} ({SET_WORDS.get((task, subset), subset)})"
 
     @property
     def values(self) -> list[float]:
@@ -93,17 +103,15 @@ class Row(NamedTuple):
         return statistics.median(self.values)
 
     @property
-    def best(self) -> float:
-        return max(self.values)
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> Optional[float]:
-        """The sample standard deviation; None of a single seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+    def statistics(self) -> dict[str, Optional[float]]:
+        """By name; std: the sample standard deviation, None of a single seed."""
+        return {
+            "median": self.median,
+            "best": max(self.values),
+            "mean": statistics.fmean(self.values),
+            "std": statistics.stdev(self.values) if len(self.values) > 1 else None,
+            "majority": self.majority,
+        }
 
 
 Panel = list[Row]
@@ -179,11 +187,10 @@ def read_run(path: Path) -> Run:
 
 
 def _parse(record: dict, folder: str) -> Run:
-    metrics = tuple(map(_word, record["metrics"]))
-    head = record.get("classification_head")
+    metrics = typed(tuple[str, ...], record["metrics"])
     validations = [
         {
-            "subset": _word(entry["subset"]),
+            "subset": typed(str, entry["subset"]),
             "updates": int(_number(entry["updates"])),
             **{metric: _number(entry[metric]) for metric in metrics},
         }
@@ -191,13 +198,13 @@ def _parse(record: dict, folder: str) -> Run:
     ]
     return Run(
         folder=folder,
-        task=_word(record[TASK]),
+        task=record[TASK],
         metrics=metrics,
         seed=int(_number(record["seed"])),
         start=record["start"],
         start_words=start_in_words(record["start"]),
         model=dict(record.get("model") or {}),
-        head=None if head is None else _word(head),
+        head=typed(Optional[str], record.get("classification_head")),
         majority={
             subset: {metric: _number(score) for metric, score in scores.items()}
             for subset, scores in (record.get("majority") or {}).items()
@@ -212,12 +219,6 @@ def _number(value: Any) -> float:
     return value
 
 
-def _word(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Group runs by task, start, model and head, in the order of the tasks.
 
@@ -229,6 +230,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         groups.setdefault(key, []).append(run)
     models_differ = len({json.dumps(run.model, sort_keys=True) for run in runs}) > 1
     heads_differ = len({run.head for run in runs}) > 1
+    known = list(TASKS)
 
     def label(run: Run) -> str:
         model = f", {_model_words(run.model)}" if models_differ else ""
@@ -237,7 +239,9 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
     def order(group: Group) -> tuple:
         is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
-        return *task_order(group.task), not is_random, group.label
+        # The known tasks first, in their order, then others by name.
+        place = known.index(group.task) if group.task in known else len(known)
+        return place, group.task, not is_random, group.label
 
     labelled = (
         Group(label(members[0]), sorted(members, key=lambda run: (run.seed, run.folder)))
@@ -256,7 +260,7 @@ def rows_of(group: Group) -> list[Row]:
     metrics = {metric: None for run in group.runs for metric in run.metrics}
     return [
         Row(group, subset, metric, scores, _majority(group, subset, metric))
-        for subset in sorted(subsets, key=lambda name: (name != USUAL_SET, name))
+        for subset in sorted(subsets, key=lambda name: (name != VALID, name))
         for metric in metrics
         if (scores := list(_last_scores(group, subset, metric)))
     ]
@@ -289,7 +293,7 @@ def _notes(group: Group) -> Iterator[str]:
             )
     ends: dict[int, list[str]] = {}
     for run in group.runs:
-        ends.setdefault(run.validations[-1]["updates"], []).append(str(run.seed))
+        ends.setdefault(run.updates, []).append(str(run.seed))
     if len(ends) > 1:
         listed = "; ".join(
             f"seed {', '.join(seeds)} after {updates:,}" for updates, seeds in sorted(ends.items())

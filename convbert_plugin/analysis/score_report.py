@@ -18,7 +18,6 @@ HEADER = (
 PATHS = {"start", "folder"}
 NUMBERS = {"median", "best", "mean", "std", "majority", "runs", "updates", "seed"}
 RUNS_HEADER = ("folder", "task", "seed", "start", "updates", "scores")
-UNFINISHED_HEADER = ("folder", "task", "seed", "start")
 EXPLANATION = (
     "Scores are those of the last validation of each run, times 100; std is their sample standard "
     "deviation over the runs; majority is what the most frequent class of the training set scores."
@@ -27,12 +26,11 @@ EXPLANATION = (
 
 def table_cells(row: Row) -> list[str]:
     """The cells of a row, as HEADER names them."""
-    statistics = (row.median, row.best, row.mean, row.deviation, row.majority)
     return [
         row.name,
         row.group.label,
         row.metric,
-        *map(score_words, statistics),
+        *map(score_words, row.statistics.values()),
         str(len(row.scores)),
         ", ".join(str(score.seed) for score in row.scores),
     ]
@@ -75,11 +73,7 @@ def _row_values(row: Row) -> dict:
         "name": row.name,
         "subset": row.subset,
         "metric": row.metric,
-        "median": row.median,
-        "best": row.best,
-        "mean": row.mean,
-        "std": row.deviation,
-        "majority": row.majority,
+        **row.statistics,
         "runs": len(row.scores),
         "seeds": [score.seed for score in row.scores],
         "per_seed": [score._asdict() for score in row.scores],
@@ -96,11 +90,15 @@ def report_page(summary: Summary) -> str:
     panels = summary.panels()
     rows = [table_cells(row) for rows in panels for row in rows]
     scores = Section(table=Table(HEADER, rows, NUMBERS, PATHS))
+    unfinished = [
+        f"{run.folder}: {run.task}, seed {run.seed}, {run.start_words}"
+        for run in summary.unfinished
+    ]
     others = [
         Section("Notes", notes=summary.notes),
         *_picture_sections(panels, _styles(summary)),
         Section("Runs", table=_run_table(summary)),
-        Section("Not validated yet, not counted", table=_unfinished_table(summary)),
+        Section("Not validated yet, not counted", notes=unfinished),
     ]
     shown = [scores, *(section for section in others if not section.is_empty)]
     return html_page(TITLE, EXPLANATION, shown)
@@ -112,20 +110,11 @@ def _styles(summary: Summary) -> dict:
 
 def _run_table(summary: Summary) -> Table:
     rows = [
-        [run.folder, run.task, str(run.seed), group.label, f"{_updates(run):,}", _score_list(run)]
+        [run.folder, run.task, str(run.seed), group.label, f"{run.updates:,}", _score_list(run)]
         for group in summary.groups
         for run in group.runs
     ]
     return Table(RUNS_HEADER, rows, NUMBERS, PATHS)
-
-
-def _unfinished_table(summary: Summary) -> Table:
-    rows = [[run.folder, run.task, str(run.seed), run.start_words] for run in summary.unfinished]
-    return Table(UNFINISHED_HEADER, rows, NUMBERS, PATHS)
-
-
-def _updates(run: Run) -> int:
-    return run.validations[-1]["updates"]
 
 
 def _score_list(run: Run) -> str:

@@ -7,15 +7,13 @@ the files is run.
 """
 
 import argparse
-import itertools
 import sys
 from typing import Optional
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
-from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags
+from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.tokenization.tokenizer import Tokenizer
-from convbert_plugin.tokenization.tokenizer_reading import read_tokenizer
 
 SOURCES = ("hf", "tf", "fairseq")
 DESTINATIONS = ("hf", "fairseq")
@@ -44,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--head",
-        type=_plain_word,
+        type=_head_name,
         metavar="NAME",
         help="the classification head: its name here (from hf to fairseq), or which of several "
         "goes to hf (from fairseq)",
@@ -78,31 +76,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(refuse=parser.error)
 
 
-def _plain_word(text: str) -> str:
+def _head_name(text: str) -> str:
+    from torch.nn import ModuleDict
+
     if not text or "." in text:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no plain word: choose one without dots")
+    if hasattr(ModuleDict(), text):
+        raise argparse.ArgumentTypeError(f"torch has taken this word, {text}: choose another")
     return text
-
-
-# argparse names the type when it refuses a value.
-_plain_word.__name__ = "plain word"
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert; DST appears only when all of it is written."""
-    if (reason := _contradiction(arguments)) is not None:
-        arguments.refuse(reason)
+    _refuse_contradictions(arguments)
     from tqdm import tqdm
 
     with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, quiet():
         bar.set_description("convert: starting")
         from convbert_plugin.conversion.libraries import Conversion, convert
 
-        steps_done = itertools.count()
-
         def show(step: str) -> None:
-            bar.update(next(steps_done) - bar.n)
             bar.set_description(f"convert: {step}")
+            bar.update()
 
         lines = convert(
             arguments.source,
@@ -120,47 +115,36 @@ def run(arguments: argparse.Namespace) -> None:
             ),
             show,
         )
-        bar.update(STEPS - bar.n)
     print("\n".join(lines))
 
 
-def _contradiction(arguments: argparse.Namespace) -> Optional[str]:
-    """What is wrong with the arguments whatever the files hold, None where nothing is."""
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    """End with status 2 where arguments exclude each other whatever the files hold."""
+    refuse = arguments.refuse
     is_generator = arguments.network == NETWORKS[1]
     positions = arguments.max_positions
     if is_generator and arguments.target != "hf":
-        return "--network generator goes with --to hf: else both networks stay together"
+        refuse("--network generator goes with --to hf: else both networks stay together")
     if arguments.head is not None:
-        if _is_taken_by_torch(arguments.head):
-            return f"--head {arguments.head}: torch has taken this word: choose another"
         if is_generator:
-            return "--head goes with the discriminator: the generator has no classification head"
+            refuse("--head goes with the discriminator: the generator has no classification head")
         if {arguments.origin, arguments.target} != {"hf", "fairseq"}:
-            return "--head goes with --from hf --to fairseq or the other way round: drop it"
+            refuse("--head goes with --from hf --to fairseq or the other way round: drop it")
     if positions is not None and positions > MOST_POSITIONS:
-        return f"--max-positions: at most {MOST_POSITIONS:,}"
+        refuse(f"--max-positions: at most {MOST_POSITIONS:,}")
     has_flags = arguments.cased or arguments.strip_accents is not None
     vocabularies = [path for path in (arguments.tokenizer, arguments.vocab) if path is not None]
     if has_flags and not vocabularies:
-        return (
+        refuse(
             "--cased, --strip-accents and --keep-accents say how the vocabulary of --tokenizer or "
             "--vocab is used: give one, or drop them"
         )
     if has_flags and len(vocabularies) > 1:
-        return (
+        refuse(
             "--cased, --strip-accents and --keep-accents would say it of both --tokenizer and "
             "--vocab: drop them, and give a folder with tokenizer_config.json instead"
         )
-    return None
-
-
-def _is_taken_by_torch(name: str) -> bool:
-    from torch.nn import ModuleDict
-
-    return hasattr(ModuleDict(), name)
 
 
 def _tokenizer(path: Optional[str], arguments: argparse.Namespace) -> Optional[Tokenizer]:
-    if path is None:
-        return None
-    return read_tokenizer(path, cased=arguments.cased, strip_accents=arguments.strip_accents)
+    return None if path is None else tokenizer_loader(path, arguments)()

@@ -5,14 +5,13 @@ beside OUT: `fairseq-preprocess --only-source --srcdict FOLDER/dict.txt` carries
 """
 
 import argparse
-import collections
 import itertools
 import os
 import sys
 import time
+from collections import Counter, deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Iterator
@@ -30,6 +29,9 @@ MOST_DEFAULT_WORKERS = 4
 # Blocks read ahead for each worker: enough that none waits, few enough that memory stays small.
 BLOCKS_AHEAD = 2
 TOO_MANY_UNKNOWN = 0.05
+
+Encoded = tuple[str, Counter]
+"""The pieces of one block, one line a line, and how many lines and so on they are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,35 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass
-class Counts:
-    """What has been written. ``starts_open``, ``ends_open``: a document reaches over that end."""
-
-    lines: int = 0
-    documents: int = 0
-    tokens: int = 0
-    unknown: int = 0
-    dropped: int = 0
-    starts_open: bool = False
-    ends_open: bool = False
-
-    def add(self, following: "Counts", has_lines: bool) -> None:
-        """Add what follows; a document that goes on there counts once."""
-        self.documents += following.documents - (self.ends_open and following.starts_open)
-        for name in ("lines", "tokens", "unknown", "dropped"):
-            setattr(self, name, getattr(self, name) + getattr(following, name))
-        if has_lines:
-            self.ends_open = following.ends_open
-
-
-@dataclass
-class Encoded:
-    """The pieces of one block, one line a line, and their counts."""
-
-    text: str = ""
-    counts: Counts = field(default_factory=Counts)
-
-
 def encode_block(tokenizer: Tokenizer, block: Block) -> Encoded:
     """Encode whole lines.
 
@@ -90,17 +63,14 @@ def encode_block(tokenizer: Tokenizer, block: Block) -> Encoded:
     pieces_of_text = iter(tokenizer.pieces_batch([line for line in lines if line.strip()]))
     encoded = [next(pieces_of_text) if line.strip() else None for line in lines]
     kept = [pieces or [] for pieces in encoded if pieces != []]
-    documents = sum(has_text for has_text, _ in itertools.groupby(kept, key=bool))
-    counts = Counts(
+    counts = Counter(
         lines=sum(map(bool, kept)),
-        documents=documents,
+        documents=sum(has_text for has_text, _ in itertools.groupby(kept, key=bool)),
         tokens=sum(map(len, kept)),
         unknown=sum(pieces.count(tokenizer.unknown) for pieces in kept),
         dropped=len(encoded) - len(kept),
-        starts_open=bool(kept and kept[0]),
-        ends_open=bool(kept and kept[-1]),
     )
-    return Encoded("".join(" ".join(pieces) + "\n" for pieces in kept), counts)
+    return "".join(" ".join(pieces) + "\n" for pieces in kept), counts
 
 
 def encode_blocks(
@@ -133,7 +103,7 @@ def encode_blocks(
 def _in_order(
     executor: ProcessPoolExecutor, blocks: Iterator[Block], ahead: int
 ) -> Iterator[Encoded]:
-    in_flight: collections.deque[Future[Encoded]] = collections.deque()
+    in_flight: deque[Future[Encoded]] = deque()
     for block in blocks:
         in_flight.append(executor.submit(_encode_in_worker, block))
         if len(in_flight) >= ahead:
@@ -180,15 +150,20 @@ def run(arguments: argparse.Namespace) -> None:
     load = tokenizer_loader(arguments.tokenizer, arguments)
     tokenizer = load()
     tokenizer.check_folder(output.parent)
-    total = Counts()
+    total: Counter = Counter()
+    is_open = False
     with (
         whole_file(output) as file,
         blocks_with_progress([arguments.input], "encode") as blocks,
     ):
-        for encoded in encode_blocks(blocks, load, tokenizer, arguments.workers):
-            file.write(encoded.text.encode())
-            total.add(encoded.counts, bool(encoded.text))
-        if not total.tokens:
+        for text, counts in encode_blocks(blocks, load, tokenizer, arguments.workers):
+            file.write(text.encode())
+            total.update(counts)
+            if text:
+                # A document that goes on from one block to the next counts once.
+                total["documents"] -= is_open and text[0] != "\n"
+                is_open = not f"\n{text}".endswith("\n\n")
+        if not total["tokens"]:
             raise UserError(f"{arguments.input}: holds no text: nothing to encode")
         tokenizer.save(output.parent)
     _report(total, tokenizer.unknown, time.monotonic() - started)
@@ -204,11 +179,11 @@ def _check_output(output: Path, arguments: argparse.Namespace) -> None:
         raise UserError(f"{output}: the name of a file of the tokenizer: choose another OUT")
 
 
-def _report(total: Counts, unknown: str, seconds: float) -> None:
-    share = total.unknown / total.tokens
-    dropped = f", {total.dropped:,} lines dropped that hold no piece" if total.dropped else ""
+def _report(total: Counter, unknown: str, seconds: float) -> None:
+    share = total["unknown"] / total["tokens"]
+    dropped = f", {total['dropped']:,} lines dropped that hold no piece" if total["dropped"] else ""
     print(
-        f"{total.lines:,} lines, {total.documents:,} documents, {total.tokens:,} tokens, "
+        f"{total['lines']:,} lines, {total['documents']:,} documents, {total['tokens']:,} tokens, "
         f"{share:.2%} {unknown}, {seconds:.1f} s{dropped}"
     )
     if share > TOO_MANY_UNKNOWN:

@@ -26,13 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
+@quiet()
 def run(arguments: argparse.Namespace) -> None:
     """Predict every test set; the files appear only when all are done."""
-    with quiet():
-        _predict(arguments)
-
-
-def _predict(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 

@@ -7,6 +7,7 @@ scores (--score-range). What is missing of them is left out. OUT is a new folder
 """
 
 import argparse
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -72,19 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@quiet()
 def run(arguments: argparse.Namespace) -> None:
     """Prepare one task; OUT appears only when all of it is written."""
     source = Path(arguments.source)
     if not source.is_dir():
         raise UserError(f"{source}: no such folder")
     task = _task(arguments, source)
-    with quiet():
-        prepared = _prepare(task, source, arguments)
-    for line in _summary(prepared):
-        print(line)
 
-
-def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace) -> "Prepared":
     from tqdm import tqdm
 
     from convbert_plugin.data.glue.glue_files import prepare
@@ -93,9 +89,10 @@ def _prepare(task: GlueTask, source: Path, arguments: argparse.Namespace) -> "Pr
     tokenizer = tokenizer_loader(arguments.tokenizer, arguments)()
     track = partial(tqdm, disable=not sys.stderr.isatty(), unit=" examples", leave=False)
     with whole_folder(arguments.output) as folder:
-        return prepare(
+        prepared = prepare(
             task, source, folder, tokenizer, lambda examples, words: track(examples, desc=words)
         )
+    print("\n".join(_summary(prepared)))
 
 
 def _summary(prepared: "Prepared") -> Iterator[str]:
@@ -107,13 +104,9 @@ def _summary(prepared: "Prepared") -> Iterator[str]:
     for file, lines in prepared.skipped.items():
         yield f"{file}: passed over {len(lines):,} broken rows, the first on line {lines[0]}"
     if TRAIN in splits:
-        rows = splits[TRAIN].rows
-        yield f"an epoch is {_updates(rows):,} updates of {BATCH_SIZE} examples"
-
-
-def _updates(examples: int) -> int:
-    """How many updates an epoch has, the last of them perhaps of fewer examples."""
-    return -(-examples // BATCH_SIZE)
+        # The last of them perhaps of fewer examples.
+        updates = math.ceil(splits[TRAIN].rows / BATCH_SIZE)
+        yield f"an epoch is {updates:,} updates of {BATCH_SIZE} examples"
 
 
 def _task(arguments: argparse.Namespace, source: Path) -> GlueTask:

@@ -33,21 +33,11 @@ def _page_path(text: str) -> Path:
     return path
 
 
+@quiet()
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, the picture and the numbers, all of them or none, and print the table."""
-    with quiet():
-        table = _write(arguments)
-    print(table, end="")
-
-
-def _write(arguments: argparse.Namespace) -> str:
     from convbert_plugin.analysis.runs import summarize
-    from convbert_plugin.analysis.score_report import (
-        dots_png,
-        json_text,
-        report_page,
-        text_table,
-    )
+    from convbert_plugin.analysis.score_report import dots_png, json_text, report_page, text_table
     from convbert_plugin.files.whole_output import whole_file
 
     summary = summarize(arguments.runs)
@@ -60,4 +50,4 @@ def _write(arguments: argparse.Namespace) -> str:
         for suffix, content in contents.items():
             file = stack.enter_context(whole_file(arguments.output.with_suffix(suffix)))
             file.write(content)
-    return text_table(summary)
+    print(text_table(summary), end="")

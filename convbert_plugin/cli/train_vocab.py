@@ -10,8 +10,9 @@ import itertools
 import re
 import sys
 import threading
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Callable, Iterator, Optional, TypeVar
+from typing import Callable, Iterator, TypeVar
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
@@ -95,8 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     output = Path(arguments.output)
     _check_output(output)
     with blocks_with_progress(arguments.texts, "read") as blocks:
-        sentences = Sentences(blocks)
-        model = _in_thread(lambda: _train(sentences, arguments))
+        model = _in_thread(lambda: _train(blocks, arguments))
     tokenizer = SentencePieceTokenizer(model, output / SENTENCEPIECE_FILE)
     tokenizer.save(output)
     print(f"{len(tokenizer.symbols):,} symbols in {output / DICTIONARY_FILE}")
@@ -113,33 +113,19 @@ def _check_output(output: Path) -> None:
             )
 
 
-class Sentences:
+def _read(blocks: Iterator[Block], errors: list) -> Iterator[str]:
     """The non-empty lines of all blocks, long ones in parts, for sentencepiece to draw from.
 
-    What goes wrong is kept in ``error``: sentencepiece would turn it into text.
+    What goes wrong is kept in ``errors``: sentencepiece would turn it into text.
     """
-
-    def __init__(self, blocks: Iterator[Block]):
-        self.error: Optional[BaseException] = None
-        self._sentences = self._read(blocks)
-
-    def __iter__(self) -> "Sentences":
-        return self
-
-    def __next__(self) -> str:
-        try:
-            return next(self._sentences)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self.error = error
-            raise
-
-    def _read(self, blocks: Iterator[Block]) -> Iterator[str]:
+    try:
         for block in blocks:
             for line in block.lines():
                 yield from _sentences(ODD_WHITESPACE.sub(" ", line))
-        print("train: this may take minutes", file=sys.stderr)
+    except (Exception, UserError) as error:
+        errors.append(error)
+        raise
+    print("train: this may take minutes", file=sys.stderr)
 
 
 def _sentences(line: str) -> Iterator[str]:
@@ -154,9 +140,11 @@ def _sentences(line: str) -> Iterator[str]:
         start = end
 
 
-def _train(sentences: Sentences, arguments: argparse.Namespace) -> bytes:
+def _train(blocks: Iterator[Block], arguments: argparse.Namespace) -> bytes:
     from sentencepiece import SentencePieceTrainer
 
+    errors: list[BaseException] = []
+    sentences = _read(blocks, errors)
     first = next(sentences, None)
     if first is None:
         raise UserError(f"{', '.join(arguments.texts)}: no text to train on")
@@ -180,7 +168,7 @@ def _train(sentences: Sentences, arguments: argparse.Namespace) -> bytes:
             unk_id=3,
         )
     except RuntimeError as error:
-        raise sentences.error or _explained(str(error), arguments) from None
+        raise next(iter(errors), _explained(str(error), arguments)) from None
     return model.getvalue()
 
 
@@ -193,19 +181,14 @@ def _explained(message: str, arguments: argparse.Namespace) -> UserError:
 
 def _in_thread(work: Callable[[], Result]) -> Result:
     """The result of ``work``, while Ctrl-C still reaches the main thread."""
-    results: list[Result] = []
-    errors: list[BaseException] = []
+    result: Future[Result] = Future()
 
     def target() -> None:
         try:
-            results.append(work())
+            result.set_result(work())
         except BaseException as error:
-            errors.append(error)
+            result.set_exception(error)
 
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(timeout=0.2)
-    if errors:
-        raise errors[0]
-    return results[0]
+    # An executor's thread would be waited for at the end, after Ctrl-C too.
+    threading.Thread(target=target, daemon=True).start()
+    return result.result()

@@ -108,7 +108,7 @@ class ReplacedTokenDetectionCriterion(FairseqCriterion):
                 log_ratio(name, numerator, denominator, priority)
         if HISTOGRAM in sums:
             for priority, (name, function) in enumerate(SCORES.items(), start=len(RATIOS)):
-                log_score(f"discriminator_{name}", function, HISTOGRAM, priority)
+                log_score(f"discriminator_{name}", function, (HISTOGRAM,), priority)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

@@ -44,39 +44,34 @@ def log_sums(logging_outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def log_ratio(name: str, numerator: str, denominator: str, priority: int) -> None:
     """Log one sum divided by another."""
 
-    def ratio(meters: Meters) -> torch.Tensor:
-        total = meters[f"_{numerator}"].sum.double()
-        return total / torch.as_tensor(meters[f"_{denominator}"].sum).clamp(min=1)
+    def ratio(total: torch.Tensor, count: Union[torch.Tensor, float]) -> torch.Tensor:
+        return total.double() / torch.as_tensor(count).clamp(min=1)
 
-    _log_derived(name, ratio, numerator, priority)
+    log_score(name, ratio, (numerator, denominator), priority)
 
 
 def log_score(
-    name: str, function: Callable[[torch.Tensor], torch.Tensor], key: str, priority: int
+    name: str, function: Callable[..., torch.Tensor], keys: Sequence[str], priority: int
 ) -> None:
-    """Log what a function makes of a sum."""
-    _log_derived(name, lambda meters: function(meters[f"_{key}"].sum), key, priority)
+    """Log what a function makes of several sums."""
+
+    def rounded(*sums: torch.Tensor) -> torch.Tensor:
+        return function(*sums).round(decimals=DECIMALS)
+
+    log_exact_score(name, rounded, keys, priority)
 
 
 def log_exact_score(
-    name: str, function: Callable[..., float], keys: Sequence[str], priority: int
+    name: str,
+    function: Callable[..., Union[torch.Tensor, float]],
+    keys: Sequence[str],
+    priority: int,
 ) -> None:
     """Log what a function makes of several sums, to the last digit."""
 
-    def value(meters: Meters) -> float:
-        sums = [meters[f"_{key}"].sum for key in keys]
-        return function(*sums) if torch.is_tensor(sums[0]) else math.nan
-
-    metrics.log_derived(name, value, priority=priority)
-
-
-def _log_derived(
-    name: str, function: Callable[[Meters], torch.Tensor], key: str, priority: int
-) -> None:
     def value(meters: Meters) -> Union[torch.Tensor, float]:
+        sums = [meters[f"_{key}"].sum for key in keys]
         # A meter that has seen nothing since it was made or reset holds the number 0.
-        if not torch.is_tensor(meters[f"_{key}"].sum):
-            return math.nan
-        return function(meters).round(decimals=DECIMALS)
+        return function(*sums) if torch.is_tensor(sums[0]) else math.nan
 
     metrics.log_derived(name, value, priority=priority)

@@ -9,6 +9,11 @@ from fairseq.data import FairseqDataset
 class LengthBatchedDataset(FairseqDataset):
     """What data sets of examples with known ``sizes`` [n] share: how they are put into batches."""
 
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
     def num_tokens(self, index: int) -> int:
         return int(self.sizes[index])
 

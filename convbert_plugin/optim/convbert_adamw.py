@@ -117,19 +117,6 @@ def _tag(parameter: Parameter) -> dict:
     return (getattr(parameter, "optim_overrides", None) or {}).get(OPTIMIZER_NAME) or {}
 
 
-def _rate_factor(parameter: Parameter, config: ConvBertAdamWConfig) -> float:
-    tag = _tag(parameter)
-    if not tag:
-        return 1.0
-    return layer_rate_factor(
-        tag["depth"], tag["max_depth"], config.layer_lr_decay, config.released_layer_lr_decay
-    )
-
-
-def _is_decayed(parameter: Parameter) -> bool:
-    return _tag(parameter).get("decay", parameter.dim() > 1)
-
-
 def parameter_groups(parameters: Iterable[Parameter], config: ConvBertAdamWConfig) -> List[dict]:
     """Return torch's parameter groups, one a (factor of the rate, decayed or not).
 
@@ -137,9 +124,14 @@ def parameter_groups(parameters: Iterable[Parameter], config: ConvBertAdamWConfi
     fp32 copies keep: ``{"convbert_adamw": {"depth": int, "max_depth": int, "decay": bool}}``.
     Without that, its factor is 1, and it is decayed if it has two dimensions or more.
     """
+    decay, is_released = config.layer_lr_decay, config.released_layer_lr_decay
     groups = defaultdict(list)
     for parameter in parameters:
-        groups[_rate_factor(parameter, config), _is_decayed(parameter)].append(parameter)
+        tag = _tag(parameter)
+        factor = 1.0
+        if tag:
+            factor = layer_rate_factor(tag["depth"], tag["max_depth"], decay, is_released)
+        groups[factor, tag.get("decay", parameter.dim() > 1)].append(parameter)
     return [
         {
             "params": members,
@@ -212,10 +204,6 @@ def _check_moments(saved: dict, parameters: List[Parameter]) -> None:
                 )
 
 
-def _hyperparameters(group: dict) -> dict:
-    return {name: value for name, value in group.items() if name != "params"}
-
-
 @register_optimizer(OPTIMIZER_NAME, dataclass=ConvBertAdamWConfig)
 class ConvBertAdamW(FairseqOptimizer):
     """Adam with decoupled weight decay, by default without bias correction.
@@ -227,7 +215,9 @@ class ConvBertAdamW(FairseqOptimizer):
         parameter -= lr * factor * (m / (sqrt(v) + eps) + weight_decay * parameter)
 
     It is torch's AdamW (fused on CPU and CUDA) with a count of updates at which the corrections
-    have vanished, and a rate for each layer (see ``layer_rate_factor``).
+    have vanished, and a rate for each layer (see ``layer_rate_factor``). As by default in fairseq,
+    it supports neither memory-efficient fp16, whose squared gradients would vanish, nor flat
+    parameters, which have neither layers nor biases.
     Source: model/optimization.py:101-120 of the released code.
     """
 
@@ -259,16 +249,6 @@ class ConvBertAdamW(FairseqOptimizer):
             "eps": self.cfg.adam_eps,
             "weight_decay": self.cfg.weight_decay,
         }
-
-    @property
-    def supports_memory_efficient_fp16(self) -> bool:
-        """False: the moving averages would be float16, where squared gradients vanish."""
-        return False
-
-    @property
-    def supports_flat_params(self) -> bool:
-        """False: one flat parameter has neither layers nor biases."""
-        return False
 
     def get_lr(self) -> float:
         """Return the base rate, which is that of the heads."""
@@ -328,7 +308,7 @@ class ConvBertAdamW(FairseqOptimizer):
         # Given to torch with the state, so that it also puts the counts where this device needs
         # them.
         configured = [
-            {**saved, **_hyperparameters(group), **overrides}
+            {**saved, **group, **overrides, "params": saved["params"]}
             for saved, group in zip(state_dict["param_groups"], self.param_groups, strict=True)
         ]
         self.optimizer.load_state_dict({**state_dict, "param_groups": configured})

@@ -10,6 +10,7 @@ from fairseq.tasks import TASK_REGISTRY
 
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.records import RANDOM_WEIGHTS, start_from
 from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.models.convbert import ConvBertModel
@@ -26,35 +27,24 @@ from convbert_plugin.tasks.resuming import (
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
-# As --restore-file, fairseq's default, it stands for the one in the folder of the run.
-DEFAULT_RESTORE_FILE = LAST_CHECKPOINT
 # The options of a task that say what it trains, the most telling one first.
 OBJECTIVE_OPTIONS = ("glue_task", "objective", "_name")
 
 
 class Start(NamedTuple):
-    """The checkpoint that a run begins from, without its tensors.
+    """What a run begins from: the checkpoint, without its tensors, or random weights.
 
-    ``is_own``: the run's own last one. ``state``: what the task kept in it. ``updates``: those
-    behind it; a conversion leaves none.
+    ``is_own``: the run's own last one. ``state``: what the task kept in it. ``description``: what
+    records say of it.
     """
 
-    path: Path
-    is_own: bool
-    task: dict
-    state: dict
-    updates: int
-
-    @property
-    def objective(self) -> Optional[str]:
-        """What the checkpoint was trained on."""
-        return next(filter(None, map(self.task.get, OBJECTIVE_OPTIONS)), None)
+    is_own: bool = False
+    state: Mapping = {}
+    description: Mapping = RANDOM_WEIGHTS
 
 
-def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]:
+def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     """Read the checkpoint that fairseq will load, and compare the dictionaries beside it.
-
-    None where the run begins with random weights.
 
     fairseq itself would train from scratch where --restore-file names nothing, end in a traceback
     where the file is damaged, and hand the vocabulary of a checkpoint over only where a run is
@@ -65,8 +55,9 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
             a training state that fairseq cannot go on from, where it would, or of another
             criterion or optimizer.
     """
-    last = Path(cfg.save_dir) / DEFAULT_RESTORE_FILE
-    named = None if cfg.restore_file == DEFAULT_RESTORE_FILE else cfg.restore_file
+    last = Path(cfg.save_dir) / LAST_CHECKPOINT
+    # As fairseq's default it stands for the one in the folder of the run.
+    named = None if cfg.restore_file == LAST_CHECKPOINT else cfg.restore_file
     source = cfg.finetune_from_model
     _check_one_beginning(cfg, named)
     for option, path in (("--restore-file", named), ("--finetune-from-model", source)):
@@ -78,7 +69,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     vocabulary.check_folder(last.parent)
     resumed = named or (last if last.is_file() else cfg.continue_once)
     if not (start := resumed or source):
-        return None
+        return Start()
     checkpoint = read_checkpoint(start)
     check_same_vocabulary(
         vocabulary,
@@ -93,12 +84,12 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Optional[Start]
     check_progress(checkpoint, start, task_class, resets)
     if OPTIMIZER not in resets:
         check_components(checkpoint, start, _components(cfg))
+    objective = next(filter(None, map(checkpoint.task.get, OBJECTIVE_OPTIONS)), None)
+    updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
     return Start(
-        path=Path(start),
         is_own=Path(start) == last,
-        task=checkpoint.task,
         state=checkpoint.progress["extra_state"].get(task_class, {}),
-        updates=checkpoint.progress["optimizer_history"][-1].get("num_updates", 0),
+        description=start_from(Path(start), objective, updates),
     )
 
 

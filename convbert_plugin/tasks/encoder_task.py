@@ -1,7 +1,7 @@
 """What the tasks here share: one vocabulary, which goes with checkpoints, and a longest example."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 import torch
 from fairseq.logging.meters import MetersDict
@@ -11,6 +11,8 @@ from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
+from convbert_plugin.tasks.precision_flags import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
@@ -18,8 +20,11 @@ from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 class EncoderTask(FairseqTask):
     """A task on one vocabulary, with examples of up to ``cfg.tokens_per_sample`` tokens.
 
+    A subclass opens its data and loads the splits.
+
     Raises:
-        UserError: examples longer than the model has positions, a checkpoint of another vocabulary.
+        UserError: data, vocabulary, checkpoint or options that do not go together; examples longer
+            than the model has positions.
     """
 
     # What makes its data, for errors.
@@ -30,7 +35,30 @@ class EncoderTask(FairseqTask):
         super().__init__(cfg)
         self.vocabulary = vocabulary
         self.pad_to_max_length = False
+        self.start = Start()
         self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
+
+    @classmethod
+    def open(cls, cfg: Any) -> "EncoderTask":
+        """The task on the data that ``cfg`` names."""
+        raise NotImplementedError
+
+    @classmethod
+    def setup_task(cls, cfg: Any, from_checkpoint: bool = False, **kwargs: Any) -> "EncoderTask":
+        if cfg.tokens_per_sample < cls.shortest_example:
+            raise UserError(
+                f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least "
+                f"{cls.shortest_example}"
+            )
+        task = cls.open(cfg)
+        if not from_checkpoint:
+            check_precision(cfg)
+            task.begin()
+        return task
+
+    def begin(self) -> None:
+        """See that training can begin, and from where."""
+        self.start = check_checkpoints(self.cfg, self.vocabulary)
 
     @property
     def source_dictionary(self) -> Vocabulary:
@@ -55,15 +83,6 @@ class EncoderTask(FairseqTask):
         self.pad_to_max_length = model.cfg.pads_visible
         return model
 
-    @classmethod
-    def check_length(cls, cfg: RunConfig) -> None:
-        """Raise UserError if no example would fit."""
-        if cfg.tokens_per_sample < cls.shortest_example:
-            raise UserError(
-                f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least "
-                f"{cls.shortest_example}"
-            )
-
     def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Turn scores into Python floats: a checkpoint keeps the best one."""
         for name, value in stats.items():
@@ -78,7 +97,7 @@ class EncoderTask(FairseqTask):
     def set_checkpoint_dict(self, state: dict) -> None:
         self.load_state_dict(state)
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping) -> None:
         check_same_vocabulary(
             self.vocabulary,
             state.get("vocabulary"),

@@ -1,30 +1,20 @@
 """What fine-tuning tasks share: a start, a head, official scores, and a record of them."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging.meters import MetersDict
 from omegaconf import II
-from torch import Tensor
 
 from convbert_plugin.criterions.summed_logs import log_exact_score
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.records import (
-    EARLIER_TASK,
-    RANDOM_WEIGHTS,
-    TASK,
-    RunRecord,
-    start_from,
-)
+from convbert_plugin.files.records import EARLIER_TASK, TASK, RunRecord
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
 from convbert_plugin.tasks.encoder_task import EncoderTask
-from convbert_plugin.tasks.precision_flags import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
 
 LOSS = "loss"
@@ -47,20 +37,11 @@ class Score(NamedTuple):
     sums: tuple[str, ...]
 
 
-def known_later(*sums: Tensor) -> float:
-    """The function of a score that ``score_whole_set`` gives: fairseq asks for it before."""
-    return math.nan
-
-
 class FineTuningTask(EncoderTask):
     """A task of some name whose model is an encoder with one head, and is scored on whole sets.
 
-    A subclass opens its data and loads the splits. ``head``: the scope of the part of the model
-    that answers, which batches name as their output. ``scores``: the official ones by name, of
-    which more is better.
-
-    Raises:
-        UserError: data, vocabulary, checkpoint or options that do not go together.
+    ``head``: the scope of the part of the model that answers, which batches name as their output.
+    ``scores``: the official ones by name, of which more is better.
     """
 
     def __init__(
@@ -75,13 +56,7 @@ class FineTuningTask(EncoderTask):
         self.name = name
         self.head = head
         self.scores = scores
-        self.start: Optional[Start] = None
         self.state.merge_state_dict({TASK: name})
-
-    @classmethod
-    def open(cls, cfg: Any) -> "FineTuningTask":
-        """The task on the data that ``cfg`` names."""
-        raise NotImplementedError
 
     def add_head(self, model: ConvBertModel) -> None:
         """Add to the model the part that answers."""
@@ -91,29 +66,12 @@ class FineTuningTask(EncoderTask):
         """What the record says of the run beside what it says of all, in plain values."""
         return {}
 
-    def score_whole_set(self, subset: str, model: ConvBertModel) -> dict[str, float]:
-        """Scores that no sums make, ``known_later``, when all of a set has been validated."""
-        return {}
-
-    @classmethod
-    def setup_task(
-        cls, cfg: FineTuningConfig, from_checkpoint: bool = False, **kwargs: Any
-    ) -> "FineTuningTask":
-        cls.check_length(cfg)
-        task = cls.open(cfg)
-        if not from_checkpoint:
-            check_precision(cfg)
-            task.check_best()
-            task.start = check_checkpoints(cfg, task.vocabulary)
-            if task.start is not None and task.start.is_own:
-                # Now, and not when another head's optimizer state fails to fit.
-                task.load_state_dict(task.start.state)
-        return task
-
-    @property
-    def is_resumed(self) -> bool:
-        """Whether the run goes on from its own last checkpoint."""
-        return self.start is not None and self.start.is_own
+    def begin(self) -> None:
+        self.check_best()
+        super().begin()
+        if self.start.is_own:
+            # Now, and not when another head's optimizer state fails to fit.
+            self.load_state_dict(self.start.state)
 
     def check_best(self) -> None:
         """Raise UserError unless the best checkpoint is that of the best score, or lowest loss."""
@@ -136,7 +94,7 @@ class FineTuningTask(EncoderTask):
         self.model_description = {"arch": getattr(cfg, "_name", None), "layers": cfg.encoder_layers}
         return model
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping) -> None:
         super().load_state_dict(state)
         name = state.get(TASK, state.get(EARLIER_TASK, self.name))
         if name != self.name:
@@ -162,10 +120,6 @@ class FineTuningTask(EncoderTask):
     def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Write the scores down."""
         subset = next(self._subsets)
-        for name, score in self.score_whole_set(subset, model).items():
-            stats[name] = score
-            if (best := f"best_{name}") in stats:
-                stats[best] = max(stats[best], score)
         super().post_validate(model, stats, agg)
         if self.cfg.distributed_rank == 0:
             scores = {name: stats[name] for name in (LOSS, *self.scores)}
@@ -179,13 +133,7 @@ class FineTuningTask(EncoderTask):
             "metrics": list(self.scores),
             "seed": self.cfg.seed,
             "model": self.model_description,
-            "start": _describe(self.start),
+            "start": self.start.description,
             **self.description(),
         }
-        return RunRecord(self.cfg.save_dir, description, self.is_resumed)
-
-
-def _describe(start: Optional[Start]) -> dict:
-    if start is None:
-        return RANDOM_WEIGHTS
-    return start_from(start.path, start.objective, start.updates)
+        return RunRecord(self.cfg.save_dir, description, self.start.is_own)

@@ -74,11 +74,7 @@ class GlueTaskConfig(FineTuningConfig):
 
 @register_task("glue", dataclass=GlueTaskConfig)
 class GlueFineTuningTask(FineTuningTask):
-    """Builds batches of texts or pairs, an encoder with a classification head, and the scores.
-
-    Raises:
-        UserError: data, vocabulary, checkpoint or options that do not go together.
-    """
+    """Builds batches of texts or pairs, an encoder with a classification head, and the scores."""
 
     data_maker = DATA_MAKER
     # [CLS], a token of each of two texts, and two separators.
@@ -93,7 +89,14 @@ class GlueFineTuningTask(FineTuningTask):
     @classmethod
     def open(cls, cfg: GlueTaskConfig) -> "GlueFineTuningTask":
         prepared = read_description(cfg.data)
-        _check_options(cfg, prepared)
+        row = prepared.task
+        if cfg.glue_task is not None and cfg.glue_task.lower() != row.name:
+            raise UserError(
+                f"--glue-task {cfg.glue_task}: {cfg.data} holds {row.name}: name its folder, or "
+                f"prepare it with {DATA_MAKER}"
+            )
+        if cfg.double_unordered and not row.is_pair:
+            raise UserError(f"--double-unordered: {row.name} has no pairs: leave it out")
         return cls(cfg, prepared, load_vocabulary(cfg.data))
 
     @property
@@ -146,14 +149,3 @@ class GlueFineTuningTask(FineTuningTask):
             for name, split in splits.items()
             if name != TRAIN and split.label_counts
         }
-
-
-def _check_options(cfg: GlueTaskConfig, prepared: PreparedTask) -> None:
-    row = prepared.task
-    if cfg.glue_task is not None and cfg.glue_task.lower() != row.name:
-        raise UserError(
-            f"--glue-task {cfg.glue_task}: {cfg.data} holds {row.name}: name its folder, or "
-            f"prepare it with {DATA_MAKER}"
-        )
-    if cfg.double_unordered and not row.is_pair:
-        raise UserError(f"--double-unordered: {row.name} has no pairs: leave it out")

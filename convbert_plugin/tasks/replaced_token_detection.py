@@ -23,9 +23,7 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import MASKED_LM_HEAD
-from convbert_plugin.tasks.checkpoints import check_checkpoints
 from convbert_plugin.tasks.encoder_task import EncoderTask
-from convbert_plugin.tasks.precision_flags import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
@@ -62,30 +60,27 @@ class ReplacedTokenDetectionTaskConfig(RunConfig):
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)
 class ReplacedTokenDetectionTask(EncoderTask):
-    """Builds masked batches from documents, and the networks that learn from them.
-
-    Raises:
-        UserError: data, vocabulary or options that do not go together.
-    """
+    """Builds masked batches from documents, and the networks that learn from them."""
 
     data_maker = DATA_MAKER
     shortest_example = 8
 
     @classmethod
-    def setup_task(
-        cls,
-        cfg: ReplacedTokenDetectionTaskConfig,
-        from_checkpoint: bool = False,
-        **kwargs: Any,
-    ) -> "ReplacedTokenDetectionTask":
-        if not from_checkpoint:
-            check_precision(cfg)
-        cls.check_length(cfg)
-        _check_options(cfg)
-        vocabulary = cls.load_dictionary(_shards(cfg.data)[0] / DICTIONARY_FILE)
-        _check_shards(cfg, vocabulary)
-        if not from_checkpoint:
-            check_checkpoints(cfg, vocabulary)
+    def open(cls, cfg: ReplacedTokenDetectionTaskConfig) -> "ReplacedTokenDetectionTask":
+        if not 0 < cfg.mask_prob < 1:
+            raise UserError(f"--mask-prob {cfg.mask_prob}: choose a share between 0 and 1")
+        first, *others = dictionaries = [shard / DICTIONARY_FILE for shard in _shards(cfg.data)]
+        for dictionary in dictionaries:
+            if not dictionary.is_file():
+                raise UserError(f"{dictionary} is missing: name a folder made by {DATA_MAKER}")
+        vocabulary = cls.load_dictionary(first)
+        for dictionary in others:
+            check_same_vocabulary(
+                vocabulary,
+                Vocabulary.load(dictionary).fingerprint(),
+                f"{dictionary}: another vocabulary than {first.parent}'s; binarize all shards with "
+                "the same --srcdict",
+            )
         return cls(cfg, vocabulary)
 
     @classmethod
@@ -140,25 +135,3 @@ class ReplacedTokenDetectionTask(EncoderTask):
 
 def _shards(data: str) -> list[Path]:
     return [Path(shard) for shard in str(data).split(os.pathsep)]
-
-
-def _check_options(cfg: ReplacedTokenDetectionTaskConfig) -> None:
-    if not 0 < cfg.mask_prob < 1:
-        raise UserError(f"--mask-prob {cfg.mask_prob}: choose a share between 0 and 1")
-    for shard in _shards(cfg.data):
-        if not (shard / DICTIONARY_FILE).is_file():
-            raise UserError(
-                f"{shard / DICTIONARY_FILE} is missing: name a folder made by {DATA_MAKER}"
-            )
-
-
-def _check_shards(cfg: ReplacedTokenDetectionTaskConfig, vocabulary: Vocabulary) -> None:
-    first, *others = _shards(cfg.data)
-    for shard in others:
-        dictionary = shard / DICTIONARY_FILE
-        check_same_vocabulary(
-            vocabulary,
-            Vocabulary.load(dictionary).fingerprint(),
-            f"{dictionary}: another vocabulary than {first}'s; binarize all shards with the same "
-            "--srcdict",
-        )

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from logs import stats
+from training_lines import stats
 
 ROWS = (
     ("generator loss, training, start (nats a masked token)", "generator_loss_start", "{:.3f}"),

@@ -1,27 +1,32 @@
 """Show fairseq-train's JSON log, read from stdin, as a few columns."""
 
+import json
+import re
 import sys
+from typing import Iterable, Iterator
 
-from logs import stats
-
-COLUMNS = {
-    "num_updates": ("update", "{:8.0f}"),
-    "loss": ("loss", "{:9.3f}"),
-    "generator_loss": ("generator", "{:9.3f}"),
-    "discriminator_loss": ("discriminator", "{:13.4f}"),
-    "discriminator_auc": ("AUC", "{:7.4f}"),
-    "wps": ("tokens/s", "{:9,.0f}"),
-}
+LOGGED = re.compile(r"\| INFO \| (\w+) \| (\{.*\})\s*$")
+HEADER = "  update       loss  generator  discriminator      AUC   tokens/s"
+LINE = (
+    "{num_updates:8.0f}  {loss:9.3f}  {generator_loss:9.3f}  {discriminator_loss:13.4f}  "
+    "{discriminator_auc:7.4f}  {wps:9,.0f}"
+)
 EVERY = 100
 
 
+def stats(lines: Iterable[str], tag: str) -> Iterator[dict]:
+    """The logged numbers of one kind of line: ``train_inner``, ``train`` or ``valid``."""
+    for line in lines:
+        match = LOGGED.search(line)
+        if match and match[1] == tag:
+            yield {name: float(value) for name, value in json.loads(match[2]).items()}
+
+
 def main():
-    widths = {key: len(form.format(0)) for key, (_, form) in COLUMNS.items()}
-    print("  ".join(f"{title:>{widths[key]}}" for key, (title, _) in COLUMNS.items()))
+    print(HEADER)
     for entry in stats(sys.stdin, "train_inner"):
         if entry["num_updates"] % EVERY == 0:
-            cells = (form.format(entry[key]) for key, (_, form) in COLUMNS.items())
-            print("  ".join(cells), flush=True)
+            print(LINE.format(**entry), flush=True)
 
 
 if __name__ == "__main__":

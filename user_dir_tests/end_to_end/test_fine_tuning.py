@@ -19,7 +19,7 @@ USUAL = (
     *("--optimizer", "convbert_adamw", "--lr-scheduler", "convbert_linear", "--lr", "1.5e-4"),
     *("--batch-size", "32", "--cpu", "--num-workers", "0", "--seed", "3", "--log-format", "json"),
     *("--no-epoch-checkpoints", "--save-interval-updates", "4", "--total-num-update", "12"),
-    *("--best-checkpoint-metric", "found_alone", "--maximize-best-checkpoint-metric"),
+    *("--best-checkpoint-metric", "found", "--maximize-best-checkpoint-metric"),
 )
 
 
@@ -40,12 +40,10 @@ def test_it_is_trained_from_a_checkpoint_and_recorded(pretrained, find_words, co
     source = pretrained.folder / "checkpoint_last.pt"
     run = find_words(tmp_path / "run", "--max-update", "8", "--finetune-from-model", source)
     record = record_of(run)
-    assert record.pop("validations")[-1].keys() == {
-        *("subset", "updates", "loss", "found", "found_alone")
-    }
+    assert record.pop("validations")[-1].keys() == {"subset", "updates", "loss", "found"}
     assert record == {
         "task": "last noun",
-        "metrics": ["found", "found_alone"],
+        "metrics": ["found"],
         "seed": 3,
         "model": {"arch": "convbert_small", "layers": 2},
         "start": {
@@ -65,9 +63,9 @@ def test_it_is_trained_from_a_checkpoint_and_recorded(pretrained, find_words, co
     model = getattr(model, "model", model).eval()
     lines = open_lines(corpus.data / "valid", model.vocabulary)
     share = share_found(model, MarkedWords(lines, model.vocabulary, place=-1))
-    assert entries[-1]["found_alone"] == entries[-1]["found"] == pytest.approx(share)
-    best = [log["valid_best_found_alone"] for log in run.logs["valid"][1:]]
-    shares = [entry["found_alone"] for entry in entries]
+    assert entries[-1]["found"] == pytest.approx(share)
+    best = [log["valid_best_found"] for log in run.logs["valid"][1:]]
+    shares = [entry["found"] for entry in entries]
     assert [float(value) for value in best] == pytest.approx([max(shares)], abs=1e-3)
     checkpoint = run.checkpoint("checkpoint_best.pt")
     assert checkpoint["extra_state"]["val_loss"] == max(shares)
@@ -99,7 +97,7 @@ def test_the_folder_of_another_task_and_wrong_scores_are_refused(find_words, cor
     line = last_line(lambda: find_words(tmp_path / "run", "--noun", "first"))
     assert "holds first noun, the checkpoint is of a run on last noun: choose another" in line
     line = last_line(lambda: find_words(tmp_path / "a", "--best-checkpoint-metric", "accuracy"))
-    assert line.startswith("--best-checkpoint-metric accuracy: last noun has loss, found, found_al")
+    assert line.startswith("--best-checkpoint-metric accuracy: last noun has loss, found")
     line = last_line(lambda: find_words(tmp_path / "a", "--best-checkpoint-metric", "loss"))
     assert line == "--best-checkpoint-metric loss goes without --maximize-best-checkpoint-metric"
 
@@ -125,4 +123,4 @@ def test_it_is_reported_beside_others(find_words, tmp_path):
         *("last noun", "random weights"),
         None,
     )
-    assert [row["metric"] for row in group["scores"]] == ["found", "found_alone"]
+    assert [row["metric"] for row in group["scores"]] == ["found"]

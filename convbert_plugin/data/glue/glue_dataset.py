@@ -39,14 +39,7 @@ class GlueDataset(LengthBatchedDataset):
         self.full_lengths = np.tile(
             lengths.sum(axis=0) + specials, 2 if options.double_unordered else 1
         )
-        self._sizes = np.minimum(self.full_lengths, options.max_length)
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return self._sizes
+        self.sizes = np.minimum(self.full_lengths, options.max_length)
 
     def __getitem__(self, index: int) -> dict:
         """One example: its id, tokens, segments and target, where there is one."""

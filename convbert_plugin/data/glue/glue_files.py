@@ -105,7 +105,9 @@ def prepare(
         counts = _label_counts(labels, task)
         splits[split] = PreparedSplit(source.file, len(rows.examples), counts)
     prepared = PreparedTask(task, splits)
-    _write_labels_dictionary(destination, prepared)
+    if counts := next((split.label_counts for split in splits.values() if split.label_counts), ()):
+        # Not finalized, which would order the classes by their frequency.
+        _labels_dictionary(task, counts).save(str(destination / LABELS / DICTIONARY_FILE))
     write_json(destination / DESCRIPTION_FILE, _as_json(prepared))
     return Prepared(prepared, {file: lines for file, lines in skipped.items() if lines})
 
@@ -201,30 +203,21 @@ def _labels_dictionary(task: GlueTask, counts: tuple[int, ...] = ()) -> Dictiona
     return dictionary
 
 
-def _write_labels_dictionary(destination: Path, prepared: PreparedTask) -> None:
-    counts = next((s.label_counts for s in prepared.splits.values() if s.label_counts), ())
-    if counts:
-        # Not finalized, which would order the classes by their frequency.
-        _labels_dictionary(prepared.task, counts).save(str(destination / LABELS / DICTIONARY_FILE))
-
-
 def _targets(path: Path, task: GlueTask) -> np.ndarray:
     if task.score_range is not None:
+        path = path.with_name(f"{path.name}.label")
+        try:
+            scores = np.array([float(line) for line in path.read_text().splitlines()])
+        except (OSError, ValueError):
+            raise UserError(
+                f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}"
+            ) from None
         lowest, highest = task.score_range
-        return (_scores(path.with_name(f"{path.name}.label")) - lowest) / (highest - lowest)
+        return (scores - lowest) / (highest - lowest)
     dictionary = _labels_dictionary(task)
     lines = open_lines(path, dictionary, remedy=DATA_MAKER)
     labels = np.fromiter((int(lines[row][0]) for row in range(len(lines))), np.int64, len(lines))
     return labels - dictionary.nspecial
-
-
-def _scores(path: Path) -> np.ndarray:
-    try:
-        return np.array([float(line) for line in path.read_text().splitlines()])
-    except (OSError, ValueError):
-        raise UserError(
-            f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}"
-        ) from None
 
 
 def _label_counts(labels: list[float], task: GlueTask) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
@@ -10,6 +11,8 @@ from convbert_plugin.errors import UserError, listed, shown
 from convbert_plugin.files.text_files import PathLike, read_blocks
 
 JSON_SUFFIX = ".jsonl"
+# Half of a pair of \u escapes, which is no character.
+HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 
 
 class Example(NamedTuple):
@@ -26,9 +29,8 @@ class Rows(NamedTuple):
     skipped: list[int]
 
 
-class _Row(NamedTuple):
-    line: int
-    cells: dict[Column, str]
+Cells = dict[Column, str]
+"""What stands in the columns of a row that are wanted; none of a row to pass over."""
 
 
 def read_rows(path: PathLike, source: Source, task: GlueTask) -> Rows:
@@ -41,23 +43,19 @@ def read_rows(path: PathLike, source: Source, task: GlueTask) -> Rows:
         UserError: a missing column, file or row, a broken one, an unknown label, with file and
             line.
     """
-    rows, skipped = [], []
+    examples, skipped = [], []
     reader = _json_rows if Path(path).suffix == JSON_SUFFIX else _tab_separated_rows
     wanted = source.texts if source.label is None else (*source.texts, source.label)
-    for row in reader(path, source, wanted):
-        if row.cells:
-            rows.append(row)
-        else:
-            skipped.append(row.line)
-    if not rows:
+    for line, cells in reader(path, source, wanted):
+        if not cells:
+            skipped.append(line)
+            continue
+        label = None
+        if source.label is not None:
+            label = _label(cells[source.label].strip(), task, f"{path}:{line}")
+        examples.append(Example(tuple(cells[column] for column in source.texts), label))
+    if not examples:
         raise UserError(f"{path}: no row in it: a split needs at least one example")
-    examples = [
-        Example(
-            texts=tuple(row.cells[column] for column in source.texts),
-            label=None if source.label is None else _label(row, source.label, task, path),
-        )
-        for row in rows
-    ]
     return Rows(examples, skipped)
 
 
@@ -76,7 +74,7 @@ def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
 
 def _tab_separated_rows(
     path: PathLike, source: Source, wanted: tuple[Column, ...]
-) -> Iterator[_Row]:
+) -> Iterator[tuple[int, Cells]]:
     lines = _lines(path)
     if source.has_header:
         header = next(lines, None)
@@ -102,9 +100,9 @@ def _tab_separated_rows(
     for number, line in lines:
         cells = line.split("\t")
         if len(cells) == width:
-            yield _Row(number, {column: cells[place] for column, place in places.items()})
+            yield number, {column: cells[place] for column, place in places.items()}
         elif source.skips_broken_rows:
-            yield _Row(number, {})
+            yield number, {}
         else:
             raise UserError(
                 f"{path}:{number}: {len(cells)} columns where {width} are expected: mend the row, "
@@ -112,7 +110,9 @@ def _tab_separated_rows(
             )
 
 
-def _json_rows(path: PathLike, source: Source, wanted: tuple[Column, ...]) -> Iterator[_Row]:
+def _json_rows(
+    path: PathLike, source: Source, wanted: tuple[Column, ...]
+) -> Iterator[tuple[int, Cells]]:
     for number, line in _lines(path):
         try:
             values = json.loads(line)
@@ -127,39 +127,26 @@ def _json_rows(path: PathLike, source: Source, wanted: tuple[Column, ...]) -> It
                 "another column with --text or --label"
             )
         for name in source.texts:
-            if not _is_text(values[name]):
+            if not isinstance(values[name], str) or HALF_PAIR.search(values[name]):
                 raise UserError(f"{path}:{number}: {name!r} is not a text: write it as a string")
-        yield _Row(number, {name: _as_text(values[name]) for name in wanted})
-
-
-def _is_text(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        # Half of a pair of \u escapes.
-        return False
-    return True
+        yield number, {name: _as_text(values[name]) for name in wanted}
 
 
 def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _label(row: _Row, column: Column, task: GlueTask, path: PathLike) -> float:
-    word = row.cells[column].strip()
+def _label(word: str, task: GlueTask, where: str) -> float:
     if task.score_range is not None:
-        return _score(word, row.line, task.score_range, path)
+        return _score(word, task.score_range, where)
     if word not in task.labels:
         raise UserError(
-            f"{path}:{row.line}: the label {shown(word)} is none of {task.name}'s: "
-            f"{', '.join(task.labels)}"
+            f"{where}: the label {shown(word)} is none of {task.name}'s: {', '.join(task.labels)}"
         )
     return task.labels.index(word)
 
 
-def _score(word: str, line: int, score_range: tuple[float, float], path: PathLike) -> float:
+def _score(word: str, score_range: tuple[float, float], where: str) -> float:
     lowest, highest = score_range
     try:
         score = float(word)
@@ -167,6 +154,6 @@ def _score(word: str, line: int, score_range: tuple[float, float], path: PathLik
         score = math.nan
     if not lowest <= score <= highest:
         raise UserError(
-            f"{path}:{line}: the score {shown(word)} is no number from {lowest:g} to {highest:g}"
+            f"{where}: the score {shown(word)} is no number from {lowest:g} to {highest:g}"
         )
     return score

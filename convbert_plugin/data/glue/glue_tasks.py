@@ -63,23 +63,28 @@ class GlueTask(NamedTuple):
 
 
 def _task(
-    official_name: str,
+    name: str,
     labels: tuple[str, ...],
     metrics: tuple[str, ...],
     texts: tuple[str, ...],
     label: str = "label",
+    score_range: Optional[tuple[float, float]] = None,
+    suffix: str = ".tsv",
     skips_broken_rows: bool = False,
 ) -> GlueTask:
-    labelled = [Source(f"{file}.tsv", texts, label, skips_broken_rows) for file in ("train", "dev")]
-    sources = dict(zip((TRAIN, VALID), labelled, strict=True))
+    """A task of the usual three files."""
     return GlueTask(
-        name=official_name.lower(),
-        head=official_name.lower(),
+        name=name.lower(),
+        head=name.lower(),
         labels=labels,
-        score_range=None if labels else (0.0, 5.0),
+        score_range=score_range,
         metrics=metrics,
-        sources={**sources, TEST: Source("test.tsv", texts)},
-        submissions={TEST: f"{official_name}.tsv"},
+        sources={
+            TRAIN: Source(f"train{suffix}", texts, label, skips_broken_rows),
+            VALID: Source(f"dev{suffix}", texts, label, skips_broken_rows),
+            TEST: Source(f"test{suffix}", texts),
+        },
+        submissions={TEST: f"{name}.tsv"},
     )
 
 
@@ -121,7 +126,7 @@ TASKS = {
         _COLA,
         _task("SST-2", BINARY, ("accuracy",), ("sentence",)),
         _task("MRPC", BINARY, ("accuracy", "f1"), STRINGS, label="Quality"),
-        _task("STS-B", (), REGRESSION_METRICS, SENTENCES, label="score"),
+        _task("STS-B", (), REGRESSION_METRICS, SENTENCES, "score", score_range=(0.0, 5.0)),
         _task("QQP", BINARY, ("accuracy", "f1"), QUESTIONS, "is_duplicate", skips_broken_rows=True),
         _MNLI,
         _task("QNLI", ENTAILMENT, ("accuracy",), ("question", "sentence")),
@@ -185,16 +190,4 @@ def own_task(
         possible = tuple(metric for metric in possible if metric != "f1")
     if wrong := next((metric for metric in metrics if metric not in possible), None):
         raise UserError(f"--metrics {wrong}: for this task choose from {', '.join(possible)}")
-    return GlueTask(
-        name=name.lower(),
-        head=name.lower(),
-        labels=labels,
-        score_range=score_range,
-        metrics=metrics,
-        sources={
-            TRAIN: Source(f"train{suffix}", texts, label),
-            VALID: Source(f"dev{suffix}", texts, label),
-            TEST: Source(f"test{suffix}", texts),
-        },
-        submissions={TEST: f"{name}.tsv"},
-    )
+    return _task(name, labels, metrics, texts, label, score_range, suffix)

@@ -9,7 +9,7 @@ from convbert_plugin.data.binarized import IndexedLines
 from convbert_plugin.data.collation import PRETRAINING, collate
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.pairs import frame
-from convbert_plugin.data.pretraining.blocks import BlockIndex, full_blocks, whole_line_blocks
+from convbert_plugin.data.pretraining.blocks import full_blocks, whole_line_blocks
 from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, mask_tokens, masked_count
 from convbert_plugin.data.pretraining.segments import SPECIALS_OF_TWO_SEGMENTS, split_into_segments
 from convbert_plugin.data.vocabulary import Vocabulary
@@ -50,16 +50,19 @@ class PretrainingDataset(LengthBatchedDataset):
         self.lines = lines
         self.vocabulary = vocabulary
         self.options = options
-        self.blocks = _index(sizes, options)
+        if options.full_blocks:
+            self.blocks, specials = full_blocks(sizes, options.max_length), 2
+        else:
+            self.blocks = whole_line_blocks(sizes, options.max_length, options.seed)
+            specials = SPECIALS_OF_TWO_SEGMENTS
+        # At most one token more than an example turns out to have.
+        self.sizes = np.minimum(self.blocks.tokens + specials, options.max_length)
         self.recipe = MASKING_RECIPES[options.objective]
         special = np.zeros(len(vocabulary), dtype=bool)
         special[list(vocabulary.special_ids())] = True
         self.is_special = special
         self.replaceable_ids = np.flatnonzero(~special)
         self.epoch = 1
-
-    def __len__(self) -> int:
-        return len(self.blocks)
 
     def __getitem__(self, index: int) -> dict:
         """One example: its id, tokens, masked tokens, segments, masked positions and uniforms."""
@@ -107,16 +110,6 @@ class PretrainingDataset(LengthBatchedDataset):
         }
         return {**batch, "target": targets}
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Length of each example, at most one token more than it turns out to have."""
-        specials = 2 if self.options.full_blocks else SPECIALS_OF_TWO_SEGMENTS
-        return np.minimum(self.blocks.tokens + specials, self.options.max_length)
-
-    def num_tokens(self, index: int) -> int:
-        specials = 2 if self.options.full_blocks else SPECIALS_OF_TWO_SEGMENTS
-        return min(int(self.blocks.tokens[index]) + specials, self.options.max_length)
-
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
@@ -139,9 +132,3 @@ class PretrainingDataset(LengthBatchedDataset):
             skipped = 0
             line += 1
         return lines
-
-
-def _index(sizes: np.ndarray, options: PretrainingOptions) -> BlockIndex:
-    if options.full_blocks:
-        return full_blocks(sizes, options.max_length)
-    return whole_line_blocks(sizes, options.max_length, options.seed)
