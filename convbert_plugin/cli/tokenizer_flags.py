@@ -3,7 +3,7 @@
 import argparse
 from functools import partial
 
-from convbert_plugin.tokenization.tokenizer_reading import read_tokenizer
+from convbert_plugin.tokenization.tokenizer import load_tokenizer
 
 
 def add_tokenizer_flags(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +27,5 @@ def add_tokenizer_flags(parser: argparse.ArgumentParser) -> None:
 def tokenizer_loader(path: str, arguments: argparse.Namespace) -> partial:
     """A call that loads the tokenizer at ``path`` as the flags say, also in another process."""
     return partial(
-        read_tokenizer, path, cased=arguments.cased, strip_accents=arguments.strip_accents
+        load_tokenizer, path, cased=arguments.cased, strip_accents=arguments.strip_accents
     )

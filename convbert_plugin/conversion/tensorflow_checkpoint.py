@@ -13,8 +13,7 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
 from convbert_plugin.models.parts import GENERATOR, KEYS, REPLACED_TOKEN_HEAD, Parts, part_at
-from convbert_plugin.tokenization.tokenizer import Tokenizer
-from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
+from convbert_plugin.tokenization.tokenizer import Tokenizer, check_rows, load_tokenizer
 
 # What the optimizer keeps.
 NOT_THE_MODELS = re.compile(r"global_step|.*/adam_[mv]")
@@ -48,7 +47,7 @@ def read_tensorflow(source: PathLike, tokenizer: Optional[Tokenizer] = None) -> 
         _check_width_of_electra(config.encoder_embed_dim, bundle.prefix)
     check_layers(config.encoder_layers, shapes, bundle.prefix)
     rows = shapes["electra/embeddings/word_embeddings"][0]
-    tokenizer = tokenizer or read_tokenizer(Path(bundle.prefix).parent)
+    tokenizer = tokenizer or load_tokenizer(Path(bundle.prefix).parent)
     check_rows(tokenizer, rows, bundle.prefix)
     names = tensorflow_names(grouped=config.ffn_groups > 1)
     try:

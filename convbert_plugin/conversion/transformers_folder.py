@@ -32,8 +32,7 @@ from convbert_plugin.models.parts import (
     parts_of,
     words_for,
 )
-from convbert_plugin.tokenization.tokenizer import Tokenizer
-from convbert_plugin.tokenization.tokenizer_reading import check_rows, read_tokenizer
+from convbert_plugin.tokenization.tokenizer import Tokenizer, check_rows, load_tokenizer
 from convbert_plugin.tokenization.tokenizer_writing import transformers_files
 
 CONFIG_FILE = "config.json"
@@ -82,7 +81,7 @@ def read_transformers(
     _check_labels(config, config_path, tensors, parts, path)
     check_layers(options["encoder_layers"], tensors, config_path)
     rows = transformers_config.vocabulary_size(config, config_path)
-    tokenizer = tokenizer or read_tokenizer(folder)
+    tokenizer = tokenizer or load_tokenizer(folder)
     check_rows(tokenizer, rows, config_path)
     if head_name is not None and not any(part_at(scope).is_named for scope in parts):
         raise UserError(f"--head {head_name}: {path} has no classification head: drop it")

@@ -8,7 +8,6 @@ from fairseq.data import Dictionary
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike, read_file
-from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
     WORDPIECE_SPECIALS,
@@ -18,14 +17,12 @@ from convbert_plugin.tokenization.symbols import (
 )
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
-    PIPELINE_FILE,
-    PIPELINE_FILES,
-    SENTENCEPIECE_FILES,
+    FILES_OF,
     SETTINGS_FILE,
     TOKENIZER_FILES,
     VOCAB_FILE,
-    WORDPIECE_FILES,
-    is_sentencepiece_export,
+    main_file,
+    write_missing,
 )
 
 
@@ -57,7 +54,7 @@ class Vocabulary(Dictionary):
             vocabulary.add_symbol(symbol, count)
         for role, special in () if implied else specials.items():
             setattr(vocabulary, f"{role}_index", vocabulary.indices[special])
-        vocabulary.tokenizer_files = _tokenizer_files(path, vocabulary.is_wordpiece)
+        vocabulary.tokenizer_files = _tokenizer_files(path)
         return vocabulary
 
     @classmethod
@@ -79,11 +76,7 @@ class Vocabulary(Dictionary):
         folder = Path(f).absolute().parent
         self.check_folder(folder)
         super().save(str(Path(f).absolute()))
-        for name, source in self.tokenizer_files.items():
-            if not (folder / name).exists():
-                content = read_file(source)
-                with whole_file(folder / name) as copy:
-                    copy.write(content)
+        write_missing(folder, {name: read_file(f) for name, f in self.tokenizer_files.items()})
 
     def check_folder(self, folder: Path) -> None:
         """Raise UserError if another tokenizer's files stand in ``folder``."""
@@ -117,17 +110,16 @@ def check_same_vocabulary(vocabulary: Vocabulary, kept: Optional[str], problem: 
         raise UserError(problem)
 
 
-def _tokenizer_files(path: Path, is_wordpiece: bool) -> dict[str, str]:
+def _tokenizer_files(path: Path) -> dict[str, str]:
     """The files that travel with the dictionary at ``path``, by the names that they shall have."""
-    vocab, settings = path.with_name(VOCAB_FILE), path.with_name(SETTINGS_FILE)
+    settings = path.with_name(SETTINGS_FILE)
     if not path.name.startswith(Path(DICTIONARY_FILE).stem):
-        beside = {SETTINGS_FILE: settings} if path == vocab and settings.exists() else {}
-        return {name: str(file) for name, file in {VOCAB_FILE: path, **beside}.items()}
-    if vocab.exists():
-        check_same_symbols(path, vocab)
-    has_pipeline = path.with_name(PIPELINE_FILE).exists() and not is_sentencepiece_export(
-        path.parent
-    )
-    names = {*(WORDPIECE_FILES if is_wordpiece else SENTENCEPIECE_FILES)}
-    names |= {*PIPELINE_FILES} if has_pipeline else set()
-    return {name: str(path.with_name(name)) for name in names if path.with_name(name).exists()}
+        beside = {SETTINGS_FILE: str(settings)} if path.name == VOCAB_FILE else {}
+        return {VOCAB_FILE: str(path), **(beside if settings.exists() else {})}
+    main = main_file(path.parent)
+    if main is None:
+        return {}
+    if main.name == VOCAB_FILE:
+        check_same_symbols(path, read_symbols(path).symbols, main, read_symbols(main).symbols)
+    files = [path.with_name(name) for name in FILES_OF[main.name]]
+    return {file.name: str(file) for file in files if file.exists()}

@@ -1,32 +1,46 @@
 """A tokenizer.json, run by the tokenizers library as it stands."""
 
-import hashlib
 import json
-from itertools import chain
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Mapping
+from typing import TYPE_CHECKING, Mapping, Optional
 
-from convbert_plugin.errors import shown
+from convbert_plugin.errors import UserError, shown
+from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.files.text_files import decode_utf8, read_file
-from convbert_plugin.tokenization.symbols import read_symbols, without_text
-from convbert_plugin.tokenization.time_bound import failure, within
+from convbert_plugin.tokenization.pipeline_limits import (
+    TRIAL_SECONDS,
+    check_vocabulary,
+    read_within_limits,
+)
+from convbert_plugin.tokenization.symbols import (
+    ADVICE,
+    check_same_symbols,
+    in_order,
+    read_symbols,
+    specials_of,
+    without_text,
+)
+from convbert_plugin.tokenization.time_bound import within
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
     PIPELINE_FILE,
     SETTINGS_FILE,
+    VOCAB_FILE,
 )
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 from convbert_plugin.tokenization.wordpiece import CONTINUATION, joined
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pipeline
-    from tokenizers.models import Model
 
-# Of texts that are encoded at once, where one has no more by itself.
-CHARACTERS_AT_ONCE = 1 << 16
 # A hundredth of what tokenizers usually do, so that a busy machine is no error.
 CHARACTERS_A_SECOND = 10_000
 SECONDS_AT_LEAST = 10
+# The classes of transformers that frame texts by [CLS] and [SEP] where tokenizer.json does not.
+FRAMING_CLASSES = re.compile("(Bert|ConvBert|Electra)Tokenizer(Fast)?")
+# The second is a cuneiform sign, for which most vocabularies have their unknown piece alone.
+TEXTS_TO_FRAME = ("a", "\U00012000")
 
 
 class PipelineTokenizer(Tokenizer):
@@ -35,45 +49,40 @@ class PipelineTokenizer(Tokenizer):
     What is not taken from it: the frame of special tokens, a maximal length and padding, which
     are put around ids elsewhere; and that special tokens in a text are more than text.
 
-    ``content``: the file. ``path``: where it lies, for errors. ``symbols``: all its pieces in the
-    order of their ids. ``settings``: what a tokenizer_config.json beside it has to say.
+    ``content``: the file. ``path``: where it lies, for errors. ``settings``: the bytes of the
+    tokenizer_config.json beside it. Errors: as ``load_pipeline``, which bounds what a file may ask
+    for.
     """
 
-    def __init__(
-        self,
-        content: bytes,
-        path: Path,
-        symbols: list[str],
-        specials: Mapping[str, str],
-        settings: Mapping[str, object],
-    ):
+    def __init__(self, content: bytes, path: Path, settings: Optional[bytes] = None):
         self.content = content
         self.path = path
-        self.symbols = symbols
-        self.specials = specials
         self.settings = settings
-        self._index = {symbol: index for index, symbol in enumerate(symbols)}
-        self._pipeline = _for_plain_text(load(content, path), specials)
-        self.longest_word = _longest_word(self._pipeline.model)
-        text_never_gets = set(specials.values()) - {self.unknown}
-        self._piece_of_id = [self.unknown if s in text_never_gets else s for s in symbols]
+        self.pipeline = _load(content, path)
+        self.symbols = in_order(self.pipeline.get_vocab(with_added_tokens=True), path)
+        check_vocabulary(self.symbols, path)
+        self.specials = specials_of(self.symbols, path)
+        _take_text_alone(self.pipeline, self.specials)
+        model = self.pipeline.model
+        if getattr(model, "continuing_subword_prefix", None) == CONTINUATION:
+            self.longest_word = getattr(model, "max_input_chars_per_word", 0)
+        self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
+        text_never_gets = set(self.specials.values()) - {self.unknown}
+        self._piece_of_id = [self.unknown if s in text_never_gets else s for s in self.symbols]
 
     def __reduce__(self) -> tuple:
         # The library forgets in a copy that special tokens are plain text.
-        return type(self), (self.content, self.path, self.symbols, self.specials, self.settings)
+        return type(self), (self.content, self.path, self.settings)
 
     def normalized(self, text: str) -> str:
-        normalizer = self._pipeline.normalizer
+        normalizer = self.pipeline.normalizer
         return text if normalizer is None else normalizer.normalize_str(text)
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
-        return list(chain.from_iterable(map(self._pieces_at_once, _parts(texts))))
-
-    def _pieces_at_once(self, texts: list[str]) -> list[list[str]]:
         encodings = within(
             SECONDS_AT_LEAST + sum(map(len, texts)) // CHARACTERS_A_SECOND,
             # The fast way fills in ids alone, no tokens.
-            lambda: self._pipeline.encode_batch_fast(texts, add_special_tokens=False),
+            lambda: self.pipeline.encode_batch_fast(texts, add_special_tokens=False),
             f"{self.path}: at the text {shown(max(texts, key=len, default=''))}",
         )
         pieces = self._piece_of_id
@@ -85,40 +94,80 @@ class PipelineTokenizer(Tokenizer):
         ids = [self._index[piece] for piece in pieces]
         return within(
             SECONDS_AT_LEAST + len(ids) // CHARACTERS_A_SECOND,
-            lambda: self._pipeline.decode(ids, skip_special_tokens=False),
+            lambda: self.pipeline.decode(ids, skip_special_tokens=False),
             str(self.path),
         )
 
     def files(self) -> dict[str, bytes]:
-        settings = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
-        return {PIPELINE_FILE: self.content, SETTINGS_FILE: settings.encode()}
+        settings = {} if self.settings is None else {SETTINGS_FILE: self.settings}
+        return {PIPELINE_FILE: self.content, **settings}
 
     def identity(self) -> tuple:
-        return "pipeline", hashlib.sha256(self.content).hexdigest(), self.symbols
+        return "pipeline", self.content
 
-    def is_at(self, file: Path) -> bool:
-        if file.name != PIPELINE_FILE or read_file(file) != self.content:
-            return False
-        dictionary = file.with_name(DICTIONARY_FILE)
-        return not dictionary.exists() or read_symbols(dictionary).symbols == self.symbols
+    def of_file(self, file: Path) -> Tokenizer:
+        return load_pipeline(file)
 
 
-def load(content: bytes, path: Path) -> "Pipeline":
+def load_pipeline(path: Path) -> PipelineTokenizer:
+    """The tokenizer of a ``tokenizer.json``, which is used as it stands.
+
+    Errors: a broken file, or one that asks for too much; ids with holes; pieces that a dictionary
+    cannot hold; special tokens of other names than the two sets, or another frame than ours; a
+    vocab.txt or dict.txt beside it that numbers other pieces.
+    """
+    content, parsed = read_within_limits(path)
+    stored = path.with_name(SETTINGS_FILE)
+    config = read_json_object(stored) if stored.exists() else {}
+    tokenizer = PipelineTokenizer(content, path, read_file(stored) if stored.exists() else None)
+    kind = config.get("tokenizer_class") or "BertTokenizer"
+    if parsed.get("post_processor") or not FRAMING_CLASSES.fullmatch(str(kind)):
+        _check_frame(tokenizer)
+    for beside in filter(Path.exists, map(path.with_name, (DICTIONARY_FILE, VOCAB_FILE))):
+        rows = read_symbols(beside).symbols
+        # transformers writes what was added later into tokenizer.json alone.
+        count = len(rows) if beside.name == VOCAB_FILE else None
+        check_same_symbols(beside, rows, path, tokenizer.symbols[:count])
+    return tokenizer
+
+
+def _check_frame(tokenizer: PipelineTokenizer) -> None:
+    """Raise UserError unless the library frames texts as ours are, by the special tokens."""
+    first, last = tokenizer.specials["bos"], tokenizer.specials["eos"]
+
+    def frames() -> bool:
+        encode = tokenizer.pipeline.encode
+        a, b = (encode(text, add_special_tokens=False).ids for text in TEXTS_TO_FRAME)
+        single, pair = encode(TEXTS_TO_FRAME[0]), encode(*TEXTS_TO_FRAME)
+        cls, sep = map(tokenizer.symbols.index, (first, last))
+        ours, behind = [cls, *a, sep], [*b, sep]
+        ids_fit = (single.ids, pair.ids) == (ours, ours + behind)
+        return ids_fit and pair.type_ids == [0] * len(ours) + [1] * len(behind)
+
+    if not within(SECONDS_AT_LEAST, frames, str(tokenizer.path)):
+        raise UserError(
+            f"{tokenizer.path}: its post_processor does not give {first} A {last} and, of pairs, "
+            f"{first} A {last} B {last}: {ADVICE}"
+        )
+
+
+def _load(content: bytes, path: Path) -> "Pipeline":
     """The ``tokenizers.Tokenizer`` of a file. Raises UserError where the library takes it not."""
     from tokenizers import Tokenizer as Pipeline
 
     text = decode_utf8(content, path).removeprefix("\ufeff")
-    try:
-        return Pipeline.from_str(text)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    # A panic in Rust is no Exception.
-    except BaseException as error:
-        raise failure(str(path), error) from None
+    pipeline = within(TRIAL_SECONDS, lambda: Pipeline.from_str(text), str(path))
+    dropout = getattr(pipeline.model, "dropout", None)
+    if dropout:
+        raise UserError(
+            f"{path}: its model leaves out merges at random (dropout {shown(dropout)}): set "
+            "dropout to null"
+        )
+    return pipeline
 
 
-def _for_plain_text(pipeline: "Pipeline", specials: Mapping[str, str]) -> "Pipeline":
-    """The pipeline, from which a text gets no special token and keeps its length."""
+def _take_text_alone(pipeline: "Pipeline", specials: Mapping[str, str]) -> None:
+    """Change the pipeline so that a text keeps its length and gets no special token."""
     from tokenizers import models
 
     pipeline.no_truncation()
@@ -130,31 +179,5 @@ def _for_plain_text(pipeline: "Pipeline", specials: Mapping[str, str]) -> "Pipel
         names = {*specials.values(), *(token.content for token in added if token.special)}
         # As the library holds it: a number read twice may differ in its last digit.
         model = json.loads(pipeline.to_str())["model"]
-        pipeline.model = models.Unigram(
-            [(without_text(row) if row in names else row, score) for row, score in model["vocab"]],
-            model["unk_id"],
-            model["byte_fallback"],
-        )
-    return pipeline
-
-
-def _longest_word(model: "Model") -> int:
-    from tokenizers import models
-
-    if isinstance(model, models.WordPiece) and model.continuing_subword_prefix == CONTINUATION:
-        return model.max_input_chars_per_word
-    return 0
-
-
-def _parts(texts: list[str]) -> Iterator[list[str]]:
-    """The texts in their order, in lists of ``CHARACTERS_AT_ONCE`` or one long text."""
-    part: list[str] = []
-    characters = 0
-    for text in texts:
-        if part and characters + len(text) > CHARACTERS_AT_ONCE:
-            yield part
-            part, characters = [], 0
-        part.append(text)
-        characters += len(text)
-    if part:
-        yield part
+        rows = [(without_text(row) if row in names else row, cost) for row, cost in model["vocab"]]
+        pipeline.model = models.Unigram(rows, model["unk_id"], model["byte_fallback"])

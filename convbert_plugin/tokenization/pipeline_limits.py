@@ -1,7 +1,7 @@
 """What a tokenizer.json may ask for: nobody vouches for the file, and a load cannot be ended."""
 
 import base64
-import binascii
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.json_files import read_json_object
+from convbert_plugin.files.text_files import read_file
 from convbert_plugin.tokenization.time_bound import failure
 
 # The largest in use, of 900,000 pieces, has about 60 MB.
@@ -25,7 +27,6 @@ MOST_GROWTH = 100
 USUAL_GROWTH = 18
 
 PARTS = ("normalizer", "pre_tokenizer", "decoder")
-SEQUENCES = ("normalizers", "pretokenizers", "decoders")
 CHARACTERS_MAP = "precompiled_charsmap"
 # Added tokens go through the normalizer when they are loaded; a few words are done at once.
 FEW_CHARACTERS = 1 << 16
@@ -38,28 +39,33 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({TRIAL_MEMORY}, {TRIAL_MEMORY}))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 from tokenizers import Tokenizer
-Tokenizer.from_str(sys.stdin.buffer.read().decode())
+Tokenizer.from_str(sys.stdin.buffer.read().decode('utf-8-sig'))
 """
 
 
-def check_size(path: Path) -> None:
-    """Raise UserError for a file of more bytes than any tokenizer has."""
+def read_within_limits(path: Path) -> tuple[bytes, dict]:
+    """The bytes of a tokenizer.json, and what they say. Raises UserError unless it loads safely."""
     if os.path.isfile(path) and os.path.getsize(path) > MOST_BYTES:
         raise UserError(
             f"{path}: {os.path.getsize(path):,} bytes, where a tokenizer has at most "
             f"{MOST_BYTES:,}: copy the file again"
         )
+    file, content = read_file(path), read_json_object(path)
+    check_pipeline(content, path)
+    try_loading(file, content, path)
+    return file, content
 
 
 def check_pipeline(content: dict, path: Path) -> None:
     """Raise UserError for a pipeline that could run for very long or fill the memory."""
     for part in PARTS:
         steps = list(_steps(content.get(part)))
-        literals = [text for step in steps for text in _literals(step)]
+        texts = [v for step in steps for k, v in step.items() if k != CHARACTERS_MAP]
+        longest = max((len(text) for text in texts if isinstance(text, str)), default=0)
         problem = None
         if len(steps) > MOST_STEPS:
             problem = f"{len(steps):,} steps, where at most {MOST_STEPS} are allowed"
-        elif max(map(len, literals), default=0) > LONGEST_LITERAL:
+        elif longest > LONGEST_LITERAL:
             problem = f"a pattern or text of more than {LONGEST_LITERAL:,} characters"
         elif prod(map(_growth, steps)) > MOST_GROWTH:
             problem = f"steps that may make a text more than {MOST_GROWTH} times as long"
@@ -77,21 +83,21 @@ def check_vocabulary(symbols: list[str], path: Path) -> None:
         )
 
 
-def try_loading(text: str, content: dict, added: list[str], path: Path) -> None:
+def try_loading(file: bytes, content: dict, path: Path) -> None:
     """Load in a process of its own what may hang, fill the memory or crash while it is loaded.
 
     That is a regular expression, a map of characters, and many added tokens. Errors: UserError
     where that process does not come to a good end.
     """
-    steps = [step for part in PARTS for step in _steps(content.get(part))]
-    is_plain = not any(_is_foreign(step) for step in steps)
-    if is_plain and sum(map(len, added)) <= FEW_CHARACTERS:
+    steps = _steps([content.get(part) for part in PARTS])
+    is_foreign = any("Regex" in step or CHARACTERS_MAP in step for step in steps)
+    if not is_foreign and len(str(content.get("added_tokens"))) <= FEW_CHARACTERS:
         return
     try:
         subprocess.run(
             # Nothing is imported from the current folder.
             [sys.executable, "-P", "-c", TRIAL],
-            input=text.encode(),
+            input=file,
             env={**os.environ, "RUST_BACKTRACE": "0"},
             capture_output=True,
             timeout=TRIAL_SECONDS,
@@ -108,28 +114,15 @@ def try_loading(text: str, content: dict, added: list[str], path: Path) -> None:
 
 
 def _steps(part: Any) -> Iterator[dict]:
-    """The step that a part is, and all inside it."""
+    """The step that a part is, and all objects inside it: other steps, and patterns."""
     waiting = [part]
     while waiting:
-        step = waiting.pop()
-        if isinstance(step, dict):
-            yield step
-            for name in SEQUENCES:
-                inner = step.get(name)
-                waiting += inner if isinstance(inner, list) else []
-
-
-def _literals(step: dict) -> Iterator[str]:
-    pattern = step.get("pattern")
-    values = {**step, **(pattern if isinstance(pattern, dict) else {})}
-    for name, value in values.items():
-        if isinstance(value, str) and name != CHARACTERS_MAP:
+        value = waiting.pop()
+        if isinstance(value, dict):
             yield value
-
-
-def _is_foreign(step: dict) -> bool:
-    pattern = step.get("pattern")
-    return CHARACTERS_MAP in step or (isinstance(pattern, dict) and "Regex" in pattern)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _growth(step: dict) -> float:
@@ -147,10 +140,9 @@ def _growth(step: dict) -> float:
 
 def _longest_replacement(encoded: Any) -> int:
     """In bytes; of a map that is none, nothing: it does not load."""
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         table = base64.b64decode(encoded)
-    except (TypeError, ValueError, binascii.Error):
-        return 0
-    # First the length of a tree, then the tree, then the replacements, each ended by a zero.
-    texts = table[4 + int.from_bytes(table[:4], "little") :]
-    return max(map(len, texts.split(b"\0")))
+        # First the length of a tree, then the tree, then the replacements, each ended by a zero.
+        texts = table[4 + int.from_bytes(table[:4], "little") :]
+        return max(map(len, texts.split(b"\0")))
+    return 0

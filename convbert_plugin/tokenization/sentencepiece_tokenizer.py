@@ -1,6 +1,5 @@
 """A sentencepiece model, whose pieces a fairseq dictionary numbers."""
 
-import hashlib
 from pathlib import Path
 from typing import Optional
 
@@ -76,11 +75,10 @@ class SentencePieceTokenizer(Tokenizer):
         return {SENTENCEPIECE_FILE: self.model}
 
     def identity(self) -> tuple:
-        return "sentencepiece", hashlib.sha256(self.model).hexdigest(), self.symbols
+        return "sentencepiece", self.model, self.symbols
 
-    def is_at(self, file: Path) -> bool:
-        is_one = file.name == SENTENCEPIECE_FILE
-        return is_one and load_sentencepiece(file).identity() == self.identity()
+    def of_file(self, file: Path) -> Tokenizer:
+        return load_sentencepiece(file)
 
 
 def load_sentencepiece(file: Path) -> SentencePieceTokenizer:

@@ -1,8 +1,8 @@
-"""The symbols of a vocabulary file, which number the pieces of a tokenizer."""
+"""The symbols of a vocabulary, which number the pieces of a tokenizer; the special ones by role."""
 
 import hashlib
 import re
-from typing import Iterable, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_text, split_lines
@@ -14,7 +14,6 @@ WORDPIECE_SPECIALS = {
     "eos": "[SEP]",
     "mask": "[MASK]",
 }
-WORDPIECE_NAMES = frozenset(WORDPIECE_SPECIALS.values())
 # The order is fairseq's: their ids are 0 to 3. The mask has no fixed id.
 FAIRSEQ_SPECIALS = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
 FAIRSEQ_FIRST = ("<s>", "<pad>", "</s>", "<unk>")
@@ -26,6 +25,10 @@ TOKEN_ROLES = {
     "cls_token": "bos",
     "sep_token": "eos",
 }
+ADVICE = "give another vocabulary with --tokenizer, or with the option that named this one"
+NO_PIECE = re.compile(r"\s|[\ud800-\udfff]|^\Z")
+# At the start of a file it says how the file is encoded.
+BYTE_ORDER_MARK = "\ufeff"
 # What 64 bits hold; Python itself refuses more than 4,300 digits.
 COUNT = re.compile("[0-9]{1,18}")
 
@@ -77,12 +80,49 @@ def read_symbols(path: PathLike) -> Symbols:
     symbols = [*FAIRSEQ_FIRST[:implied], *symbols]
     counts = [1] * implied + counts
     _check_symbols(symbols, path, implied)
-    if is_wordpiece:
-        _check_specials(symbols, path)
-    elif FAIRSEQ_SPECIALS["mask"] not in symbols:
+    if not is_wordpiece and FAIRSEQ_SPECIALS["mask"] not in symbols:
         symbols, counts = [*symbols, FAIRSEQ_SPECIALS["mask"]], [*counts, 1]
-    specials = WORDPIECE_SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
+    specials = specials_of(symbols, path, is_wordpiece)
     return Symbols(symbols, counts, specials, implied)
+
+
+def specials_of(
+    symbols: list[str], path: PathLike, is_wordpiece: bool = False
+) -> Mapping[str, str]:
+    """The special tokens by role: fairseq's, or BERT's where one of their names is a symbol.
+
+    ``is_wordpiece``: BERT's in any case. Raises UserError unless all of them are symbols.
+    """
+    has_berts = is_wordpiece or has_wordpiece_name(symbols)
+    specials = WORDPIECE_SPECIALS if has_berts else FAIRSEQ_SPECIALS
+    held = set(symbols)
+    missing = [name for name in specials.values() if name not in held]
+    if missing:
+        raise UserError(
+            f"{path}: no row {', '.join(missing)}: a vocabulary like this needs "
+            f"{' '.join(specials.values())}; add these rows, or {ADVICE}"
+        )
+    return specials
+
+
+def in_order(ids: Mapping[str, Any], path: PathLike) -> list[str]:
+    """The pieces by their ids. Raises UserError for holes, and what no dictionary holds."""
+    pieces = {index: piece for piece, index in ids.items() if type(index) is int}
+    hole = next((index for index in range(max(1, len(ids))) if index not in pieces), None)
+    if hole is not None:
+        raise UserError(
+            f"{path}: of its {len(ids):,} pieces none has id {hole}, where the ids have to be 0, "
+            f"1, 2 and so on, each once: {ADVICE}"
+        )
+    symbols = [pieces[index] for index in range(len(ids))]
+    is_marked = symbols[0].startswith(BYTE_ORDER_MARK)
+    odd = symbols[0] if is_marked else next(filter(NO_PIECE.search, symbols), None)
+    if odd is not None:
+        raise UserError(
+            f"{path}: its piece {shown(odd)} is empty, holds whitespace, is no Unicode or begins "
+            f"with a byte-order mark, which a dictionary cannot hold: {ADVICE}"
+        )
+    return symbols
 
 
 def dictionary_rows(symbols: list[str]) -> list[str]:
@@ -94,7 +134,7 @@ def dictionary_rows(symbols: list[str]) -> list[str]:
 
 def has_wordpiece_name(symbols: Iterable[str]) -> bool:
     """Whether one of BERT's special tokens is among them, which makes a dictionary WordPiece."""
-    return not WORDPIECE_NAMES.isdisjoint(symbols)
+    return not set(symbols).isdisjoint(WORDPIECE_SPECIALS.values())
 
 
 def _read_rows(path: PathLike) -> list[str]:
@@ -140,27 +180,18 @@ def _check_symbols(symbols: list[str], path: PathLike, before_rows: int) -> None
         )
 
 
-def _check_specials(symbols: list[str], path: PathLike) -> None:
-    missing = [special for special in WORDPIECE_SPECIALS.values() if special not in symbols]
-    if missing:
-        raise UserError(
-            f"{path}: no row {', '.join(missing)}: a WordPiece vocabulary needs "
-            f"{' '.join(WORDPIECE_SPECIALS.values())}; use BERT's vocab.txt or add these rows"
-        )
-
-
-def check_same_symbols(dictionary: PathLike, vocab: PathLike) -> None:
+def check_same_symbols(
+    one: PathLike, symbols: list[str], other: PathLike, others: list[str]
+) -> None:
     """Raise UserError, naming both files, unless both number the same pieces alike."""
-    ours, theirs = read_symbols(dictionary).symbols, read_symbols(vocab).symbols
-    if ours == theirs:
+    if symbols == others:
         return
-    at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
-    difference = (
-        f"{len(ours):,} and {len(theirs):,} symbols"
-        if at is None
-        else f"id {at} is {ours[at]!r} and {theirs[at]!r}"
+    pairs = enumerate(zip(symbols, others, strict=False))
+    difference = next(
+        (f"id {index} is {shown(a)} and {shown(b)}" for index, (a, b) in pairs if a != b),
+        f"{len(symbols):,} and {len(others):,} symbols",
     )
     raise UserError(
-        f"{dictionary} and {vocab} disagree ({difference}): remove the one that does not belong "
-        "to the data"
+        f"{one} and {other} disagree ({difference}): remove the one that does not belong to the "
+        "data or the weights"
     )

@@ -3,39 +3,32 @@
 A tokenizer lives in a folder: its own files beside the ``dict.txt`` that numbers its pieces.
 """
 
+import itertools
 from pathlib import Path
-from typing import Optional
+from typing import Mapping, Optional
 
-from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import PathLike, check_is_file, read_file
-from convbert_plugin.tokenization.pipeline_limits import check_size
-from convbert_plugin.tokenization.pipeline_reading import load_pipeline
-from convbert_plugin.tokenization.sentencepiece_tokenizer import (
-    SentencePieceTokenizer,
-    load_sentencepiece,
-)
+from convbert_plugin.errors import UserError, shown
+from convbert_plugin.files.json_files import read_json_object
+from convbert_plugin.files.text_files import PathLike, check_is_file
+from convbert_plugin.tokenization.pipeline import load_pipeline
+from convbert_plugin.tokenization.sentencepiece_tokenizer import load_sentencepiece
+from convbert_plugin.tokenization.symbols import ADVICE, TOKEN_ROLES
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
+    FILES_OF,
     PIPELINE_FILE,
-    VOCAB_FILE,
+    SETTINGS_FILE,
     main_file,
 )
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
-from convbert_plugin.tokenization.tokenizer_writing import transformers_files
-from convbert_plugin.tokenization.wordpiece import (
-    WordPieceSettings,
-    WordPieceTokenizer,
-    load_wordpiece,
-)
+from convbert_plugin.tokenization.wordpiece import WordPieceSettings, load_wordpiece
 
-__all__ = [
-    "DICTIONARY_FILE",
-    "SentencePieceTokenizer",
-    "Tokenizer",
-    "WordPieceSettings",
-    "WordPieceTokenizer",
-    "load_tokenizer",
-]
+__all__ = ["DICTIONARY_FILE", "Tokenizer", "check_rows", "load_tokenizer"]
+
+# Beside the tokenizer, before transformers wrote everything into tokenizer_config.json.
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+# Where transformers finds it in tokenizer_config.json, it leaves out the older file.
+ADDED_TOKENS_KEY = "added_tokens_decoder"
 
 
 def load_tokenizer(
@@ -45,40 +38,65 @@ def load_tokenizer(
 
     ``cased`` and ``strip_accents`` say how a bare vocab.txt is used; settings stored beside it
     win, and a flag that contradicts them is an error. A ``dict.txt`` beside the file numbers the
-    pieces and has to fit.
+    pieces and has to fit. Errors: no tokenizer, a broken file, files or flags that contradict
+    each other, other special tokens than ours.
     """
-    flags = WordPieceSettings(cased, strip_accents)
     file = Path(path)
-    if file.is_dir():
-        file = main_file(file)
-        if (translated := _translated(file, flags)) is not None:
-            return translated
+    if file.is_dir() or (file.name == PIPELINE_FILE and file.is_file()):
+        folder = file if file.is_dir() else file.parent
+        found = main_file(folder)
+        if found is None:
+            raise UserError(
+                f"{folder}: holds no tokenizer: expected {', '.join(FILES_OF)} in it: {ADVICE}"
+            )
+        file = found
     check_is_file(file)
-    if file.name == PIPELINE_FILE:
-        return load_pipeline(file, flags)
-    if file.suffix != ".model":
-        return load_wordpiece(file, flags)
-    if flags != WordPieceSettings():
+    flags = WordPieceSettings(cased, strip_accents)
+    is_sentencepiece, is_pipeline = file.suffix == ".model", file.name == PIPELINE_FILE
+    if (is_sentencepiece or is_pipeline) and flags != WordPieceSettings():
         raise UserError(
-            f"{file}: a sentencepiece model has its own rules for case and accents: drop "
-            "--cased, --strip-accents and --keep-accents"
+            f"{file}: it has its own rules for case and accents: drop --cased, --strip-accents and "
+            "--keep-accents"
         )
-    return load_sentencepiece(file)
+    if is_sentencepiece:
+        tokenizer: Tokenizer = load_sentencepiece(file)
+    else:
+        tokenizer = load_pipeline(file) if is_pipeline else load_wordpiece(file, flags)
+    if file.name in FILES_OF:
+        _check_token_names(file.parent, tokenizer.specials)
+    return tokenizer
 
 
-def _translated(file: Path, flags: WordPieceSettings) -> Optional[WordPieceTokenizer]:
-    """The WordPiece of the vocab.txt of which ``tokenizer.json`` is what this project makes.
+def _check_token_names(folder: Path, specials: Mapping[str, str]) -> None:
+    """Raise UserError where a file of the folder gives a special token another name than ours."""
+    settings, older = folder / SETTINGS_FILE, folder / SPECIAL_TOKENS_FILE
+    config = read_json_object(settings) if settings.exists() else {}
+    named = {settings: config}
+    if ADDED_TOKENS_KEY not in config and older.exists():
+        named[older] = read_json_object(older)
+    for (path, names), (token, role) in itertools.product(named.items(), TOKEN_ROLES.items()):
+        value, expected = names.get(token), specials[role]
+        name = value.get("content") if isinstance(value, dict) else value
+        if value is not None and name != expected:
+            raise UserError(
+                f"{path}: its {token} is {shown(name)}, where {expected} is expected: {ADVICE}, "
+                f"in which this token is called {expected}"
+            )
 
-    Both give the same pieces then, and the vocab.txt is what came first. None of any other.
-    """
-    vocab = file.with_name(VOCAB_FILE)
-    if file.name != PIPELINE_FILE or not vocab.exists():
-        return None
-    check_size(file)
-    content = read_file(file)
-    try:
-        tokenizer = load_wordpiece(vocab, flags)
-    except UserError:
-        # What is wrong is told where tokenizer.json is read.
-        return None
-    return tokenizer if transformers_files(tokenizer)[PIPELINE_FILE] == content else None
+
+def check_rows(tokenizer: Tokenizer, rows: int, path: PathLike) -> None:
+    """Raise UserError unless the token table of the model at ``path`` has a row a symbol."""
+    symbols = len(tokenizer.symbols)
+    if symbols == rows:
+        return
+    advice = "give the vocabulary that it was trained with by --tokenizer"
+    if symbols < rows and tokenizer.longest_word:
+        last = rows - 1
+        advice += (
+            ", or, if the table was padded, name its last rows: append the lines "
+            f"[unused{symbols}] to [unused{last}] to vocab.txt (a tokenizer.json has them in its "
+            f'model\'s vocab as "[unused{last}]": {last})'
+        )
+    raise UserError(
+        f"{path}: {rows:,} rows in the model and {symbols:,} symbols in the vocabulary: {advice}"
+    )

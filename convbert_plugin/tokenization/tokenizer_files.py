@@ -1,8 +1,10 @@
 """The files that make a tokenizer, by their names in a folder."""
 
 from pathlib import Path
+from typing import Mapping, Optional
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.whole_output import whole_file
 
 VOCAB_FILE = "vocab.txt"
 PIPELINE_FILE = "tokenizer.json"
@@ -11,35 +13,36 @@ SETTINGS_FILE = "tokenizer_config.json"
 # It numbers the pieces, whatever cuts them.
 DICTIONARY_FILE = "dict.txt"
 
-WORDPIECE_FILES = (VOCAB_FILE, SETTINGS_FILE)
-PIPELINE_FILES = (PIPELINE_FILE, SETTINGS_FILE)
-SENTENCEPIECE_FILES = (SENTENCEPIECE_FILE,)
+# What belongs to a tokenizer's main file, itself included.
+FILES_OF = {
+    # transformers 4 wrote vocab.txt beside it.
+    PIPELINE_FILE: (PIPELINE_FILE, SETTINGS_FILE, VOCAB_FILE),
+    VOCAB_FILE: (VOCAB_FILE, SETTINGS_FILE),
+    SENTENCEPIECE_FILE: (SENTENCEPIECE_FILE,),
+}
 TOKENIZER_FILES = (VOCAB_FILE, PIPELINE_FILE, SENTENCEPIECE_FILE, SETTINGS_FILE)
 
 
-def main_file(folder: Path) -> Path:
-    """The file of a folder that is its tokenizer.
+def main_file(folder: Path) -> Optional[Path]:
+    """The file of a folder that is its tokenizer; None where there is none.
 
-    A ``tokenizer.json`` is, wherever it stands, but for the folders that this project exports from
-    a sentencepiece model with a dictionary: there it is the translation of that model.
-    Errors: none in the folder, or two of them.
+    A ``tokenizer.json`` is, wherever it stands, but beside a sentencepiece model with a
+    dictionary: there it is the translation of that model for transformers.
+    Errors: a vocab.txt and a sentencepiece model without any of this.
     """
-    names = (VOCAB_FILE, PIPELINE_FILE, SENTENCEPIECE_FILE)
-    held = [name for name in names if (folder / name).exists()]
-    if PIPELINE_FILE in held and not is_sentencepiece_export(folder):
-        return folder / PIPELINE_FILE
-    paths = [folder / name for name in held if name != PIPELINE_FILE]
-    if not paths:
+    held = [name for name in FILES_OF if (folder / name).exists()]
+    if SENTENCEPIECE_FILE in held and (folder / DICTIONARY_FILE).exists():
+        held = [name for name in held if name != PIPELINE_FILE]
+    if held[:1] != [PIPELINE_FILE] and len(held) > 1:
         raise UserError(
-            f"{folder}: holds no tokenizer: expected {VOCAB_FILE} or {SENTENCEPIECE_FILE} or "
-            f"{PIPELINE_FILE} in it"
+            f"{folder / held[0]} and {folder / held[1]} stand in one folder: remove one of them"
         )
-    if len(paths) > 1:
-        raise UserError(f"{paths[0]} and {paths[1]} stand in one folder: remove one of them")
-    return paths[0]
+    return folder / held[0] if held else None
 
 
-def is_sentencepiece_export(folder: Path) -> bool:
-    """Whether ``tokenizer.json`` is there beside a sentencepiece model with a dictionary."""
-    names = (PIPELINE_FILE, SENTENCEPIECE_FILE, DICTIONARY_FILE)
-    return all((folder / name).exists() for name in names)
+def write_missing(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write these files, but for those that stand there already."""
+    for name, content in files.items():
+        if not (folder / name).exists():
+            with whole_file(folder / name) as file:
+                file.write(content)

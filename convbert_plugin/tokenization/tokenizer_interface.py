@@ -6,12 +6,12 @@ from typing import Mapping
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
-from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.symbols import dictionary_rows, fingerprint, read_symbols
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
     TOKENIZER_FILES,
     main_file,
+    write_missing,
 )
 
 
@@ -63,8 +63,8 @@ class Tokenizer(abc.ABC):
         """What two tokenizers must share to be the same."""
 
     @abc.abstractmethod
-    def is_at(self, file: Path) -> bool:
-        """Whether that main file of a folder, with what stands beside it, is this tokenizer."""
+    def of_file(self, file: Path) -> "Tokenizer":
+        """The tokenizer of another main file of this kind, as load_tokenizer reads it."""
 
     def fingerprint(self) -> str:
         """The digest that ``Vocabulary.fingerprint`` gives for this tokenizer's dict.txt."""
@@ -72,19 +72,20 @@ class Tokenizer(abc.ABC):
 
     def check_folder(self, folder: PathLike) -> None:
         """Raise UserError if the folder holds another tokenizer or another dictionary."""
-        folder = Path(folder)
-        held = [name for name in (*TOKENIZER_FILES, DICTIONARY_FILE) if (folder / name).exists()]
-        if held and not self._is_in(folder, held):
+        files = [Path(folder) / name for name in (*TOKENIZER_FILES, DICTIONARY_FILE)]
+        held = [file for file in files if file.exists()]
+        if held and not self._is_in(Path(folder)):
             raise UserError(
-                f"{folder / held[0]}: belongs to another tokenizer: choose another folder, or use "
-                "the tokenizer of this one"
+                f"{held[0]}: belongs to another tokenizer: choose another folder, or use the "
+                "tokenizer of this one"
             )
 
-    def _is_in(self, folder: Path, held: list[str]) -> bool:
+    def _is_in(self, folder: Path) -> bool:
         try:
-            if held == [DICTIONARY_FILE]:
+            file = main_file(folder)
+            if file is None:
                 return read_symbols(folder / DICTIONARY_FILE).symbols == self.symbols
-            return self.is_at(main_file(folder))
+            return file.name in self.files() and self.of_file(file).identity() == self.identity()
         except UserError:
             return False
 
@@ -94,10 +95,7 @@ class Tokenizer(abc.ABC):
         Raises UserError, before anything is written, if the folder holds another tokenizer.
         """
         self.check_folder(folder)
-        for name, content in {**self.files(), DICTIONARY_FILE: self.dictionary()}.items():
-            if not (Path(folder) / name).exists():
-                with whole_file(Path(folder) / name) as file:
-                    file.write(content)
+        write_missing(Path(folder), {**self.files(), DICTIONARY_FILE: self.dictionary()})
 
     def dictionary(self) -> bytes:
         """The content of ``dict.txt``."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.pipeline import PipelineTokenizer
-from convbert_plugin.tokenization.pipeline_reading import GENERIC_CLASSES
 from convbert_plugin.tokenization.sentencepiece_tokenizer import SentencePieceTokenizer
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
@@ -32,6 +31,10 @@ if TYPE_CHECKING:
     from tokenizers.models import Model
     from tokenizers.normalizers import Normalizer
 
+# This class takes the pipeline of tokenizer.json as it stands. Any other, such as BertTokenizer,
+# builds its own from tokenizer_config.json, in which words end at 100 characters.
+GENERIC_CLASS = "PreTrainedTokenizerFast"
+SPECIAL_NAMES = frozenset(FAIRSEQ_SPECIALS.values())
 # Sentencepiece's mark of a space.
 SPACE = "▁"
 # What ODD_WHITESPACE matches, and the space itself.
@@ -43,7 +46,7 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
 
     A ``tokenizer.json`` that came in goes out as it is.
 
-    ``read_tokenizer`` and ``load_tokenizer`` read them back. ``max_length``: where transformers
+    ``load_tokenizer`` reads them back. ``max_length``: where transformers
     truncates, in tokens. Of a sentencepiece model, ids may differ where the tokenizers library
     does: it loses a combining mark after a character that the model replaces (½ with a tilde),
     composes decomposed text (NFD) only up to five bytes a character, and sums scores in another
@@ -51,20 +54,21 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
     Errors: a sentencepiece model or dictionary that transformers cannot express.
     """
     files = tokenizer.files()
+    # The decoder of the pipeline does what is right for its pieces.
+    settings = {
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        **token_names(tokenizer.specials),
+        **json.loads(files.get(SETTINGS_FILE, b"{}")),
+    }
     if not isinstance(tokenizer, PipelineTokenizer):
         files[PIPELINE_FILE] = _json(_content(_pipeline(tokenizer)))
+        settings["tokenizer_class"] = GENERIC_CLASS
+    elif json.loads(tokenizer.content.decode("utf-8-sig")).get("post_processor"):
+        # Where it has none, the class that transformers chooses by itself knows the frame.
+        settings.setdefault("tokenizer_class", GENERIC_CLASS)
     if isinstance(tokenizer, SentencePieceTokenizer):
         files[DICTIONARY_FILE] = tokenizer.dictionary()
-    settings = {
-        "tokenizer_class": GENERIC_CLASSES[0],
-        **json.loads(files.get(SETTINGS_FILE, "{}")),
-        **token_names(tokenizer.specials),
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
-        # The decoder of the pipeline does what is right for its pieces.
-        "clean_up_tokenization_spaces": False,
-    }
-    if isinstance(tokenizer, WordPieceTokenizer):
-        settings["tokenizer_class"] = GENERIC_CLASSES[0]
     if max_length is not None:
         settings["model_max_length"] = max_length
     return {**files, SETTINGS_FILE: _json(settings)}
@@ -72,12 +76,14 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
 
 def _pipeline(tokenizer: Tokenizer) -> "Pipeline":
     """Our tokenizer as a ``tokenizers.Tokenizer``, with its special tokens and their frame."""
+    from tokenizers import decoders
+
     if isinstance(tokenizer, WordPieceTokenizer):
-        pipeline = _wordpiece_pipeline(tokenizer)
-    elif isinstance(tokenizer, SentencePieceTokenizer):
-        pipeline = _sentencepiece_pipeline(tokenizer)
+        pipeline = tokenizer.build_pipeline()
+        pipeline.decoder = decoders.WordPiece(prefix=CONTINUATION, cleanup=True)
     else:
-        raise TypeError(f"a {type(tokenizer).__name__} has no pipeline")
+        assert isinstance(tokenizer, SentencePieceTokenizer)
+        pipeline = _sentencepiece_pipeline(tokenizer)
     _add_specials(pipeline, tokenizer.specials)
     return pipeline
 
@@ -110,14 +116,6 @@ def _add_specials(pipeline: "Pipeline", specials: Mapping[str, str]) -> None:
     )
 
 
-def _wordpiece_pipeline(tokenizer: WordPieceTokenizer) -> "Pipeline":
-    from tokenizers import decoders
-
-    pipeline = tokenizer.build_pipeline()
-    pipeline.decoder = decoders.WordPiece(prefix=CONTINUATION, cleanup=True)
-    return pipeline
-
-
 def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer) -> "Pipeline":
     # protobuf makes its classes at their import.
     from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
@@ -128,7 +126,10 @@ def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer) -> "Pipeline":
     scores = {piece.piece: piece.score for piece in model.pieces if piece.type == piece.NORMAL}
     _check_expressible(model, set(tokenizer.symbols))
     make = _unigram if model.trainer_spec.model_type == model.trainer_spec.UNIGRAM else _bpe
-    pipeline = Pipeline(make(model, scores, tokenizer.symbols))
+    # The symbols, those without a meaning for sentencepiece under a name that no text matches.
+    kept = SPECIAL_NAMES.union(_pieces(model, "NORMAL", "BYTE"))
+    names = [symbol if symbol in kept else without_text(symbol) for symbol in tokenizer.symbols]
+    pipeline = Pipeline(make(model, scores, names))
     pipeline.normalizer = _normalizer(model.normalizer_spec)
     if SPACE in scores and not any(SPACE in piece[1:] for piece in scores):
         # No piece reaches over a space, so that words can be told apart.
@@ -140,17 +141,8 @@ def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer) -> "Pipeline":
 def _check_expressible(model: Any, symbols: set[str]) -> None:
     """Raise UserError for what the tokenizers library would do otherwise than sentencepiece."""
     spec = model.trainer_spec
-    odd = [
-        piece.piece
-        for piece in model.pieces
-        if piece.type in (piece.USER_DEFINED, piece.UNUSED)
-        and piece.piece not in FAIRSEQ_SPECIALS.values()
-    ]
-    lacking = [
-        piece.piece
-        for piece in model.pieces
-        if piece.type in (piece.NORMAL, piece.BYTE) and piece.piece not in symbols
-    ]
+    odd = [p for p in _pieces(model, "USER_DEFINED", "UNUSED") if p not in SPECIAL_NAMES]
+    lacking = [piece for piece in _pieces(model, "NORMAL", "BYTE") if piece not in symbols]
     problem = None
     if spec.model_type not in (spec.UNIGRAM, spec.BPE):
         problem = f"its model type is {spec.ModelType.Name(spec.model_type)}"
@@ -169,32 +161,25 @@ def _check_expressible(model: Any, symbols: set[str]) -> None:
         )
 
 
-def _names(model: Any, symbols: list[str]) -> list[str]:
-    """The symbols, those without a meaning for sentencepiece under a name that no text matches."""
-    kinds = {piece.piece: piece.type for piece in model.pieces}
-    from_text = {
-        piece
-        for piece, kind in kinds.items()
-        if kind in (model.SentencePiece.NORMAL, model.SentencePiece.BYTE)
-    }
-    kept = from_text.union(FAIRSEQ_SPECIALS.values())
-    return [symbol if symbol in kept else without_text(symbol) for symbol in symbols]
+def _pieces(model: Any, *kinds: str) -> list[str]:
+    """The pieces of a sentencepiece model that are of these kinds."""
+    types = [model.SentencePiece.Type.Value(kind) for kind in kinds]
+    return [piece.piece for piece in model.pieces if piece.type in types]
 
 
-def _unigram(model: Any, scores: dict[str, float], symbols: list[str]) -> "Model":
+def _unigram(model: Any, scores: dict[str, float], names: list[str]) -> "Model":
     from tokenizers.models import Unigram
 
     # An unknown character costs a bit more than the least score, which has to stay as it is.
     lowest = min(scores.values(), default=0.0)
-    names = _names(model, symbols)
     return Unigram(
         [(name, scores.get(name, lowest)) for name in names],
-        unk_id=symbols.index(FAIRSEQ_SPECIALS["unk"]),
+        unk_id=names.index(FAIRSEQ_SPECIALS["unk"]),
         byte_fallback=model.trainer_spec.byte_fallback,
     )
 
 
-def _bpe(model: Any, scores: dict[str, float], symbols: list[str]) -> "Model":
+def _bpe(model: Any, scores: dict[str, float], names: list[str]) -> "Model":
     from tokenizers.models import BPE
 
     # Sentencepiece merges any two neighbours that make a piece, the best piece first.
@@ -205,7 +190,7 @@ def _bpe(model: Any, scores: dict[str, float], symbols: list[str]) -> "Model":
         if piece[:middle] in scores and piece[middle:] in scores
     ]
     return BPE(
-        {name: index for index, name in enumerate(_names(model, symbols))},
+        {name: index for index, name in enumerate(names)},
         merges,
         unk_token=FAIRSEQ_SPECIALS["unk"],
         fuse_unk=True,

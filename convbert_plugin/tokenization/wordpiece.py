@@ -4,13 +4,14 @@ import itertools
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.tokenization.symbols import (
     WORDPIECE_SPECIALS,
     check_same_symbols,
+    in_order,
     read_symbols,
     token_names,
 )
@@ -24,9 +25,15 @@ from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pipeline
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Pipeline
+
 # What transformers' BertTokenizer reads of its settings, and assumes where they are silent.
 SETTINGS_KEYS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 SETTINGS_DEFAULTS = (True, None, True)
+
+# Beside vocab.txt, before transformers wrote everything into tokenizer.json.
+ADDED_TOKENS_FILE = "added_tokens.json"
 
 # Begins the pieces that go on with a word.
 CONTINUATION = "##"
@@ -46,10 +53,6 @@ class WordPieceSettings(NamedTuple):
     @property
     def strips_accents(self) -> bool:
         return not self.cased if self.strip_accents is None else self.strip_accents
-
-    @property
-    def effect(self) -> tuple[bool, bool, bool]:
-        return self.cased, self.strips_accents, self.split_chinese
 
 
 UNCASED = WordPieceSettings()
@@ -135,12 +138,12 @@ class WordPieceTokenizer(Tokenizer):
         }
 
     def identity(self) -> tuple:
-        return "wordpiece", self.settings.effect, self.symbols
+        cased, _, split_chinese = self.settings
+        return "wordpiece", cased, self.settings.strips_accents, split_chinese, self.symbols
 
-    def is_at(self, file: Path) -> bool:
-        vocab = file.with_name(VOCAB_FILE)
+    def of_file(self, file: Path) -> Tokenizer:
         flags = WordPieceSettings(self.settings.cased, self.settings.strip_accents)
-        return vocab.exists() and load_wordpiece(vocab, flags).identity() == self.identity()
+        return load_wordpiece(file, flags)
 
 
 def joined(pieces: list[str]) -> str:
@@ -155,41 +158,34 @@ def load_wordpiece(file: Path, flags: WordPieceSettings) -> WordPieceTokenizer:
     symbols, _, specials, _ = read_symbols(file)
     if specials is not WORDPIECE_SPECIALS or file.name == DICTIONARY_FILE:
         raise UserError(f"{file}: a dictionary, not a tokenizer: give the folder or vocab.txt")
-    dictionary, stored = file.with_name(DICTIONARY_FILE), file.with_name(SETTINGS_FILE)
     if file.name != VOCAB_FILE:
         return WordPieceTokenizer(symbols, flags)
+    beside = (DICTIONARY_FILE, SETTINGS_FILE, ADDED_TOKENS_FILE)
+    dictionary, stored, added = map(file.with_name, beside)
+    if added.exists():
+        rows = {symbol: index for index, symbol in enumerate(symbols)}
+        symbols = in_order({**rows, **read_json_object(added)}, added)
     if dictionary.exists():
-        check_same_symbols(dictionary, file)
-    return WordPieceTokenizer(
-        symbols, _stored_settings(stored, flags) if stored.exists() else flags
-    )
+        check_same_symbols(dictionary, read_symbols(dictionary).symbols, file, symbols)
+    settings = _stored_settings(stored, flags) if stored.exists() else flags
+    return WordPieceTokenizer(symbols, settings)
 
 
 def _stored_settings(path: Path, flags: WordPieceSettings) -> WordPieceSettings:
-    stored = read_json_object(path)
-    values = map(stored.get, SETTINGS_KEYS, SETTINGS_DEFAULTS)
-    settings = checked_settings(values, SETTINGS_KEYS, path)
-    check_flags(settings, flags, path)
-    return settings
-
-
-def checked_settings(values: Iterable[Any], keys: Iterable[str], path: Path) -> WordPieceSettings:
-    """The settings that a file gives under three keys. Raises UserError for other types."""
-    lower, accents, chinese = values
+    """The settings in tokenizer_config.json. Errors: other types; a flag that contradicts them."""
+    lower, accents, chinese = map(read_json_object(path).get, SETTINGS_KEYS, SETTINGS_DEFAULTS)
     if not all(isinstance(value, bool) for value in (lower, chinese, accents is None or accents)):
         raise UserError(
-            f"{path}: {', '.join(keys)} have to be true or false (strip_accents also null): "
-            "correct them, or copy the file again"
+            f"{path}: {', '.join(SETTINGS_KEYS)} have to be true or false (strip_accents also "
+            "null): correct them, or copy the file again"
         )
-    return WordPieceSettings(not lower, accents, chinese)
-
-
-def check_flags(settings: WordPieceSettings, flags: WordPieceSettings, path: Path) -> None:
-    """Raise UserError where a flag contradicts the settings that ``path`` stores."""
-    if flags.cased and not settings.cased:
-        raise UserError(f"{path}: it lower-cases, which contradicts --cased: drop the flag")
-    if flags.strip_accents not in (None, settings.strips_accents):
-        kept, flag = (
-            ("keeps", "--strip-accents") if flags.strip_accents else ("strips", "--keep-accents")
-        )
-        raise UserError(f"{path}: it {kept} accents, which contradicts {flag}: drop the flag")
+    settings = WordPieceSettings(not lower, accents, chinese)
+    strips, wanted = settings.strips_accents, flags.strip_accents
+    contradictions = {
+        "lower-cases, which contradicts --cased": flags.cased and not settings.cased,
+        "keeps accents, which contradicts --strip-accents": wanted is True and not strips,
+        "strips accents, which contradicts --keep-accents": wanted is False and strips,
+    }
+    for words in filter(contradictions.get, contradictions):
+        raise UserError(f"{path}: it {words}: drop the flag")
+    return settings

@@ -11,11 +11,8 @@ from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.conversion.resizing import change_vocabulary
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.loading import config_of
-from convbert_plugin.tokenization.tokenizer import (
-    WordPieceSettings,
-    WordPieceTokenizer,
-    load_tokenizer,
-)
+from convbert_plugin.tokenization.tokenizer import load_tokenizer
+from convbert_plugin.tokenization.wordpiece import WordPieceSettings, WordPieceTokenizer
 from user_dir_tests.models.building import model_of, randomize
 from user_dir_tests.tokenization.toy_pipelines import saved_pipeline
 from user_dir_tests.tokenization.toy_tokenizers import save, saved_by_transformers, write_vocab

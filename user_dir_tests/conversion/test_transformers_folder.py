@@ -15,7 +15,7 @@ from convbert_plugin.conversion.transformers_folder import DEFAULT_HEAD
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.loading import config_of
-from convbert_plugin.tokenization.tokenizer import WordPieceTokenizer
+from convbert_plugin.tokenization.wordpiece import WordPieceTokenizer
 from user_dir_tests.models.building import model_of, randomize
 from user_dir_tests.oracles.transformers_models import (
     CLASSES,

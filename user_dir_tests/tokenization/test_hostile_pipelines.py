@@ -114,7 +114,7 @@ NEVER_LOADED = {
 @pytest.mark.parametrize("kind", NEVER_LOADED)
 def test_what_asks_for_too_much_is_not_loaded(write, monkeypatch, kind):
     parts, message = NEVER_LOADED[kind]
-    monkeypatch.setattr(pipeline, "load", None)
+    monkeypatch.setattr(pipeline, "_load", None)
     monkeypatch.setattr(pipeline_limits, "try_loading", None)
     folder = write(**parts)
     with pytest.raises(UserError, match=message) as error:

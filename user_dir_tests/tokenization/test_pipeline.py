@@ -12,7 +12,6 @@ from convbert_plugin.cli import main as convbert
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.tokenizer import load_tokenizer
-from convbert_plugin.tokenization.tokenizer_reading import read_tokenizer
 from convbert_plugin.tokenization.tokenizer_writing import transformers_files
 from user_dir_tests.tokenization.toy_pipelines import PIPELINES, TEXTS_OF_ALL, saved_pipeline
 from user_dir_tests.tokenization.toy_tokenizers import FAIRSEQ_ROLES, ROLES
@@ -44,7 +43,7 @@ def plain(pipeline: Tokenizer) -> Tokenizer:
 
 
 def test_the_ids_are_those_of_transformers(folder):
-    tokenizer = read_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     ids = ids_of(tokenizer, TEXTS_OF_ALL)
     assert len({len(row) for row in ids}) > 9
     theirs = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -61,11 +60,11 @@ def test_the_ids_on_real_text(folder, real_data):
     texts = [*lines[::20], *sentences[::3]]
     theirs = AutoTokenizer.from_pretrained(folder)
     ids = theirs(texts, add_special_tokens=False)["input_ids"]
-    assert ids_of(read_tokenizer(folder), texts) == ids
+    assert ids_of(load_tokenizer(folder), texts) == ids
 
 
 def test_special_tokens_of_a_text_are_text(folder, kind):
-    tokenizer = read_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     names = [*ROLES.values(), *FAIRSEQ_ROLES.values()]
     texts = [*names, "".join(names), *(f"the cat {name}the{name} cat" for name in names)]
     never = set(tokenizer.specials.values()) - {tokenizer.unknown}
@@ -85,7 +84,7 @@ def test_added_tokens_keep_their_meaning(folder, tmp_path):
     theirs.add_tokens(["[ENTITY]", "sunny"])
     theirs.add_special_tokens({"additional_special_tokens": ["[START]"]})
     theirs.save_pretrained(tmp_path)
-    tokenizer = read_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
     texts = ["the [ENTITY] is sunny,sunnyside[ENTITY]", "sunny"]
     assert tokenizer.symbols[-3:] == ["[ENTITY]", "sunny", "[START]"]
     assert ids_of(tokenizer, texts) == theirs(texts, add_special_tokens=False)["input_ids"]
@@ -93,7 +92,7 @@ def test_added_tokens_keep_their_meaning(folder, tmp_path):
 
 
 def test_its_bytes_travel(folder, tmp_path):
-    tokenizer = read_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     given = (folder / "tokenizer.json").read_bytes()
     tokenizer.save(tmp_path / "ours")
     tokenizer.save(tmp_path / "ours")
@@ -124,7 +123,7 @@ def test_its_bytes_travel(folder, tmp_path):
 
 
 def test_it_goes_out_as_it_came_in(folder, tmp_path):
-    read_tokenizer(folder).save(tmp_path / "ours")
+    load_tokenizer(folder).save(tmp_path / "ours")
     files = transformers_files(load_tokenizer(tmp_path / "ours"), 20)
     assert files["tokenizer.json"] == (folder / "tokenizer.json").read_bytes()
     out = tmp_path / "out"
@@ -141,7 +140,7 @@ def test_it_goes_out_as_it_came_in(folder, tmp_path):
 
 
 def test_readable_text_again(folder, kind):
-    tokenizer = read_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     text = "the cat sat"
     assert tokenizer.detokenize(tokenizer.pieces(text)) == text
     with_mask = [*tokenizer.pieces("the cat"), tokenizer.mask]
@@ -247,7 +246,7 @@ REFUSED = {
             **content["model"],
             "vocab": {**content["model"]["vocab"], "[SEP]": len(content["model"]["vocab"])},
         },
-        r"has special tokens of both \[PAD\]",
+        r"no row \[PAD\], \[UNK\], \[CLS\], \[MASK\]: a vocabulary like this needs",
     ),
 }
 
@@ -259,7 +258,7 @@ def test_what_cannot_be_given_is_one_line(tmp_path, change):
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**content, part: make(content)}), encoding="utf-8")
     with pytest.raises(UserError, match=message) as error:
-        read_tokenizer(tmp_path)
+        load_tokenizer(tmp_path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -268,12 +267,12 @@ def test_what_cannot_be_given_is_one_line(tmp_path, change):
 def test_flags_for_rules_that_are_not_berts(tmp_path, flags):
     saved_pipeline("turkish", tmp_path)
     with pytest.raises(UserError, match="its own rules for case and accents: drop --cased"):
-        read_tokenizer(tmp_path, **flags)
+        load_tokenizer(tmp_path, **flags)
 
 
 def test_a_dictionary_beside_it_has_to_fit(tmp_path):
     saved_pipeline("bytes in another order", tmp_path / "given")
-    tokenizer = read_tokenizer(tmp_path / "given")
+    tokenizer = load_tokenizer(tmp_path / "given")
     tokenizer.save(tmp_path / "ours")
     dictionary = tmp_path / "ours" / "dict.txt"
     rows = dictionary.read_text(encoding="utf-8").split("\n")

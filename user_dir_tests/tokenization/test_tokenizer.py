@@ -274,7 +274,7 @@ def test_wrong_files_and_flags_are_one_line(tmp_path):
     (both / model.name).write_bytes(model.read_bytes())
     for path, message in {
         tmp_path / "nowhere": "nowhere: no such file",
-        tmp_path / "empty": "holds no tokenizer: expected vocab.txt or sentencepiece.bpe.model",
+        tmp_path / "empty": "holds no tokenizer: expected tokenizer.json, vocab.txt, sentence",
         tmp_path / "broken.model": "broken.model: not a sentencepiece model",
         saved / "dict.txt": "dict.txt: a dictionary, not a tokenizer: give the folder",
         both: "stand in one folder: remove one",

@@ -4,8 +4,8 @@ import random
 
 import transformers
 
-from convbert_plugin.tokenization.tokenizer import WordPieceSettings
 from convbert_plugin.tokenization.tokenizer_writing import transformers_files
+from convbert_plugin.tokenization.wordpiece import WordPieceSettings
 
 # The specials stand at odd rows, so that no id agrees by chance.
 TOY_VOCAB = (
