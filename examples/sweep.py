@@ -23,6 +23,8 @@ from convbert_plugin.files.whole_output import whole_file
 
 PLUGIN = Path(__file__).resolve().parents[1] / "convbert_plugin"
 CONVBERT = (sys.executable, "-m", "convbert_plugin.cli")
+# How threads wait, unless the user has said it; it becomes the training.
+WAITING = Path(__file__).with_name("waiting.sh")
 HYDRA_TRAIN = (sys.executable, "-m", "fairseq_cli.hydra_train")
 # Of a run: its settings, what fairseq prints, and, when it has ended well, a mark.
 SETTINGS, LOG, DONE = "settings.txt", "train.log", "done"
@@ -203,7 +205,8 @@ class Sweep:
             return
         resumed = (run.folder / LAST_CHECKPOINT).exists()
         print(f"{run.name}: {'goes on' if resumed else 'begins'}", flush=True)
-        process = subprocess.Popen(self.command(run), stdout=log, stderr=subprocess.STDOUT)
+        command = ["bash", str(WAITING), *self.command(run)]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         self.running.add(process)
         if self.is_stopped.is_set():
             process.terminate()

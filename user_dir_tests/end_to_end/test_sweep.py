@@ -45,6 +45,12 @@ def runs(sweep, tmp_path):
     return [sweep.Run("rte", seed, tmp_path / f"seed{seed}") for seed in (1, 2)]
 
 
+TELLS = """
+import os, sys
+open(f"{sys.argv[1]}/waiting", "w").write(str(os.environ.get("GOMP_SPINCOUNT")))
+"""
+
+
 def command(program, *words):
     return lambda run: [sys.executable, "-c", program, str(run.folder), *words]
 
@@ -105,3 +111,13 @@ def test_a_stop_ends_what_is_running_and_begins_no_more(sweep, runs):
     assert not (runs[0].folder / "done").exists()
     assert not runs[1].folder.exists()
     assert do(sweep, TRAINS, runs) == []
+
+
+def test_trainings_wait_as_the_scripts_do(sweep, runs, monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "KMP_BLOCKTIME", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    assert do(sweep, TELLS, runs[:1]) == []
+    assert (runs[0].folder / "waiting").read_text() == "1000"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert do(sweep, TELLS, runs[1:]) == []
+    assert (runs[1].folder / "waiting").read_text() == "None"
