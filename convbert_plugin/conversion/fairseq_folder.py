@@ -20,18 +20,8 @@ from convbert_plugin.formats.tensor_writing import save_pickled
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import (
-    check_vocabulary,
-    empty_model_of,
-    in_fp32,
-    stored_parts,
-)
-from convbert_plugin.models.parts import (
-    GENERATOR,
-    MASKED_LM_HEAD,
-    REPLACED_TOKEN_HEAD,
-    parts_of,
-)
+from convbert_plugin.models.loading import check_vocabulary, empty_model_of, in_fp32, stored_parts
+from convbert_plugin.models.parts import GENERATOR, MASKED_LM_HEAD, REPLACED_TOKEN_HEAD, parts_of
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
 from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTaskConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, load_tokenizer

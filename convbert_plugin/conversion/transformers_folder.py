@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 import torch
+from torch import Tensor
 
 from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.conversion.transformers_heads import own_heads, their_heads
@@ -118,7 +119,7 @@ def _read_config(path: Path) -> dict:
     return read_json_object(path)
 
 
-def _read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     for name, load in LOADERS.items():
         # What is there and no file is refused by what reads it.
         if os.path.lexists(folder / name):
@@ -205,7 +206,7 @@ def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
 
 
 def _find_in(scope: str, tensors: Mapping) -> Find:
-    def find(name: str) -> Optional[torch.Tensor]:
+    def find(name: str) -> Optional[Tensor]:
         theirs, _ = KEYS.known_name(f"{scope}.{name}", transformers_names(""))
         return tensors.get(theirs)
 
@@ -253,7 +254,7 @@ def write_transformers(
     return [f"the {network} as {config['architectures'][0]}", *lines]
 
 
-def _holds(dtype: torch.dtype, tensor: torch.Tensor) -> bool:
+def _holds(dtype: torch.dtype, tensor: Tensor) -> bool:
     """Whether all numbers of an fp32 tensor are numbers of ``dtype``."""
     again = tensor.to(dtype).to(tensor.dtype)
     return torch.allclose(again, tensor, rtol=0, atol=0, equal_nan=True)

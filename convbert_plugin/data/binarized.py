@@ -5,8 +5,8 @@ import struct
 from typing import Protocol
 
 import numpy as np
-import torch
 from fairseq.data import Dictionary, data_utils
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
@@ -23,7 +23,7 @@ class IndexedLines(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> torch.Tensor: ...
+    def __getitem__(self, index: int) -> Tensor: ...
 
 
 def open_lines(

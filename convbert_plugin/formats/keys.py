@@ -12,7 +12,7 @@ encoder.
 import re
 from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, Optional
 
-import torch
+from torch import Tensor
 
 from convbert_plugin.errors import UserError, readable
 
@@ -20,15 +20,15 @@ from convbert_plugin.errors import UserError, readable
 class Surgery(NamedTuple):
     """A tensor of another library in our shape, and back."""
 
-    to_own: Callable[[torch.Tensor], torch.Tensor]
-    from_own: Callable[[torch.Tensor], torch.Tensor]
+    to_own: Callable[[Tensor], Tensor]
+    from_own: Callable[[Tensor], Tensor]
 
 
-def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _transposed_unless_grouped(weight: torch.Tensor) -> torch.Tensor:
+def _transposed_unless_grouped(weight: Tensor) -> Tensor:
     # The matrices of a grouped layer are [groups, in, out] everywhere.
     return weight.t() if weight.dim() == 2 else weight
 
@@ -60,10 +60,7 @@ DENSE = {
     "weight": (Foreign("weight"), Foreign("kernel", MATRIX)),
     "bias": (Foreign("bias"), Foreign("bias")),
 }
-NORM = {
-    "weight": (Foreign("weight"), Foreign("gamma")),
-    "bias": (Foreign("bias"), Foreign("beta")),
-}
+NORM = {"weight": (Foreign("weight"), Foreign("gamma")), "bias": (Foreign("bias"), Foreign("beta"))}
 TABLE = {"weight": (Foreign("weight"), Foreign(""))}
 OUTPUT_BIAS = {"bias": (Foreign("bias"), Foreign(""))}
 DEPTHWISE = {"weight": (Foreign("depthwise.weight"), Foreign("depthwise_kernel", TAPS_FIRST))}
@@ -119,11 +116,7 @@ ENCODER_SECTIONS = (
 )
 # fmt: on
 # What the placeholders of our own names stand for.
-PLACEHOLDERS = {
-    "network": r"encoder|generator\.stack",
-    "i": r"\d+",
-    "head": r"[^.]+",
-}
+PLACEHOLDERS = {"network": r"encoder|generator\.stack", "i": r"\d+", "head": r"[^.]+"}
 # What stands before the number of a layer in the name of a tensor, the number, and the rest.
 NUMBER_OF_LAYER = re.compile(r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)")
 TENSORFLOW_NETWORKS = {"encoder": "electra", "generator.stack": "generator"}
@@ -181,9 +174,7 @@ class KeyTable:
             raise KeyError(ours)
         return found
 
-    def from_own(
-        self, tensors: Mapping[str, torch.Tensor], library: Library
-    ) -> dict[str, torch.Tensor]:
+    def from_own(self, tensors: Mapping[str, Tensor], library: Library) -> dict[str, Tensor]:
         """Our tensors under the library's names, in its shapes.
 
         Raises:
@@ -202,10 +193,7 @@ class KeyTable:
         return renamed
 
     def check_names(
-        self,
-        shapes: Mapping[str, tuple],
-        expected: Mapping[str, torch.Tensor],
-        library: Library,
+        self, shapes: Mapping[str, tuple], expected: Mapping[str, Tensor], library: Library
     ) -> None:
         """See that tensors of these shapes are the library's for exactly those that are expected.
 
@@ -222,11 +210,8 @@ class KeyTable:
             raise UserError(problems)
 
     def to_own(
-        self,
-        tensors: Mapping[str, torch.Tensor],
-        expected: Mapping[str, torch.Tensor],
-        library: Library,
-    ) -> dict[str, torch.Tensor]:
+        self, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], library: Library
+    ) -> dict[str, Tensor]:
         """The library's tensors under our names, in our shapes. Errors: as ``check_names``."""
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         self.check_names(shapes, expected, library)

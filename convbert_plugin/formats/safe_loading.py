@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional
 
 import torch
+from torch import Tensor
 
 from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.files.text_files import PathLike
@@ -55,7 +56,7 @@ def load_pickled(path: PathLike) -> object:
         ) from None
 
 
-def load_safetensors(path: PathLike) -> dict[str, torch.Tensor]:
+def load_safetensors(path: PathLike) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file, by name.
 
     Raises:
@@ -73,7 +74,7 @@ def load_safetensors(path: PathLike) -> dict[str, torch.Tensor]:
         ) from None
 
 
-def checked_tensors(values: object, path: PathLike) -> dict[str, torch.Tensor]:
+def checked_tensors(values: object, path: PathLike) -> dict[str, Tensor]:
     """``values`` as a dictionary of named tensors, each an ordinary one of floating-point numbers.
 
     Raises:
@@ -103,9 +104,7 @@ def _check_is_bare(values: Mapping, path: PathLike) -> None:
 
 
 def _holds_tensors(value: object) -> bool:
-    return isinstance(value, Mapping) and any(
-        isinstance(part, torch.Tensor) for part in value.values()
-    )
+    return isinstance(value, Mapping) and any(isinstance(part, Tensor) for part in value.values())
 
 
 def is_plain(value: object) -> bool:
@@ -143,7 +142,7 @@ def _check_tensor(name: object, tensor: Any, path: PathLike) -> None:
     if not isinstance(name, str):
         raise UserError(f"{path}: names a tensor {shown(name)}, where a text is expected: damaged")
     name = readable(name)
-    if isinstance(tensor, torch.Tensor) and tensor.dim() == 0:
+    if isinstance(tensor, Tensor) and tensor.dim() == 0:
         raise UserError(f"{path}: {name} is a single number, where a table is expected: damaged")
     if problem := tensor_problem(tensor):
         raise UserError(f"{path}: {name} {problem}")
@@ -155,7 +154,7 @@ def _check_tensor(name: object, tensor: Any, path: PathLike) -> None:
 
 def tensor_problem(tensor: object) -> Optional[str]:
     """What keeps ``tensor`` from being an ordinary one that holds its numbers, in words."""
-    if not isinstance(tensor, torch.Tensor):
+    if not isinstance(tensor, Tensor):
         return f"is no tensor but {type(tensor).__name__}: damaged"
     if tensor.device.type != "cpu":
         return f"has no numbers in it ({tensor.device}): damaged"

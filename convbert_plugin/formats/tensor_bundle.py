@@ -13,6 +13,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Optional, Union
 import numpy as np
 import torch
 from google_crc32c import value as crc32c
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
@@ -79,7 +80,7 @@ class TensorBundle:
         self._shards = shards
         self._entries = entries
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str) -> Tensor:
         """A copy of one variable's values, in its own dtype.
 
         Raises:
@@ -198,7 +199,7 @@ def _other_kind(path: Path) -> str:
     return f"no TensorFlow checkpoint: {path.name}{INDEX} is not beside it"
 
 
-def _read_values(shard: Path, entry: Entry, name: str) -> torch.Tensor:
+def _read_values(shard: Path, entry: Entry, name: str) -> Tensor:
     """The bytes of one variable, compared with their checksum."""
     if not shard.is_file():
         raise UserError(f"{shard}: missing, and {name} is in it: copy the checkpoint again")

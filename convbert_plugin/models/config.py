@@ -9,11 +9,7 @@ from convbert_plugin.models.architectures import SMALL
 from convbert_plugin.modules.convolution import CONV_BACKENDS, CONV_BRANCHES
 from convbert_plugin.modules.shape import StackShape
 
-AUTOCAST_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+AUTOCAST_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.data.collation import PRETRAINING
 from convbert_plugin.data.vocabulary import Vocabulary
@@ -45,10 +45,10 @@ class PretrainingOutput(NamedTuple):
     sampled tokens [M], the corrupted tokens [B, T] and the discriminator's logits [B, T].
     """
 
-    masked_lm_log_probs: torch.Tensor
-    sampled: Optional[torch.Tensor] = None
-    corrupted: Optional[torch.Tensor] = None
-    replaced_logits: Optional[torch.Tensor] = None
+    masked_lm_log_probs: Tensor
+    sampled: Optional[Tensor] = None
+    corrupted: Optional[Tensor] = None
+    replaced_logits: Optional[Tensor] = None
 
 
 @register_model("convbert", dataclass=ConvBertConfig)
@@ -161,12 +161,12 @@ class ConvBertModel(BaseFairseqModel):
 
     def forward(
         self,
-        src_tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
+        src_tokens: Tensor,
+        segments: Optional[Tensor] = None,
         has_pads: Optional[bool] = None,
         output: Optional[str] = None,
-        **inputs: torch.Tensor,
-    ) -> Union[torch.Tensor, PretrainingOutput]:
+        **inputs: Tensor,
+    ) -> Union[Tensor, PretrainingOutput]:
         """What the batch names as its ``output``: all goes through here that fairseq trains.
 
         Shapes: src_tokens and segments [B, T] -> features [B, T, C] where nothing is named, the
@@ -180,11 +180,8 @@ class ConvBertModel(BaseFairseqModel):
         return self.head_logits(output, src_tokens, segments, has_pads)
 
     def features(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
+    ) -> Tensor:
         """Hidden states [B, T, C] of the last level.
 
         Segments that are not given follow from the separators. ``has_pads``, here and in what
@@ -194,21 +191,15 @@ class ConvBertModel(BaseFairseqModel):
         return self._encode(tokens, segments, padding)
 
     def hidden_states(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
-    ) -> List[torch.Tensor]:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
+    ) -> List[Tensor]:
         """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         with self._autocast(tokens.device):
             return self.encoder.levels(self.embeddings(tokens, segments), padding)
 
     def attention_maps(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
     ) -> AttentionMaps:
         """Attention [L, B, H, T, T] and kernels [L, B, H, T, K] (or None) of every layer."""
         padding = self._padding(tokens, has_pads)
@@ -225,12 +216,12 @@ class ConvBertModel(BaseFairseqModel):
 
     def pretraining_output(
         self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor],
+        tokens: Tensor,
+        segments: Optional[Tensor],
         has_pads: Optional[bool],
-        masked_positions: torch.Tensor,
-        masked_targets: torch.Tensor,
-        uniforms: torch.Tensor,
+        masked_positions: Tensor,
+        masked_targets: Tensor,
+        uniforms: Tensor,
     ) -> PretrainingOutput:
         """What the losses need, of both networks where there is a generator.
 
@@ -251,21 +242,18 @@ class ConvBertModel(BaseFairseqModel):
 
     def masked_lm_log_probs(
         self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor],
-        positions: torch.Tensor,
+        tokens: Tensor,
+        segments: Optional[Tensor],
+        positions: Tensor,
         has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         return self._masked_lm_log_probs(tokens, segments, padding, positions)
 
     def replaced_logits(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
+    ) -> Tensor:
         """Logits [B, T] that each token was replaced."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         return self._replaced_logits(tokens, segments, padding)
@@ -273,10 +261,10 @@ class ConvBertModel(BaseFairseqModel):
     def head_logits(
         self,
         scope: str,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
+        tokens: Tensor,
+        segments: Optional[Tensor] = None,
         has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Logits of a fine-tuned head, in the parameters' precision and at least fp32.
 
         Not under autocast: scores of bfloat16 would tie. Shapes: [B, classes] of a classification
@@ -290,7 +278,7 @@ class ConvBertModel(BaseFairseqModel):
 
     def load_state_dict(
         self,
-        state_dict: dict[str, torch.Tensor],
+        state_dict: dict[str, Tensor],
         strict: bool = True,
         model_cfg: Optional[DictConfig] = None,
         args: Optional[Namespace] = None,
@@ -298,19 +286,13 @@ class ConvBertModel(BaseFairseqModel):
         fit_state_dict(self, state_dict)
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
-    def _encode(
-        self, tokens: torch.Tensor, segments: torch.Tensor, padding: Optional[torch.Tensor]
-    ) -> torch.Tensor:
+    def _encode(self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]) -> Tensor:
         with self._autocast(tokens.device):
             return self.encoder(self.embeddings(tokens, segments), padding)
 
     def _masked_lm_log_probs(
-        self,
-        tokens: torch.Tensor,
-        segments: torch.Tensor,
-        padding: Optional[torch.Tensor],
-        positions: torch.Tensor,
-    ) -> torch.Tensor:
+        self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor], positions: Tensor
+    ) -> Tensor:
         table = self.embeddings.tokens.weight
         with self._autocast(tokens.device):
             if self.generator is None:
@@ -322,19 +304,19 @@ class ConvBertModel(BaseFairseqModel):
         return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
     def _replaced_logits(
-        self, tokens: torch.Tensor, segments: torch.Tensor, padding: Optional[torch.Tensor]
-    ) -> torch.Tensor:
+        self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]
+    ) -> Tensor:
         hidden = self._encode(tokens, segments, padding)
         with self._autocast(tokens.device):
             logits = self.replaced_token_head(hidden)
         return logits.to(at_least_fp32(logits.dtype))
 
-    def _segments(self, tokens: torch.Tensor, segments: Optional[torch.Tensor]) -> torch.Tensor:
+    def _segments(self, tokens: Tensor, segments: Optional[Tensor]) -> Tensor:
         if segments is not None:
             return segments
         return segments_from_separators(tokens, self.vocabulary.eos(), self.vocabulary.pad())
 
-    def _padding(self, tokens: torch.Tensor, has_pads: Optional[bool]) -> Optional[torch.Tensor]:
+    def _padding(self, tokens: Tensor, has_pads: Optional[bool]) -> Optional[Tensor]:
         # No mask is better than one that hides nothing: torch's flash kernel on GPUs takes none.
         return None if has_pads is False else tokens.eq(self.vocabulary.pad())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, List, Mapping, NamedTuple, Optional, Union
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from convbert_plugin.data.pairs import frame
@@ -47,8 +47,8 @@ class MaskFilling(NamedTuple):
 class Inputs(NamedTuple):
     """What every method of the model takes first: tokens and segments [B, T], and of pads."""
 
-    tokens: torch.Tensor
-    segments: Optional[torch.Tensor]
+    tokens: Tensor
+    segments: Optional[Tensor]
     has_pads: bool
 
 
@@ -103,10 +103,7 @@ class ConvBertHubInterface(nn.Module):
     """
 
     def __init__(
-        self,
-        model: "ConvBertModel",
-        tokenizer: Tokenizer,
-        problem_types: Mapping[str, str] = {},
+        self, model: "ConvBertModel", tokenizer: Tokenizer, problem_types: Mapping[str, str] = {}
     ):
         super().__init__()
         self.problem_types = problem_types
@@ -118,25 +115,25 @@ class ConvBertHubInterface(nn.Module):
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def encode(self, sentence: str, *others: str) -> torch.Tensor:
+    def encode(self, sentence: str, *others: str) -> Tensor:
         """Token ids [T] of [CLS] sentence [SEP] (other [SEP] ...).
 
         A special token that is written in a text, such as "[MASK]", is text.
         """
         return self._framed([self._ids(text) for text in (sentence, *others)])
 
-    def decode(self, tokens: torch.Tensor) -> Union[str, List[str]]:
+    def decode(self, tokens: Tensor) -> Union[str, List[str]]:
         """The text of token ids [T]; a list of texts where separators part several.
 
         Raises:
             ValueError: a batch, or no tensor.
         """
-        if not isinstance(tokens, torch.Tensor) or tokens.dim() != 1:
+        if not isinstance(tokens, Tensor) or tokens.dim() != 1:
             raise ValueError("decode: give the ids [T] of one text: of a batch, row after row")
         texts = self._texts(tokens)
         return texts[0] if len(texts) == 1 else texts
 
-    def _texts(self, tokens: torch.Tensor) -> List[str]:
+    def _texts(self, tokens: Tensor) -> List[str]:
         texts: List[str] = []
         pieces: List[str] = []
         for token in tokens.tolist():
@@ -150,11 +147,8 @@ class ConvBertHubInterface(nn.Module):
         return texts
 
     def extract_features(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        return_all_hiddens: bool = False,
-    ) -> Union[torch.Tensor, List[torch.Tensor]]:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, return_all_hiddens: bool = False
+    ) -> Union[Tensor, List[Tensor]]:
         """Features [B, T, C] of tokens [T] or [B, T], or those of every level as a list.
 
         Segments that are not given follow from the separators.
@@ -169,9 +163,7 @@ class ConvBertHubInterface(nn.Module):
         return self.model.features(*inputs)
 
     @torch.no_grad()
-    def extract_attention(
-        self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None
-    ) -> AttentionMaps:
+    def extract_attention(self, tokens: Tensor, segments: Optional[Tensor] = None) -> AttentionMaps:
         """Attention [L, B, H, T, T] and span kernels [L, B, H, T, K] of tokens [T] or [B, T].
 
         Each row of either sums to 1; the attention to a pad is 0. A model without kernels of
@@ -201,10 +193,10 @@ class ConvBertHubInterface(nn.Module):
     def predict(
         self,
         head: str,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
+        tokens: Tensor,
+        segments: Optional[Tensor] = None,
         return_logits: bool = False,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Log-probabilities [B, classes] of a classification head; scores of a regression.
 
         A head with one class is a regression. Of a head from transformers its config.json may say
@@ -228,7 +220,7 @@ class ConvBertHubInterface(nn.Module):
         return PREDICTIONS[self.problem_types.get(scope, usual)](logits)
 
     @torch.no_grad()
-    def detect_replaced(self, tokens: torch.Tensor) -> torch.Tensor:
+    def detect_replaced(self, tokens: Tensor) -> Tensor:
         """Probability [B, T] that each token was put there by a generator; 0 for pads.
 
         Raises:
@@ -277,20 +269,20 @@ class ConvBertHubInterface(nn.Module):
     def _ids(self, text: str) -> List[int]:
         return [self.vocabulary.index(piece) for piece in self.tokenizer.pieces(text)]
 
-    def _framed(self, texts: List[List[int]]) -> torch.Tensor:
+    def _framed(self, texts: List[List[int]]) -> Tensor:
         framed = frame(texts, self.vocabulary.bos(), self.vocabulary.eos())
         return torch.from_numpy(framed.tokens)
 
-    def _inputs(self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None) -> Inputs:
+    def _inputs(self, tokens: Tensor, segments: Optional[Tensor] = None) -> Inputs:
         tokens = self._batch(tokens)
         # Asked before the ids are sent to a device, which would have to be waited for.
         has_pads = bool(tokens.eq(self.vocabulary.pad()).any())
         segments = None if segments is None else self._batch(segments, "segments").to(self.device)
         return Inputs(tokens.to(self.device), segments, has_pads)
 
-    def _batch(self, ids: torch.Tensor, kind: str = "tokens") -> torch.Tensor:
+    def _batch(self, ids: Tensor, kind: str = "tokens") -> Tensor:
         rows = len(getattr(self.model.embeddings, kind).weight)
-        if not isinstance(ids, torch.Tensor) or ids.dim() not in (1, 2) or not ids.numel():
+        if not isinstance(ids, Tensor) or ids.dim() not in (1, 2) or not ids.numel():
             raise ValueError(f"{kind}: give a tensor of ids, [T] or [B, T], with at least one")
         if ids.dtype not in (torch.int32, torch.int64):
             raise ValueError(f"{kind}: give whole numbers (torch.long), not {ids.dtype}")

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Collection, Mapping, Sized, cast
 
 import torch
+from torch import Tensor
 
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
@@ -105,7 +106,7 @@ def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path
         )
 
 
-def in_fp32(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def in_fp32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors in fp32, each in memory of its own."""
     return {
         name: tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING, Iterable, Mapping, Optional
 
-import torch
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import shape_problems
@@ -23,7 +23,7 @@ OPTION_PROBLEMS = {
 }
 
 
-def fit_state_dict(model: "ConvBertModel", state_dict: dict[str, torch.Tensor]) -> None:
+def fit_state_dict(model: "ConvBertModel", state_dict: dict[str, Tensor]) -> None:
     """Drop and fill the optional parts of ``state_dict`` in place, then check all the rest.
 
     A part that the model does not have is dropped; one that the checkpoint does not have keeps
@@ -78,9 +78,7 @@ def _names_of(scope: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith(f"{scope}.")]
 
 
-def _check_vocabulary(
-    own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]
-) -> None:
+def _check_vocabulary(own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> None:
     if TOKEN_TABLE in state_dict and len(state_dict[TOKEN_TABLE]) != len(own[TOKEN_TABLE]):
         raise UserError(
             f"the checkpoint's vocabulary has {len(state_dict[TOKEN_TABLE]):,} tokens, this "
@@ -89,19 +87,17 @@ def _check_vocabulary(
         )
 
 
-def _fits_without(
-    part: str, own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]
-) -> bool:
-    def without(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+def _fits_without(part: str, own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> bool:
+    def without(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return {n: tensor for n, tensor in tensors.items() if not n.startswith(f"{part}.")}
 
     return not tensor_problems(without(own), without(state_dict))
 
 
-def tensor_problems(own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]) -> str:
+def tensor_problems(own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> str:
     """All of ``state_dict`` that is missing, unknown or of another shape than in ``own``."""
     return shape_problems(_shapes(state_dict), _shapes(own))
 
 
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple]:
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple]:
     return {name: tensor.shape for name, tensor in tensors.items()}
