@@ -46,7 +46,9 @@ def load_pickled(path: PathLike) -> object:
         raise UserError(f"{path}: declares more numbers than memory holds: damaged") from None
     # Of a hostile pickle any error may come; what it names is told, whatever stopped it.
     except Exception as error:
-        if names := _foreign_globals(path) or _refused_by_torch(error):
+        # torch may have refused one that cannot be read here.
+        refused = re.findall(r"GLOBAL ([\w.]+)", str(error))[:1]
+        if names := _foreign_globals(path) or refused:
             raise UserError(
                 f"{path}: refused, nothing was run: its pickle names {', '.join(names)}, and a "
                 "checkpoint that is safe to load holds tensors and plain values alone"
@@ -74,18 +76,27 @@ def load_safetensors(path: PathLike) -> dict[str, Tensor]:
         ) from None
 
 
-def checked_tensors(values: object, path: PathLike) -> dict[str, Tensor]:
+def checked_tensors(
+    values: object, path: PathLike, passed_over: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
     """``values`` as a dictionary of named tensors, each an ordinary one of floating-point numbers.
+
+    Less those whose names end in one of ``passed_over``.
 
     Raises:
         UserError: anything else, by its name; a tensor that declares more numbers than it has.
     """
     if not isinstance(values, Mapping) or not values:
         raise UserError(f"{path}: holds no dictionary of tensors: damaged, or no checkpoint")
-    _check_is_bare(values, path)
-    for name, tensor in values.items():
+    tensors = {
+        name: tensor
+        for name, tensor in values.items()
+        if not (isinstance(name, str) and name.endswith(passed_over))
+    }
+    _check_is_bare(tensors, path)
+    for name, tensor in tensors.items():
         _check_tensor(name, tensor, path)
-    return dict(values)
+    return tensors
 
 
 def _check_is_bare(values: Mapping, path: PathLike) -> None:
@@ -223,11 +234,6 @@ def _named_globals(pickled: bytes) -> Iterator[str]:
                     yield ".".join(texts)
                 elif isinstance(argument, str):
                     texts.append(argument)
-
-
-def _refused_by_torch(error: Exception) -> list[str]:
-    named = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return [named[1]] if named else []
 
 
 def _reason(error: BaseException) -> str:
