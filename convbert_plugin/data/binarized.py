@@ -40,7 +40,7 @@ def open_lines(
         UserError: files that are missing, damaged, without text or of another vocabulary.
     """
     lines = _load_lines(path, vocabulary, combine, remedy)
-    _check_lines(f"{path}.bin", lines, np.asarray(lines.sizes), vocabulary)
+    _check_lines(f"{path}.bin", lines, vocabulary)
     return lines
 
 
@@ -70,12 +70,10 @@ def _load_lines(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: s
     return lines
 
 
-def _check_lines(
-    path: PathLike, lines: IndexedLines, sizes: np.ndarray, vocabulary: Dictionary
-) -> None:
-    if not (sizes > 1).any():
+def _check_lines(path: str, lines: IndexedLines, vocabulary: Dictionary) -> None:
+    nonempty = np.flatnonzero(np.asarray(lines.sizes) > 1)
+    if not len(nonempty):
         raise UserError(f"{path}: no text in it; binarize a corpus that has some")
-    nonempty = np.flatnonzero(sizes > 1)
     for index in nonempty[np.linspace(0, len(nonempty) - 1, LINES_CHECKED).astype(int)]:
         line = lines[int(index)]
         if line.max() >= len(vocabulary):

@@ -61,11 +61,9 @@ class ConvBertStack(nn.Module):
 
     def __init__(self, shape: StackShape):
         super().__init__()
-        self.embedding_projection = (
-            nn.Identity()
-            if shape.embedding_dim == shape.hidden
-            else glorot_linear(shape.embedding_dim, shape.hidden)
-        )
+        width, hidden = shape.embedding_dim, shape.hidden
+        is_needed = width != hidden
+        self.embedding_projection = glorot_linear(width, hidden) if is_needed else nn.Identity()
         self.layers = nn.ModuleList(ConvBertLayer(shape) for _ in range(shape.layers))
 
     def forward(self, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:

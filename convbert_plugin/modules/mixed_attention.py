@@ -61,7 +61,7 @@ class MixedAttention(nn.Module):
 
     def forward(self, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
         query = self.query(hidden)
-        context = self._attend(query, self.key(hidden), self.value(hidden), padding)
+        context = self._attend(query, hidden, padding)
         if self.conv_branch is not None:
             value = self._hide_pads(self.conv_value(hidden), padding)
             convolved = self.conv_branch(value, query, self._hide_pads(hidden, padding))
@@ -80,15 +80,13 @@ class MixedAttention(nn.Module):
         kernels = self.conv_branch.kernels(query, self._hide_pads(hidden, padding))
         return AttentionMaps(attention, None if kernels is None else kernels.transpose(1, 2))
 
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, padding: Optional[Tensor]
-    ) -> Tensor:
+    def _attend(self, query: Tensor, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
+        states = (query, self.key(hidden), self.value(hidden))
+        query, key, value = [self._split_heads(state) for state in states]
+        mask = None if padding is None else ~_as_keys(padding)
+        dropout = self.attention_dropout if self.training else 0.0
         context = F.scaled_dot_product_attention(
-            self._split_heads(query),
-            self._split_heads(key),
-            self._split_heads(value),
-            attn_mask=None if padding is None else ~_as_keys(padding),
-            dropout_p=self.attention_dropout if self.training else 0.0,
+            query, key, value, attn_mask=mask, dropout_p=dropout
         )
         return context.transpose(1, 2).flatten(2)
 
