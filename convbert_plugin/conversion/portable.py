@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Optional
 
 import torch
+from torch import Tensor
 
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.tokenization.tokenizer import Tokenizer
@@ -21,7 +22,7 @@ class PortableModel:
     """
 
     config: ConvBertConfig
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, Tensor]
     tokenizer: Tokenizer
     trained_positions: int
     generator_size: Optional[float] = None
@@ -30,7 +31,11 @@ class PortableModel:
     remarks: tuple[str, ...] = ()
 
 
-def precision_remarks(tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+Changed = tuple[PortableModel, list[str]]
+"""A model after a change, and lines to tell of it."""
+
+
+def precision_remarks(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
     """What to tell of a source of these tensors, of which fp32 does not hold all numbers."""
     if all(tensor.dtype != torch.float64 for tensor in tensors.values()):
         return ()

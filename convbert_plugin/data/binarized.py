@@ -5,8 +5,8 @@ import struct
 from typing import Protocol
 
 import numpy as np
-import torch
 from fairseq.data import Dictionary, data_utils
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
@@ -23,7 +23,7 @@ class IndexedLines(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> torch.Tensor: ...
+    def __getitem__(self, index: int) -> Tensor: ...
 
 
 def open_lines(
@@ -40,7 +40,7 @@ def open_lines(
         UserError: files that are missing, damaged, without text or of another vocabulary.
     """
     lines = _load_lines(path, vocabulary, combine, remedy)
-    _check_lines(f"{path}.bin", lines, np.asarray(lines.sizes), vocabulary)
+    _check_lines(f"{path}.bin", lines, vocabulary)
     return lines
 
 
@@ -70,12 +70,10 @@ def _load_lines(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: s
     return lines
 
 
-def _check_lines(
-    path: PathLike, lines: IndexedLines, sizes: np.ndarray, vocabulary: Dictionary
-) -> None:
-    if not (sizes > 1).any():
+def _check_lines(path: str, lines: IndexedLines, vocabulary: Dictionary) -> None:
+    nonempty = np.flatnonzero(np.asarray(lines.sizes) > 1)
+    if not len(nonempty):
         raise UserError(f"{path}: no text in it; binarize a corpus that has some")
-    nonempty = np.flatnonzero(sizes > 1)
     for index in nonempty[np.linspace(0, len(nonempty) - 1, LINES_CHECKED).astype(int)]:
         line = lines[int(index)]
         if line.max() >= len(vocabulary):

@@ -1,6 +1,6 @@
 """Batches of examples of like length, none of them left out."""
 
-from typing import Optional, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 from fairseq.data import FairseqDataset
@@ -28,19 +28,13 @@ class LengthBatchedDataset(FairseqDataset):
         shuffled = np.random.permutation(len(self))
         return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
 
-    def batch_by_size(
-        self,
-        indices: np.ndarray,
-        max_tokens: Optional[int] = None,
-        max_sentences: Optional[int] = None,
-        required_batch_size_multiple: int = 1,
-    ) -> Sequence[np.ndarray]:
+    def batch_by_size(self, indices: np.ndarray, **limits: Any) -> Sequence[np.ndarray]:
         """Batches as fairseq makes them, full ones and one rest.
 
         ``required_batch_size_multiple`` is passed over: up to that many examples less one would be
         left out.
         """
-        return super().batch_by_size(indices, max_tokens=max_tokens, max_sentences=max_sentences)
+        return super().batch_by_size(indices, **{**limits, "required_batch_size_multiple": 1})
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:

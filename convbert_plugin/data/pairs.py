@@ -32,11 +32,8 @@ def truncated_lengths(first: int, second: int, room: int) -> tuple[int, int]:
 def join(texts: Sequence[np.ndarray], begin: int, separator: int, max_length: int) -> Framed:
     """Frame one or two texts of token ids, cut so that the example has ``max_length`` tokens."""
     room = max_length - 1 - len(texts)
-    kept: tuple[int, ...]
-    if len(texts) == 2:
-        kept = truncated_lengths(len(texts[0]), len(texts[1]), room)
-    else:
-        kept = (min(len(texts[0]), room),)
+    first, *second = map(len, texts)
+    kept = truncated_lengths(first, second[0], room) if second else (min(first, room),)
     cut = [text[:length] for text, length in zip(texts, kept, strict=True)]
     return frame(cut, begin, separator)
 

@@ -6,7 +6,7 @@ import os
 import re
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterator, NamedTuple, Union
+from typing import BinaryIO, Callable, Iterator, NamedTuple, Union
 
 from convbert_plugin.errors import UserError
 
@@ -16,10 +16,7 @@ BLOCK_BYTES = 1 << 20
 # A line is tokenized as a whole, so memory is bounded only if lines are.
 LONGEST_LINE_BYTES = 1 << 23
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
+DECOMPRESSORS: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
 ODD_WHITESPACE = re.compile(r"[^\S ]")
 
 

@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator
+from typing import BinaryIO, Callable, Iterator, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
@@ -28,12 +28,9 @@ def whole_file(path: PathLike) -> Iterator[BinaryIO]:
         UserError: what stands at ``path`` is no regular file; it cannot be made or written there.
     """
     target = _real_path(path)
-    if target.is_dir():
-        raise UserError(f"{target}: a folder, where a file is to be written: choose another name")
     if target.exists() and not target.is_file():
-        raise UserError(
-            f"{target}: a pipe or a device, where a file is to be written: choose another name"
-        )
+        kind = "a folder" if target.is_dir() else "a pipe or a device"
+        raise UserError(f"{target}: {kind}, where a file is to be written: choose another name")
     with _beside(target, Path.touch) as part, open(part, "wb") as file:
         yield file
 
@@ -85,7 +82,7 @@ def _beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
             for folder in reversed(missing):
                 folder.mkdir(exist_ok=True)
             make(part)
-        with _told(target, "written", lambda error: _is_of(part, error)):
+        with _told(target, "written", part):
             yield part
         with _told(target, "written"):
             _sync(part)
@@ -109,13 +106,12 @@ def _is_of(part: Path, error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def _told(
-    target: Path, verb: str, is_ours: Callable[[OSError], bool] = lambda error: True
-) -> Iterator[None]:
+def _told(target: Path, verb: str, part: Optional[Path] = None) -> Iterator[None]:
+    """Tell what kept ``target`` from being made; where ``part`` is given, errors of it alone."""
     try:
         yield
     except OSError as error:
-        if not is_ours(error):
+        if part is not None and not _is_of(part, error):
             raise
         advice = "make room, or " if error.errno in NO_ROOM else ""
         raise UserError(
@@ -124,22 +120,20 @@ def _told(
 
 
 def _remove(part: Path) -> None:
-    if part.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    shutil.rmtree(part, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
     """Return when a file, or all that a folder holds, is on the disk."""
-    if not path.is_dir():
+    if path.is_dir():
+        for held in path.iterdir():
+            _sync(held)
+        _sync_folder(path)
+    else:
         with open(path, "rb") as file:
             os.fsync(file)
-        return
-    for held in path.iterdir():
-        _sync(held)
-    _sync_folder(path)
 
 
 def _sync_folder(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Optional, TypeVar
 
-import torch
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
@@ -21,7 +21,7 @@ class FairseqCheckpoint(NamedTuple):
     of the dictionary, where it was kept. ``progress``: what a run would go on from, unchecked.
     """
 
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, Tensor]
     model: dict
     task: dict
     vocabulary: Optional[str]
@@ -71,7 +71,7 @@ def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
 
 
 def checkpoint_of(
-    tensors: dict[str, torch.Tensor],
+    tensors: dict[str, Tensor],
     cfg: dict,
     vocabulary: str,
     transformers_config: dict,

@@ -12,7 +12,7 @@ encoder.
 import re
 from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, Optional
 
-import torch
+from torch import Tensor
 
 from convbert_plugin.errors import UserError, readable
 
@@ -20,15 +20,15 @@ from convbert_plugin.errors import UserError, readable
 class Surgery(NamedTuple):
     """A tensor of another library in our shape, and back."""
 
-    to_own: Callable[[torch.Tensor], torch.Tensor]
-    from_own: Callable[[torch.Tensor], torch.Tensor]
+    to_own: Callable[[Tensor], Tensor]
+    from_own: Callable[[Tensor], Tensor]
 
 
-def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _transposed_unless_grouped(weight: torch.Tensor) -> torch.Tensor:
+def _transposed_unless_grouped(weight: Tensor) -> Tensor:
     # The matrices of a grouped layer are [groups, in, out] everywhere.
     return weight.t() if weight.dim() == 2 else weight
 
@@ -60,10 +60,7 @@ DENSE = {
     "weight": (Foreign("weight"), Foreign("kernel", MATRIX)),
     "bias": (Foreign("bias"), Foreign("bias")),
 }
-NORM = {
-    "weight": (Foreign("weight"), Foreign("gamma")),
-    "bias": (Foreign("bias"), Foreign("beta")),
-}
+NORM = {"weight": (Foreign("weight"), Foreign("gamma")), "bias": (Foreign("bias"), Foreign("beta"))}
 TABLE = {"weight": (Foreign("weight"), Foreign(""))}
 OUTPUT_BIAS = {"bias": (Foreign("bias"), Foreign(""))}
 DEPTHWISE = {"weight": (Foreign("depthwise.weight"), Foreign("depthwise_kernel", TAPS_FIRST))}
@@ -119,11 +116,7 @@ ENCODER_SECTIONS = (
 )
 # fmt: on
 # What the placeholders of our own names stand for.
-PLACEHOLDERS = {
-    "network": r"encoder|generator\.stack",
-    "i": r"\d+",
-    "head": r"[^.]+",
-}
+PLACEHOLDERS = {"network": r"encoder|generator\.stack", "i": r"\d+", "head": r"[^.]+"}
 # What stands before the number of a layer in the name of a tensor, the number, and the rest.
 NUMBER_OF_LAYER = re.compile(r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)")
 TENSORFLOW_NETWORKS = {"encoder": "electra", "generator.stack": "generator"}
@@ -181,31 +174,20 @@ class KeyTable:
             raise KeyError(ours)
         return found
 
-    def from_own(
-        self, tensors: Mapping[str, torch.Tensor], library: Library
-    ) -> dict[str, torch.Tensor]:
+    def from_own(self, tensors: Mapping[str, Tensor], library: Library) -> dict[str, Tensor]:
         """Our tensors under the library's names, in its shapes.
 
         Raises:
             UserError: tensors that the library has no place for, by their names.
         """
-        renamed, homeless = {}, []
-        for ours, tensor in tensors.items():
-            found = self.foreign_name(ours, library)
-            if found is None:
-                homeless.append((ours, "has no counterpart"))
-            else:
-                name, surgery = found
-                renamed[name] = surgery.from_own(tensor)
+        homeless = [ours for ours in tensors if self.foreign_name(ours, library) is None]
         if homeless:
-            raise UserError(_in_one_line(homeless))
-        return renamed
+            raise UserError(_in_one_line((ours, "has no counterpart") for ours in homeless))
+        named = ((*self.known_name(ours, library), tensor) for ours, tensor in tensors.items())
+        return {name: surgery.from_own(tensor) for name, surgery, tensor in named}
 
     def check_names(
-        self,
-        shapes: Mapping[str, tuple],
-        expected: Mapping[str, torch.Tensor],
-        library: Library,
+        self, shapes: Mapping[str, tuple], expected: Mapping[str, Tensor], library: Library
     ) -> None:
         """See that tensors of these shapes are the library's for exactly those that are expected.
 
@@ -215,26 +197,16 @@ class KeyTable:
             UserError: one line that names all tensors that are missing, unknown or of another
                 shape.
         """
-        wanted = {
-            name: tuple(tensor.shape) for name, tensor in self.from_own(expected, library).items()
-        }
-        if problems := shape_problems(shapes, wanted):
+        if problems := shape_problems(shapes, shapes_of(self.from_own(expected, library))):
             raise UserError(problems)
 
     def to_own(
-        self,
-        tensors: Mapping[str, torch.Tensor],
-        expected: Mapping[str, torch.Tensor],
-        library: Library,
-    ) -> dict[str, torch.Tensor]:
+        self, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], library: Library
+    ) -> dict[str, Tensor]:
         """The library's tensors under our names, in our shapes. Errors: as ``check_names``."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        self.check_names(shapes, expected, library)
-        own = {}
-        for ours in expected:
-            name, surgery = self.known_name(ours, library)
-            own[ours] = surgery.to_own(tensors[name])
-        return own
+        self.check_names(shapes_of(tensors), expected, library)
+        named = ((ours, *self.known_name(ours, library)) for ours in expected)
+        return {ours: surgery.to_own(tensors[name]) for ours, name, surgery in named}
 
 
 def foreign_names(section: Section, library: Library) -> set[str]:
@@ -265,14 +237,19 @@ def _pattern(template: str) -> re.Pattern:
     return re.compile(escaped)
 
 
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple]:
+    """The shapes of tensors, by their names."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
 def shape_problems(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> str:
     """All names that are missing, unknown or of another shape, in one line; empty if none is."""
     problems = []
     for name, shape in wanted.items():
         if name not in shapes:
             problems.append((name, "is missing"))
-        elif tuple(shapes[name]) != tuple(shape):
-            problems.append((name, f"is {tuple(shapes[name])}, not {tuple(shape)}"))
+        elif shapes[name] != shape:
+            problems.append((name, f"is {shapes[name]}, not {shape}"))
     problems += [(name, "is unknown") for name in shapes if name not in wanted]
     return _in_one_line(problems)
 

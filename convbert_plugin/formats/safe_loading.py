@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional
 
 import torch
+from torch import Tensor
 
 from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.files.text_files import PathLike
@@ -45,7 +46,9 @@ def load_pickled(path: PathLike) -> object:
         raise UserError(f"{path}: declares more numbers than memory holds: damaged") from None
     # Of a hostile pickle any error may come; what it names is told, whatever stopped it.
     except Exception as error:
-        if names := _foreign_globals(path) or _refused_by_torch(error):
+        # torch may have refused one that cannot be read here.
+        refused = re.findall(r"GLOBAL ([\w.]+)", str(error))[:1]
+        if names := _foreign_globals(path) or refused:
             raise UserError(
                 f"{path}: refused, nothing was run: its pickle names {', '.join(names)}, and a "
                 "checkpoint that is safe to load holds tensors and plain values alone"
@@ -55,7 +58,7 @@ def load_pickled(path: PathLike) -> object:
         ) from None
 
 
-def load_safetensors(path: PathLike) -> dict[str, torch.Tensor]:
+def load_safetensors(path: PathLike) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file, by name.
 
     Raises:
@@ -73,18 +76,27 @@ def load_safetensors(path: PathLike) -> dict[str, torch.Tensor]:
         ) from None
 
 
-def checked_tensors(values: object, path: PathLike) -> dict[str, torch.Tensor]:
+def checked_tensors(
+    values: object, path: PathLike, passed_over: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
     """``values`` as a dictionary of named tensors, each an ordinary one of floating-point numbers.
+
+    Less those whose names end in one of ``passed_over``.
 
     Raises:
         UserError: anything else, by its name; a tensor that declares more numbers than it has.
     """
     if not isinstance(values, Mapping) or not values:
         raise UserError(f"{path}: holds no dictionary of tensors: damaged, or no checkpoint")
-    _check_is_bare(values, path)
-    for name, tensor in values.items():
+    tensors = {
+        name: tensor
+        for name, tensor in values.items()
+        if not (isinstance(name, str) and name.endswith(passed_over))
+    }
+    _check_is_bare(tensors, path)
+    for name, tensor in tensors.items():
         _check_tensor(name, tensor, path)
-    return dict(values)
+    return tensors
 
 
 def _check_is_bare(values: Mapping, path: PathLike) -> None:
@@ -103,9 +115,7 @@ def _check_is_bare(values: Mapping, path: PathLike) -> None:
 
 
 def _holds_tensors(value: object) -> bool:
-    return isinstance(value, Mapping) and any(
-        isinstance(part, torch.Tensor) for part in value.values()
-    )
+    return isinstance(value, Mapping) and any(isinstance(part, Tensor) for part in value.values())
 
 
 def is_plain(value: object) -> bool:
@@ -143,7 +153,7 @@ def _check_tensor(name: object, tensor: Any, path: PathLike) -> None:
     if not isinstance(name, str):
         raise UserError(f"{path}: names a tensor {shown(name)}, where a text is expected: damaged")
     name = readable(name)
-    if isinstance(tensor, torch.Tensor) and tensor.dim() == 0:
+    if isinstance(tensor, Tensor) and tensor.dim() == 0:
         raise UserError(f"{path}: {name} is a single number, where a table is expected: damaged")
     if problem := tensor_problem(tensor):
         raise UserError(f"{path}: {name} {problem}")
@@ -155,7 +165,7 @@ def _check_tensor(name: object, tensor: Any, path: PathLike) -> None:
 
 def tensor_problem(tensor: object) -> Optional[str]:
     """What keeps ``tensor`` from being an ordinary one that holds its numbers, in words."""
-    if not isinstance(tensor, torch.Tensor):
+    if not isinstance(tensor, Tensor):
         return f"is no tensor but {type(tensor).__name__}: damaged"
     if tensor.device.type != "cpu":
         return f"has no numbers in it ({tensor.device}): damaged"
@@ -224,11 +234,6 @@ def _named_globals(pickled: bytes) -> Iterator[str]:
                     yield ".".join(texts)
                 elif isinstance(argument, str):
                     texts.append(argument)
-
-
-def _refused_by_torch(error: Exception) -> list[str]:
-    named = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return [named[1]] if named else []
 
 
 def _reason(error: BaseException) -> str:

@@ -3,11 +3,12 @@
 from typing import Sequence
 
 import torch
+from torch import Tensor
 
 STANDARD_DEVIATION = 0.02
 
 
-def tile_positions(table: torch.Tensor, rows: int, trained: int) -> torch.Tensor:
+def tile_positions(table: Tensor, rows: int, trained: int) -> Tensor:
     """A position table of ``rows`` rows of which the first ``trained`` stand as they are.
 
     Shapes: table [P, E] -> [rows, E]. The rows beyond the trained ones repeat them from the start
@@ -19,7 +20,7 @@ def tile_positions(table: torch.Tensor, rows: int, trained: int) -> torch.Tensor
     return table[torch.arange(rows) % trained].clone()
 
 
-def compose_rows(table: torch.Tensor, sources: Sequence[Sequence[int]]) -> torch.Tensor:
+def compose_rows(table: Tensor, sources: Sequence[Sequence[int]]) -> Tensor:
     """A table whose row i is the mean of the rows ``sources[i]`` of the old one.
 
     Shapes: table [V, ...] -> [len(sources), ...]. One source keeps the row bit for bit; none gives

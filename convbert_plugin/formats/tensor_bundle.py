@@ -13,6 +13,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Optional, Union
 import numpy as np
 import torch
 from google_crc32c import value as crc32c
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
@@ -40,25 +41,31 @@ READABLE = {1: torch.float32, 2: torch.float64, 14: torch.bfloat16, 19: torch.fl
 OTHER_DTYPES = {3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 9: "int64", 10: "bool"}
 
 # Protobuf's wire types.
-NUMBER, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
-# Number of a field -> its name and wire type.
-HEADER = {1: ("shards", NUMBER), 2: ("endianness", NUMBER), 3: ("version", BYTES)}
+VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
+# What a field holds: its wire type, and what makes the value of one that is not there.
+NUMBER, CHECKSUM = (VARINT, int), (FOUR_BYTES, int)
+MESSAGE, MESSAGES = (BYTES, bytes), (BYTES, list)
+# Number of a field -> its name and what it holds.
+HEADER = {1: ("shards", NUMBER), 2: ("endianness", NUMBER), 3: ("version", MESSAGE)}
 VERSION = {2: ("oldest_reader", NUMBER)}
 ENTRY = {
     1: ("dtype", NUMBER),
-    2: ("shape", BYTES),
+    2: ("shape", MESSAGE),
     3: ("shard", NUMBER),
     4: ("offset", NUMBER),
     5: ("size", NUMBER),
-    6: ("checksum", FOUR_BYTES),
-    7: ("slices", BYTES),
+    6: ("checksum", CHECKSUM),
+    7: ("slices", MESSAGES),
 }
-SHAPE = {2: ("dimensions", BYTES)}
+SHAPE = {2: ("dimensions", MESSAGES)}
 DIMENSION = {1: ("size", NUMBER)}
 
 
 class Entry(NamedTuple):
-    """Where the values of a variable lie; ``dtype`` is TensorFlow's number."""
+    """Where the values of a variable lie; ``dtype`` is TensorFlow's number.
+
+    ``slices``: the parts of one that is partitioned.
+    """
 
     dtype: int
     shape: tuple[int, ...]
@@ -66,7 +73,7 @@ class Entry(NamedTuple):
     offset: int
     size: int
     checksum: int
-    is_partitioned: bool
+    slices: list
 
 
 class TensorBundle:
@@ -79,7 +86,7 @@ class TensorBundle:
         self._shards = shards
         self._entries = entries
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str) -> Tensor:
         """A copy of one variable's values, in its own dtype.
 
         Raises:
@@ -89,7 +96,7 @@ class TensorBundle:
         if name not in self._entries:
             raise UserError(f"{self.prefix}: has no variable {name}")
         entry = self._entries[name]
-        if entry.is_partitioned:
+        if entry.slices:
             raise UserError(
                 f"{self.prefix}: {name} is partitioned: save it whole, from a graph without "
                 "partitioners"
@@ -198,7 +205,7 @@ def _other_kind(path: Path) -> str:
     return f"no TensorFlow checkpoint: {path.name}{INDEX} is not beside it"
 
 
-def _read_values(shard: Path, entry: Entry, name: str) -> torch.Tensor:
+def _read_values(shard: Path, entry: Entry, name: str) -> Tensor:
     """The bytes of one variable, compared with their checksum."""
     if not shard.is_file():
         raise UserError(f"{shard}: missing, and {name} is in it: copy the checkpoint again")
@@ -230,12 +237,11 @@ def _read_index(data: bytes) -> tuple[int, dict[str, Entry]]:
 
 def _shards(header: bytes) -> int:
     fields = _fields(header, HEADER)
-    if _last(fields, "endianness"):
+    if fields["endianness"]:
         raise _Malformed("written on a big-endian machine: save it again on a little-endian one")
-    version = _fields(_last(fields, "version", b""), VERSION)
-    if _last(version, "oldest_reader") > BUNDLE_VERSION:
+    if _fields(fields["version"], VERSION)["oldest_reader"] > BUNDLE_VERSION:
         raise _Malformed("of a later version than 2: save it again with TensorFlow 1 or 2")
-    return _last(fields, "shards")
+    return fields["shards"]
 
 
 def _name(key: bytes) -> str:
@@ -247,20 +253,12 @@ def _name(key: bytes) -> str:
 
 def _entry(value: bytes) -> Entry:
     fields = _fields(value, ENTRY)
-    dimensions = _fields(_last(fields, "shape", b""), SHAPE)["dimensions"]
-    shape = tuple(_last(_fields(dimension, DIMENSION), "size") for dimension in dimensions)
+    dimensions = _fields(fields["shape"], SHAPE)["dimensions"]
+    shape = tuple(_fields(dimension, DIMENSION)["size"] for dimension in dimensions)
     # Empty tensors too: torch multiplies the sizes of all dimensions.
     if len(shape) > MOST_DIMENSIONS or math.prod(max(1, size) for size in shape) >= 1 << 56:
         raise _Malformed("damaged (the shape of a variable is impossible): copy it again")
-    return Entry(
-        dtype=_last(fields, "dtype"),
-        shape=shape,
-        shard=_last(fields, "shard"),
-        offset=_last(fields, "offset"),
-        size=_last(fields, "size"),
-        checksum=_last(fields, "checksum"),
-        is_partitioned=bool(fields["slices"]),
-    )
+    return Entry(**{**fields, "shape": shape})
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -323,24 +321,22 @@ def _rows(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield key, cursor.take(length)
 
 
-def _fields(message: bytes, known: Mapping[int, tuple[str, int]]) -> dict[str, list]:
-    """The values of the known fields of a protobuf message, by name."""
-    values: dict[str, list] = {name: [] for name, _ in known.values()}
+def _fields(message: bytes, known: Mapping[int, tuple[str, tuple]]) -> dict[str, Any]:
+    """The known fields of a protobuf message, by name; the last where one is not repeated."""
+    values = {name: absent() for name, (_, absent) in known.values()}
     cursor = _Cursor(message)
     while not cursor.at_end():
         number, wire_type = divmod(cursor.varint(), 8)
         value = cursor.value(wire_type)
         if number in known:
-            name, expected = known[number]
+            name, (expected, kind) = known[number]
             if wire_type != expected:
                 raise _Malformed("damaged, or an index of another kind: copy it again")
-            values[name].append(value)
+            if kind is list:
+                values[name].append(value)
+            else:
+                values[name] = value
     return values
-
-
-def _last(fields: Mapping[str, list], name: str, default: Any = 0) -> Any:
-    """What counts where a field that is not repeated comes more than once."""
-    return fields[name][-1] if fields[name] else default
 
 
 def _checksum(data: Union[bytes, np.ndarray]) -> int:
@@ -384,7 +380,7 @@ class _Cursor:
         raise _Malformed("damaged (a number is too long): copy it again")
 
     def value(self, wire_type: int) -> Union[int, bytes]:
-        if wire_type == NUMBER:
+        if wire_type == VARINT:
             return self.varint()
         if wire_type == BYTES:
             return self.take(self.varint())

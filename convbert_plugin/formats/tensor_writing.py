@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Mapping
 
 import torch
+from torch import Tensor
 
 
 def save_pickled(values: object, path: Path) -> None:
@@ -20,7 +21,7 @@ def save_pickled(values: object, path: Path) -> None:
             raise
 
 
-def save_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def save_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write a ``.safetensors`` file. Raises OSError where it cannot be written."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file

@@ -52,9 +52,7 @@ CONSTANTS = {
 }
 # Of them, what stands in a config.json that is written anew.
 CONSTANTS_WRITTEN = {
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "type_vocab_size": 2,
+    **{name: CONSTANTS[name][0] for name in ("hidden_act", "layer_norm_eps", "type_vocab_size")},
     "initializer_range": 0.02,
 }
 MODEL_TYPES = {
@@ -82,18 +80,21 @@ def own_options(config: Mapping, path: PathLike) -> dict:
     Raises:
         UserError: another kind of model, an option of another type, a size that is none.
     """
-    model_type = _model_type(config, path)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        raise UserError(
+            f"{path}: a model_type of {shown(model_type)}: only {' and '.join(MODEL_TYPES)} can "
+            "be converted"
+        )
     for name, accepted in CONSTANTS.items():
         if config.get(name, accepted[0]) not in accepted:
             raise UserError(
                 f"{path}: {name} {shown(config[name])}: the model here has {accepted[0]!r} "
                 "and nothing else"
             )
-    values = {
-        ours: _option(config, name, default, path)
-        for ours, (name, default) in model_type.options.items()
-    }
-    return {**values, **model_type.constants}
+    _, options, constants = MODEL_TYPES[model_type]
+    values = {ours: _option(config, *theirs, path) for ours, theirs in options.items()}
+    return {**values, **constants}
 
 
 def vocabulary_size(config: Mapping, path: PathLike) -> int:
@@ -187,21 +188,11 @@ def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> 
         UserError: a model that transformers cannot represent, and why.
     """
     name = type_of(options)
-    _CHECKS[name](options)
+    _check_representable(options)
     of_type = {theirs: options[ours] for ours, (theirs, _) in MODEL_TYPES[name].options.items()}
     kept = source if source.get("model_type") == name else CONSTANTS_WRITTEN
     tied = {} if kept.get("tie_word_embeddings", True) is True else TIED
     return {**kept, **tied, "model_type": name, VOCABULARY_SIZE[0]: vocabulary, **of_type}
-
-
-def _model_type(config: Mapping, path: PathLike) -> ModelType:
-    name = config.get("model_type")
-    if not isinstance(name, str) or name not in MODEL_TYPES:
-        raise UserError(
-            f"{path}: a model_type of {shown(name)}: only {' and '.join(MODEL_TYPES)} can "
-            "be converted"
-        )
-    return MODEL_TYPES[name]
 
 
 def _option(config: Mapping, name: str, default: Any, path: PathLike) -> Any:
@@ -214,20 +205,14 @@ def _option(config: Mapping, name: str, default: Any, path: PathLike) -> Any:
     return value
 
 
-def _check_electra(options: Mapping) -> None:
-    if options["head_ratio"] != 1 or options["ffn_groups"] != 1:
-        raise UserError(
-            "transformers cannot represent this model: its Electra knows neither a head ratio "
-            f"({options['head_ratio']}) nor feed-forward groups ({options['ffn_groups']})"
+def _check_representable(options: Mapping) -> None:
+    conv_type, ratio, groups = (options[n] for n in ("conv_type", "head_ratio", "ffn_groups"))
+    if conv_type not in ("span_dynamic", "none"):
+        reason = f"its ConvBERT knows no --conv-type {conv_type}"
+    elif conv_type == "none" and not ratio == groups == 1:
+        reason = (
+            f"its Electra knows neither a head ratio ({ratio}) nor feed-forward groups ({groups})"
         )
-
-
-def _check_convbert(options: Mapping) -> None:
-    if options["conv_type"] != "span_dynamic":
-        raise UserError(
-            f"transformers cannot represent this model: its ConvBERT knows no --conv-type "
-            f"{options['conv_type']}"
-        )
-
-
-_CHECKS = {"convbert": _check_convbert, "electra": _check_electra}
+    else:
+        return
+    raise UserError(f"transformers cannot represent this model: {reason}")

@@ -6,7 +6,7 @@ same): it is 0 there, as scikit-learn has it, so that a best checkpoint can be t
 """
 
 import math
-from typing import Callable, Iterable, Sequence
+from typing import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -47,23 +47,21 @@ def mcc(counts: Tensor) -> Tensor:
 
 def pearson(scores: Tensor, gold: Tensor) -> Tensor:
     """Return Pearson's correlation [] of scores [n]."""
-    from scipy import stats
-
-    return _correlation(stats.pearsonr, scores, gold)
+    return _correlation("pearsonr", scores, gold)
 
 
 def spearman(scores: Tensor, gold: Tensor) -> Tensor:
     """Return Spearman's rank correlation [] of scores [n]."""
+    return _correlation("spearmanr", scores, gold)
+
+
+def _correlation(function: str, scores: Tensor, gold: Tensor) -> Tensor:
     from scipy import stats
 
-    return _correlation(stats.spearmanr, scores, gold)
-
-
-def _correlation(function: Callable, scores: Tensor, gold: Tensor) -> Tensor:
     scores, gold = scores.double().cpu(), gold.double().cpu()
     if _is_constant(scores) or _is_constant(gold) or not bool(scores.isfinite().all()):
         return torch.zeros((), dtype=torch.float64)
-    value = float(function(scores.numpy(), gold.numpy()).statistic)
+    value = float(getattr(stats, function)(scores.numpy(), gold.numpy()).statistic)
     return torch.tensor(0.0 if math.isnan(value) else value, dtype=torch.float64)
 
 

@@ -1,6 +1,7 @@
 """The options of the model, and the shape that they describe."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -9,39 +10,33 @@ from convbert_plugin.models.architectures import SMALL
 from convbert_plugin.modules.convolution import CONV_BACKENDS, CONV_BRANCHES
 from convbert_plugin.modules.shape import StackShape
 
-AUTOCAST_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+AUTOCAST_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def _option(default: Any, words: str) -> Any:
+    return field(default=default, metadata={"help": words})
+
+
+def _size(name: str, words: str) -> Any:
+    """One that differs between architectures: the small model's where none is named."""
+    return _option(SMALL[name], words)
 
 
 @dataclass
 class ConvBertConfig(FairseqDataclass):
-    encoder_layers: int = field(
-        default=SMALL["encoder_layers"], metadata={"help": "number of layers"}
+    encoder_layers: int = _size("encoder_layers", "number of layers")
+    encoder_embed_dim: int = _size("encoder_embed_dim", "hidden size")
+    encoder_ffn_embed_dim: int = _size("encoder_ffn_embed_dim", "inner size of the feed-forward")
+    encoder_attention_heads: int = _size(
+        "encoder_attention_heads", "nominal number of heads: the head ratio divides it"
     )
-    encoder_embed_dim: int = field(
-        default=SMALL["encoder_embed_dim"], metadata={"help": "hidden size"}
+    embedding_dim: int = _size(
+        "embedding_dim", "size of the embeddings, projected to the hidden size if it differs"
     )
-    encoder_ffn_embed_dim: int = field(
-        default=SMALL["encoder_ffn_embed_dim"], metadata={"help": "inner size of the feed-forward"}
+    head_ratio: int = _size(
+        "head_ratio", "divides the number of heads (paper: gamma); 1 keeps them all"
     )
-    encoder_attention_heads: int = field(
-        default=SMALL["encoder_attention_heads"],
-        metadata={"help": "nominal number of heads: the head ratio divides it"},
-    )
-    embedding_dim: int = field(
-        default=SMALL["embedding_dim"],
-        metadata={"help": "size of the embeddings, projected to the hidden size if it differs"},
-    )
-    head_ratio: int = field(
-        default=SMALL["head_ratio"],
-        metadata={"help": "divides the number of heads (paper: gamma); 1 keeps them all"},
-    )
-    conv_kernel_size: int = field(
-        default=SMALL["conv_kernel_size"], metadata={"help": "taps of the convolution, odd"}
-    )
+    conv_kernel_size: int = _size("conv_kernel_size", "taps of the convolution, odd")
     conv_type: ChoiceEnum(list(CONV_BRANCHES)) = field(
         default=SMALL["conv_type"],
         metadata={"help": "what stands beside self-attention (none: self-attention alone)"},
@@ -49,21 +44,12 @@ class ConvBertConfig(FairseqDataclass):
     conv_backend: ChoiceEnum(list(CONV_BACKENDS)) = field(
         default="torch", metadata={"help": "code that computes the dynamic convolution"}
     )
-    ffn_groups: int = field(
-        default=SMALL["ffn_groups"], metadata={"help": "groups of the grouped linear layers"}
-    )
-    max_positions: int = field(
-        default=SMALL["max_positions"], metadata={"help": "rows of the position table"}
-    )
-    dropout: float = field(
-        default=0.1, metadata={"help": "dropout of embeddings, attention output and feed-forward"}
-    )
-    attention_dropout: float = field(
-        default=0.1, metadata={"help": "dropout of attention probabilities"}
-    )
-    pads_visible: bool = field(
-        default=False,
-        metadata={"help": "let pads enter the convolution and pad to full length, as released"},
+    ffn_groups: int = _size("ffn_groups", "groups of the grouped linear layers")
+    max_positions: int = _size("max_positions", "rows of the position table")
+    dropout: float = _option(0.1, "dropout of embeddings, attention output and feed-forward")
+    attention_dropout: float = _option(0.1, "dropout of attention probabilities")
+    pads_visible: bool = _option(
+        False, "let pads enter the convolution and pad to full length, as released"
     )
     autocast_dtype: ChoiceEnum(list(AUTOCAST_DTYPES)) = field(
         default="float32",

@@ -4,13 +4,12 @@ import contextlib
 import re
 from argparse import Namespace
 from numbers import Integral
-from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Union, cast
+from typing import TYPE_CHECKING, Any, List, Mapping, NamedTuple, Optional, Union, cast
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
-from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.data.collation import PRETRAINING
 from convbert_plugin.data.vocabulary import Vocabulary
@@ -18,7 +17,6 @@ from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
-from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
 from convbert_plugin.models.parts import (
     CLASSIFICATION,
     GENERATOR,
@@ -35,7 +33,12 @@ from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
 from convbert_plugin.ops.separators import segments_from_separators
 
+if TYPE_CHECKING:
+    from convbert_plugin.models.hub_interface import ConvBertHubInterface
+
 LONGEST_HEAD_NAME = 100
+# A head of base has 3 GB then.
+MOST_CLASSES = 1 << 20
 
 
 class PretrainingOutput(NamedTuple):
@@ -45,10 +48,10 @@ class PretrainingOutput(NamedTuple):
     sampled tokens [M], the corrupted tokens [B, T] and the discriminator's logits [B, T].
     """
 
-    masked_lm_log_probs: torch.Tensor
-    sampled: Optional[torch.Tensor] = None
-    corrupted: Optional[torch.Tensor] = None
-    replaced_logits: Optional[torch.Tensor] = None
+    masked_lm_log_probs: Tensor
+    sampled: Optional[Tensor] = None
+    corrupted: Optional[Tensor] = None
+    replaced_logits: Optional[Tensor] = None
 
 
 @register_model("convbert", dataclass=ConvBertConfig)
@@ -90,7 +93,10 @@ class ConvBertModel(BaseFairseqModel):
         Raises:
             ValueError: a file is missing or does not fit; the line says which and what to do.
         """
-        return load_from_folder(cls, folder, checkpoint_file)
+        # It loads models of this class.
+        from convbert_plugin.models.hub_interface import load_from_folder
+
+        return load_from_folder(folder, checkpoint_file)
 
     def add_part(self, scope: str, **options: Any) -> None:
         """Add the part of a row of ``models/parts.py``, with the options that the row takes."""
@@ -121,7 +127,8 @@ class ConvBertModel(BaseFairseqModel):
         ``kind``: the head of the released code, or that of transformers.
 
         Raises:
-            UserError: a name that is taken or cannot be one, no class, an unknown kind.
+            UserError: a name that is taken or cannot be one, no class or too many, an unknown
+                kind.
         """
         if not isinstance(kind, str) or kind not in CLASSIFICATION_HEADS:
             known = ", ".join(CLASSIFICATION_HEADS)
@@ -133,10 +140,11 @@ class ConvBertModel(BaseFairseqModel):
             )
         if name in self.classification_heads:
             raise UserError(f"there is a classification head {name} already: choose another name")
-        if not isinstance(num_classes, Integral) or num_classes < 1:
+        is_whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
+        if not is_whole or not 1 <= num_classes <= MOST_CLASSES:
             raise UserError(
-                f"a classification head of {shown(num_classes)} classes: give a whole number, at "
-                "least 1"
+                f"a classification head of {shown(num_classes)} classes: it has at least 1: give a "
+                f"whole number from 1 to {MOST_CLASSES:,}"
             )
         self.add_part(f"{CLASSIFICATION}.{name}", classes=num_classes, kind=kind)
 
@@ -148,25 +156,21 @@ class ConvBertModel(BaseFairseqModel):
         """
         head_depth = self.shape.layers + 1
         for name, parameter in self.named_parameters():
-            parameter.optim_overrides = {
-                "convbert_adamw": {
-                    "depth": _depth(name, head_depth),
-                    "max_depth": head_depth,
-                    "decay": not (name.endswith("bias") or "layer_norm" in name),
-                }
-            }
+            decays = not (name.endswith("bias") or "layer_norm" in name)
+            tags = {"depth": _depth(name, head_depth), "max_depth": head_depth, "decay": decays}
+            parameter.optim_overrides = {"convbert_adamw": tags}
 
     def max_positions(self) -> int:
         return self.cfg.max_positions
 
     def forward(
         self,
-        src_tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
+        src_tokens: Tensor,
+        segments: Optional[Tensor] = None,
         has_pads: Optional[bool] = None,
         output: Optional[str] = None,
-        **inputs: torch.Tensor,
-    ) -> Union[torch.Tensor, PretrainingOutput]:
+        **inputs: Tensor,
+    ) -> Union[Tensor, PretrainingOutput]:
         """What the batch names as its ``output``: all goes through here that fairseq trains.
 
         Shapes: src_tokens and segments [B, T] -> features [B, T, C] where nothing is named, the
@@ -180,44 +184,35 @@ class ConvBertModel(BaseFairseqModel):
         return self.head_logits(output, src_tokens, segments, has_pads)
 
     def features(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
+    ) -> Tensor:
         """Hidden states [B, T, C] of the last level.
 
         Segments that are not given follow from the separators. ``has_pads``, here and in what
         follows: whether there are pads among the tokens, None where nobody looked.
         """
-        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        return self._encode(tokens, segments, padding)
+        return self._encode(
+            tokens, self._segments(tokens, segments), self._padding(tokens, has_pads)
+        )
 
     def hidden_states(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
-    ) -> List[torch.Tensor]:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
+    ) -> List[Tensor]:
         """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         with self._autocast(tokens.device):
             return self.encoder.levels(self.embeddings(tokens, segments), padding)
 
     def attention_maps(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
     ) -> AttentionMaps:
         """Attention [L, B, H, T, T] and kernels [L, B, H, T, K] (or None) of every layer."""
         padding = self._padding(tokens, has_pads)
         states = self.hidden_states(tokens, segments, has_pads)
-        layers = cast(Iterable[ConvBertLayer], self.encoder.layers)
         with self._autocast(tokens.device):
             maps = [
-                layer.attention.maps(hidden, padding)
-                for layer, hidden in zip(layers, states[:-1], strict=True)
+                cast(ConvBertLayer, layer).attention.maps(hidden, padding)
+                for layer, hidden in zip(self.encoder.layers, states[:-1], strict=True)
             ]
         attention, kernels = zip(*maps, strict=True)
         has_kernels = kernels[0] is not None
@@ -225,12 +220,12 @@ class ConvBertModel(BaseFairseqModel):
 
     def pretraining_output(
         self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor],
+        tokens: Tensor,
+        segments: Optional[Tensor],
         has_pads: Optional[bool],
-        masked_positions: torch.Tensor,
-        masked_targets: torch.Tensor,
-        uniforms: torch.Tensor,
+        masked_positions: Tensor,
+        masked_targets: Tensor,
+        uniforms: Tensor,
     ) -> PretrainingOutput:
         """What the losses need, of both networks where there is a generator.
 
@@ -238,7 +233,7 @@ class ConvBertModel(BaseFairseqModel):
         tokens) and uniforms [M] in [0, 1) (the numbers that choose the replacements).
         """
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        log_probs = self._masked_lm_log_probs(tokens, segments, padding, masked_positions)
+        log_probs = self.masked_lm_log_probs(tokens, segments, masked_positions, has_pads)
         if self.generator is None:
             return PretrainingOutput(log_probs)
         with torch.no_grad():
@@ -251,21 +246,26 @@ class ConvBertModel(BaseFairseqModel):
 
     def masked_lm_log_probs(
         self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor],
-        positions: torch.Tensor,
+        tokens: Tensor,
+        segments: Optional[Tensor],
+        positions: Tensor,
         has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        return self._masked_lm_log_probs(tokens, segments, padding, positions)
+        table = self.embeddings.tokens.weight
+        with self._autocast(tokens.device):
+            if self.generator is None:
+                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
+                logits = self.masked_lm_head(hidden, table)
+            else:
+                embedded = self.embeddings(tokens, segments)
+                logits = self.generator(embedded, padding, positions, table)
+        return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
     def replaced_logits(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
+    ) -> Tensor:
         """Logits [B, T] that each token was replaced."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
         return self._replaced_logits(tokens, segments, padding)
@@ -273,10 +273,10 @@ class ConvBertModel(BaseFairseqModel):
     def head_logits(
         self,
         scope: str,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
+        tokens: Tensor,
+        segments: Optional[Tensor] = None,
         has_pads: Optional[bool] = None,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Logits of a fine-tuned head, in the parameters' precision and at least fp32.
 
         Not under autocast: scores of bfloat16 would tie. Shapes: [B, classes] of a classification
@@ -289,52 +289,29 @@ class ConvBertModel(BaseFairseqModel):
         return logits.to(at_least_fp32(logits.dtype))
 
     def load_state_dict(
-        self,
-        state_dict: dict[str, torch.Tensor],
-        strict: bool = True,
-        model_cfg: Optional[DictConfig] = None,
-        args: Optional[Namespace] = None,
+        self, state_dict: dict[str, Tensor], *arguments: Any, **options: Any
     ) -> object:
         fit_state_dict(self, state_dict)
-        return super().load_state_dict(state_dict, strict, model_cfg, args)
+        return super().load_state_dict(state_dict, *arguments, **options)
 
-    def _encode(
-        self, tokens: torch.Tensor, segments: torch.Tensor, padding: Optional[torch.Tensor]
-    ) -> torch.Tensor:
+    def _encode(self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]) -> Tensor:
         with self._autocast(tokens.device):
             return self.encoder(self.embeddings(tokens, segments), padding)
 
-    def _masked_lm_log_probs(
-        self,
-        tokens: torch.Tensor,
-        segments: torch.Tensor,
-        padding: Optional[torch.Tensor],
-        positions: torch.Tensor,
-    ) -> torch.Tensor:
-        table = self.embeddings.tokens.weight
-        with self._autocast(tokens.device):
-            if self.generator is None:
-                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
-                logits = self.masked_lm_head(hidden, table)
-            else:
-                embedded = self.embeddings(tokens, segments)
-                logits = self.generator(embedded, padding, positions, table)
-        return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
-
     def _replaced_logits(
-        self, tokens: torch.Tensor, segments: torch.Tensor, padding: Optional[torch.Tensor]
-    ) -> torch.Tensor:
+        self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]
+    ) -> Tensor:
         hidden = self._encode(tokens, segments, padding)
         with self._autocast(tokens.device):
             logits = self.replaced_token_head(hidden)
         return logits.to(at_least_fp32(logits.dtype))
 
-    def _segments(self, tokens: torch.Tensor, segments: Optional[torch.Tensor]) -> torch.Tensor:
+    def _segments(self, tokens: Tensor, segments: Optional[Tensor]) -> Tensor:
         if segments is not None:
             return segments
         return segments_from_separators(tokens, self.vocabulary.eos(), self.vocabulary.pad())
 
-    def _padding(self, tokens: torch.Tensor, has_pads: Optional[bool]) -> Optional[torch.Tensor]:
+    def _padding(self, tokens: Tensor, has_pads: Optional[bool]) -> Optional[Tensor]:
         # No mask is better than one that hides nothing: torch's flash kernel on GPUs takes none.
         return None if has_pads is False else tokens.eq(self.vocabulary.pad())
 

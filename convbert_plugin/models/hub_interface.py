@@ -3,10 +3,10 @@
 import contextlib
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, Mapping, NamedTuple, Optional, Union
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Union
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from convbert_plugin.data.pairs import frame
@@ -15,16 +15,11 @@ from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import find_checkpoint
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import load_model
 from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer, load_tokenizer
-
-if TYPE_CHECKING:
-    from convbert_plugin.models.convbert import ConvBertModel
-
-# A head of base has 3 GB then.
-MOST_CLASSES = 1 << 20
 
 # What transformers calls a head's task, and what then follows the logits; a head of which it says
 # nothing chooses one class, or with one class gives a score.
@@ -47,42 +42,9 @@ class MaskFilling(NamedTuple):
 class Inputs(NamedTuple):
     """What every method of the model takes first: tokens and segments [B, T], and of pads."""
 
-    tokens: torch.Tensor
-    segments: Optional[torch.Tensor]
+    tokens: Tensor
+    segments: Optional[Tensor]
     has_pads: bool
-
-
-def load_from_folder(
-    model_class: type["ConvBertModel"], folder: PathLike, checkpoint_file: Optional[str] = None
-) -> "ConvBertHubInterface":
-    """Load checkpoint, dictionary and tokenizer from one folder.
-
-    Raises:
-        ValueError: a file is missing or does not fit.
-    """
-    with _value_errors():
-        checkpoint_path = find_checkpoint(folder, checkpoint_file)
-        dictionary = Path(folder) / DICTIONARY_FILE
-        if not dictionary.is_file():
-            raise UserError(f"{dictionary} is missing: name a folder that holds it")
-        vocabulary = Vocabulary.load(dictionary)
-        tokenizer = load_tokenizer(folder)
-        checkpoint = read_checkpoint(checkpoint_path)
-        model = load_model(model_class, checkpoint, vocabulary, checkpoint_path)
-    return ConvBertHubInterface(model, tokenizer, _problem_types(checkpoint))
-
-
-def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
-    """What the heads that came from transformers predict, by scope, where config.json says it."""
-    problem_type = checkpoint.transformers_config.get(PROBLEM_TYPE)
-    if problem_type not in list(PREDICTIONS):
-        return {}
-    theirs = PARTS_BY_NAME[CLASSIFICATION].transformers_options
-    return {
-        scope: problem_type
-        for scope, options in parts_of(checkpoint.tensors).items()
-        if scope.startswith(CLASSIFICATION) and theirs.items() <= options.items()
-    }
 
 
 @contextlib.contextmanager
@@ -103,10 +65,7 @@ class ConvBertHubInterface(nn.Module):
     """
 
     def __init__(
-        self,
-        model: "ConvBertModel",
-        tokenizer: Tokenizer,
-        problem_types: Mapping[str, str] = {},
+        self, model: ConvBertModel, tokenizer: Tokenizer, problem_types: Mapping[str, str] = {}
     ):
         super().__init__()
         self.problem_types = problem_types
@@ -118,25 +77,25 @@ class ConvBertHubInterface(nn.Module):
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def encode(self, sentence: str, *others: str) -> torch.Tensor:
+    def encode(self, sentence: str, *others: str) -> Tensor:
         """Token ids [T] of [CLS] sentence [SEP] (other [SEP] ...).
 
         A special token that is written in a text, such as "[MASK]", is text.
         """
         return self._framed([self._ids(text) for text in (sentence, *others)])
 
-    def decode(self, tokens: torch.Tensor) -> Union[str, List[str]]:
+    def decode(self, tokens: Tensor) -> Union[str, List[str]]:
         """The text of token ids [T]; a list of texts where separators part several.
 
         Raises:
             ValueError: a batch, or no tensor.
         """
-        if not isinstance(tokens, torch.Tensor) or tokens.dim() != 1:
+        if not isinstance(tokens, Tensor) or tokens.dim() != 1:
             raise ValueError("decode: give the ids [T] of one text: of a batch, row after row")
         texts = self._texts(tokens)
         return texts[0] if len(texts) == 1 else texts
 
-    def _texts(self, tokens: torch.Tensor) -> List[str]:
+    def _texts(self, tokens: Tensor) -> List[str]:
         texts: List[str] = []
         pieces: List[str] = []
         for token in tokens.tolist():
@@ -150,11 +109,8 @@ class ConvBertHubInterface(nn.Module):
         return texts
 
     def extract_features(
-        self,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
-        return_all_hiddens: bool = False,
-    ) -> Union[torch.Tensor, List[torch.Tensor]]:
+        self, tokens: Tensor, segments: Optional[Tensor] = None, return_all_hiddens: bool = False
+    ) -> Union[Tensor, List[Tensor]]:
         """Features [B, T, C] of tokens [T] or [B, T], or those of every level as a list.
 
         Segments that are not given follow from the separators.
@@ -169,9 +125,7 @@ class ConvBertHubInterface(nn.Module):
         return self.model.features(*inputs)
 
     @torch.no_grad()
-    def extract_attention(
-        self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None
-    ) -> AttentionMaps:
+    def extract_attention(self, tokens: Tensor, segments: Optional[Tensor] = None) -> AttentionMaps:
         """Attention [L, B, H, T, T] and span kernels [L, B, H, T, K] of tokens [T] or [B, T].
 
         Each row of either sums to 1; the attention to a pad is 0. A model without kernels of
@@ -188,12 +142,6 @@ class ConvBertHubInterface(nn.Module):
             ValueError: a name that is taken or cannot be one, no class or too many, an unknown
                 kind.
         """
-        is_whole = isinstance(num_classes, Integral)
-        if isinstance(num_classes, bool) or (is_whole and num_classes > MOST_CLASSES):
-            raise ValueError(
-                f"a classification head of {shown(num_classes)} classes: give a whole number from "
-                f"1 to {MOST_CLASSES:,}"
-            )
         with _value_errors():
             self.model.register_classification_head(name, num_classes, kind)
 
@@ -201,10 +149,10 @@ class ConvBertHubInterface(nn.Module):
     def predict(
         self,
         head: str,
-        tokens: torch.Tensor,
-        segments: Optional[torch.Tensor] = None,
+        tokens: Tensor,
+        segments: Optional[Tensor] = None,
         return_logits: bool = False,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Log-probabilities [B, classes] of a classification head; scores of a regression.
 
         A head with one class is a regression. Of a head from transformers its config.json may say
@@ -228,7 +176,7 @@ class ConvBertHubInterface(nn.Module):
         return PREDICTIONS[self.problem_types.get(scope, usual)](logits)
 
     @torch.no_grad()
-    def detect_replaced(self, tokens: torch.Tensor) -> torch.Tensor:
+    def detect_replaced(self, tokens: Tensor) -> Tensor:
         """Probability [B, T] that each token was put there by a generator; 0 for pads.
 
         Raises:
@@ -277,20 +225,20 @@ class ConvBertHubInterface(nn.Module):
     def _ids(self, text: str) -> List[int]:
         return [self.vocabulary.index(piece) for piece in self.tokenizer.pieces(text)]
 
-    def _framed(self, texts: List[List[int]]) -> torch.Tensor:
+    def _framed(self, texts: List[List[int]]) -> Tensor:
         framed = frame(texts, self.vocabulary.bos(), self.vocabulary.eos())
         return torch.from_numpy(framed.tokens)
 
-    def _inputs(self, tokens: torch.Tensor, segments: Optional[torch.Tensor] = None) -> Inputs:
+    def _inputs(self, tokens: Tensor, segments: Optional[Tensor] = None) -> Inputs:
         tokens = self._batch(tokens)
         # Asked before the ids are sent to a device, which would have to be waited for.
         has_pads = bool(tokens.eq(self.vocabulary.pad()).any())
         segments = None if segments is None else self._batch(segments, "segments").to(self.device)
         return Inputs(tokens.to(self.device), segments, has_pads)
 
-    def _batch(self, ids: torch.Tensor, kind: str = "tokens") -> torch.Tensor:
+    def _batch(self, ids: Tensor, kind: str = "tokens") -> Tensor:
         rows = len(getattr(self.model.embeddings, kind).weight)
-        if not isinstance(ids, torch.Tensor) or ids.dim() not in (1, 2) or not ids.numel():
+        if not isinstance(ids, Tensor) or ids.dim() not in (1, 2) or not ids.numel():
             raise ValueError(f"{kind}: give a tensor of ids, [T] or [B, T], with at least one")
         if ids.dtype not in (torch.int32, torch.int64):
             raise ValueError(f"{kind}: give whole numbers (torch.long), not {ids.dtype}")
@@ -303,3 +251,36 @@ class ConvBertHubInterface(nn.Module):
                 f"{self.model.max_positions()} positions: shorten it"
             )
         return ids.unsqueeze(0) if ids.dim() == 1 else ids
+
+
+def load_from_folder(
+    folder: PathLike, checkpoint_file: Optional[str] = None
+) -> ConvBertHubInterface:
+    """Load checkpoint, dictionary and tokenizer from one folder.
+
+    Raises:
+        ValueError: a file is missing or does not fit.
+    """
+    with _value_errors():
+        checkpoint_path = find_checkpoint(folder, checkpoint_file)
+        dictionary = Path(folder) / DICTIONARY_FILE
+        if not dictionary.is_file():
+            raise UserError(f"{dictionary} is missing: name a folder that holds it")
+        vocabulary = Vocabulary.load(dictionary)
+        tokenizer = load_tokenizer(folder)
+        checkpoint = read_checkpoint(checkpoint_path)
+        model = load_model(checkpoint, vocabulary, checkpoint_path)
+    return ConvBertHubInterface(model, tokenizer, _problem_types(checkpoint))
+
+
+def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
+    """What the heads that came from transformers predict, by scope, where config.json says it."""
+    problem_type = checkpoint.transformers_config.get(PROBLEM_TYPE)
+    if problem_type not in list(PREDICTIONS):
+        return {}
+    theirs = PARTS_BY_NAME[CLASSIFICATION].transformers_options
+    return {
+        scope: problem_type
+        for scope, options in parts_of(checkpoint.tensors).items()
+        if scope.startswith(CLASSIFICATION) and theirs.items() <= options.items()
+    }

@@ -2,9 +2,10 @@
 
 from dataclasses import Field, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Collection, Mapping, Sized, cast
+from typing import Collection, Mapping, Sized, cast
 
 import torch
+from torch import Tensor
 
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
@@ -12,20 +13,16 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.models.architectures import released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import GENERATOR, Parts, parts_of
 from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
-
-if TYPE_CHECKING:
-    from convbert_plugin.models.convbert import ConvBertModel
 
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
 FEWEST_TENSORS_OF_LAYER = 16
 
 
-def empty_model(
-    model_class: type["ConvBertModel"], config: ConvBertConfig, vocabulary: Sized, parts: Parts
-) -> "ConvBertModel":
+def empty_model(config: ConvBertConfig, vocabulary: Sized, parts: Parts) -> ConvBertModel:
     """A model of these parts whose tensors have names and shapes, and no numbers.
 
     Of the vocabulary only the length is needed here.
@@ -35,7 +32,7 @@ def empty_model(
     """
     try:
         with torch.device("meta"):
-            model = model_class(config, cast(Vocabulary, vocabulary))
+            model = ConvBertModel(config, cast(Vocabulary, vocabulary))
             for scope, options in parts.items():
                 model.add_part(scope, **options)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -55,11 +52,8 @@ def stored_parts(checkpoint: FairseqCheckpoint, config: ConvBertConfig) -> Parts
 
 
 def empty_model_of(
-    model_class: type["ConvBertModel"],
-    checkpoint: FairseqCheckpoint,
-    vocabulary: Sized,
-    path: PathLike,
-) -> "ConvBertModel":
+    checkpoint: FairseqCheckpoint, vocabulary: Sized, path: PathLike
+) -> ConvBertModel:
     """The empty model that a checkpoint describes and its tensors fill without rest.
 
     Raises:
@@ -67,8 +61,7 @@ def empty_model_of(
     """
     config = config_of(checkpoint.model, checkpoint.tensors, path)
     try:
-        parts = stored_parts(checkpoint, config)
-        model = empty_model(model_class, config, vocabulary, parts)
+        model = empty_model(config, vocabulary, stored_parts(checkpoint, config))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if problems := tensor_problems(model.state_dict(), checkpoint.tensors):
@@ -77,18 +70,15 @@ def empty_model_of(
 
 
 def load_model(
-    model_class: type["ConvBertModel"],
-    checkpoint: FairseqCheckpoint,
-    vocabulary: Vocabulary,
-    path: PathLike,
-) -> "ConvBertModel":
+    checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path: PathLike
+) -> ConvBertModel:
     """The model of a checkpoint with its tensors, in fp32.
 
     Raises:
         UserError: as ``empty_model_of``; another vocabulary.
     """
     check_vocabulary(checkpoint, vocabulary, path)
-    model = empty_model_of(model_class, checkpoint, vocabulary, path)
+    model = empty_model_of(checkpoint, vocabulary, path)
     torch.nn.Module.load_state_dict(model, in_fp32(checkpoint.tensors), assign=True)
     model.tag_parameters()
     return model
@@ -105,7 +95,7 @@ def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path
         )
 
 
-def in_fp32(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def in_fp32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors in fp32, each in memory of its own."""
     return {
         name: tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)

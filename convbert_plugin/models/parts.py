@@ -6,8 +6,7 @@ first words of its tensors' names, such as ``masked_lm_head`` or ``classificatio
 
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.formats.keys import (
     DENSE,
@@ -33,7 +32,7 @@ Options = dict[str, Any]
 """What a part is built by."""
 Parts = dict[str, Options]
 """The parts of a model, by their scopes."""
-Find = Callable[[str], Optional[torch.Tensor]]
+Find = Callable[[str], Optional[Tensor]]
 """The tensor of a part that has this name within it, None where there is none."""
 
 
@@ -170,7 +169,7 @@ def words_for(scope: str) -> str:
     return part_at(scope).words.format(name=scope.partition(".")[2])
 
 
-def parts_of(tensors: Mapping[str, torch.Tensor]) -> Parts:
+def parts_of(tensors: Mapping[str, Tensor]) -> Parts:
     """The parts that tensors of our names make up, with the options that they tell."""
 
     def find_in(scope: str) -> Find:

@@ -3,10 +3,10 @@
 import logging
 from typing import TYPE_CHECKING, Iterable, Mapping, Optional
 
-import torch
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.formats.keys import shape_problems
+from convbert_plugin.formats.keys import shape_problems, shapes_of
 from convbert_plugin.models.parts import GENERATOR, Options, parts_of, scopes_of, words_for
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ OPTION_PROBLEMS = {
 }
 
 
-def fit_state_dict(model: "ConvBertModel", state_dict: dict[str, torch.Tensor]) -> None:
+def fit_state_dict(model: "ConvBertModel", state_dict: dict[str, Tensor]) -> None:
     """Drop and fill the optional parts of ``state_dict`` in place, then check all the rest.
 
     A part that the model does not have is dropped; one that the checkpoint does not have keeps
@@ -54,7 +54,7 @@ def fit_state_dict(model: "ConvBertModel", state_dict: dict[str, torch.Tensor]) 
             raise UserError(problem)
     if problems := tensor_problems(own, state_dict):
         arch = getattr(model.cfg, "_name", None) or "this model"
-        if _fits_without(GENERATOR, own, state_dict):
+        if not tensor_problems(_without(GENERATOR, own), _without(GENERATOR, state_dict)):
             raise UserError(
                 "the checkpoint's generator does not fit: give the --generator-size that it was "
                 f"trained with ({problems})"
@@ -78,30 +78,20 @@ def _names_of(scope: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith(f"{scope}.")]
 
 
-def _check_vocabulary(
-    own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]
-) -> None:
-    if TOKEN_TABLE in state_dict and len(state_dict[TOKEN_TABLE]) != len(own[TOKEN_TABLE]):
+def _check_vocabulary(own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> None:
+    here = len(own[TOKEN_TABLE])
+    there = len(state_dict.get(TOKEN_TABLE, own[TOKEN_TABLE]))
+    if there != here:
         raise UserError(
-            f"the checkpoint's vocabulary has {len(state_dict[TOKEN_TABLE]):,} tokens, this "
-            f"data's has {len(own[TOKEN_TABLE]):,}: use data made with the vocabulary of the "
-            "checkpoint"
+            f"the checkpoint's vocabulary has {there:,} tokens, this data's has {here:,}: use data "
+            "made with the vocabulary of the checkpoint"
         )
 
 
-def _fits_without(
-    part: str, own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]
-) -> bool:
-    def without(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        return {n: tensor for n, tensor in tensors.items() if not n.startswith(f"{part}.")}
-
-    return not tensor_problems(without(own), without(state_dict))
+def _without(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n: tensor for n, tensor in tensors.items() if not n.startswith(f"{part}.")}
 
 
-def tensor_problems(own: Mapping[str, torch.Tensor], state_dict: Mapping[str, torch.Tensor]) -> str:
+def tensor_problems(own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> str:
     """All of ``state_dict`` that is missing, unknown or of another shape than in ``own``."""
-    return shape_problems(_shapes(state_dict), _shapes(own))
-
-
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
+    return shape_problems(shapes_of(state_dict), shapes_of(own))

@@ -8,7 +8,7 @@ from typing import Callable, Optional, Protocol
 
 import torch
 from fairseq.modules.dynamic_convolution import DynamicConv1dTBC
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.initialization import linear, truncated_normal_
@@ -23,11 +23,9 @@ class ConvBranch(Protocol):
     the value is convolved with [B, T, H, K], or None for the plain convolution.
     """
 
-    def __call__(
-        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
-    ) -> torch.Tensor: ...
+    def __call__(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor: ...
 
-    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> Optional[torch.Tensor]: ...
+    def kernels(self, query: Tensor, hidden: Tensor) -> Optional[Tensor]: ...
 
 
 class SpanKey(nn.Module):
@@ -49,7 +47,7 @@ class SpanKey(nn.Module):
         self.pointwise = linear(in_features, out_features)
         truncated_normal_(self.depthwise.weight, std=1 / kernel_size)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         spans = self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
         return self.pointwise(spans)
 
@@ -78,21 +76,21 @@ class SpanDynamicConv(DynamicConv1dTBC):
         truncated_normal_(self.weight_linear.weight)
         nn.init.zeros_(self.weight_linear.bias)
 
-    def kernel(self, query: torch.Tensor) -> torch.Tensor:
+    def kernel(self, query: Tensor) -> Tensor:
         """Kernels [..., H, K] that sum to one over their taps, for queries [..., C]."""
         logits = self.weight_linear(query).unflatten(-1, (self.num_heads, self.kernel_size))
         return logits.softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
-    def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, query: Tensor) -> Tensor:
         return CONV_BACKENDS[self.backend](self, x, query)
 
 
-def _torch_backend(conv: SpanDynamicConv, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+def _torch_backend(conv: SpanDynamicConv, x: Tensor, query: Tensor) -> Tensor:
     kernel = conv.kernel(query.transpose(0, 1))
     return dynamic_convolution(x.transpose(0, 1), kernel).transpose(0, 1)
 
 
-def _fairseq_backend(conv: SpanDynamicConv, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+def _fairseq_backend(conv: SpanDynamicConv, x: Tensor, query: Tensor) -> Tensor:
     return DynamicConv1dTBC.forward(conv, x.contiguous(), query=query.contiguous())
 
 
@@ -107,16 +105,14 @@ class SpanDynamicBranch(nn.Module):
         self.span_key = SpanKey(hidden, channels, kernel_size)
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
-    def forward(
-        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
         kernel_query = self._kernel_query(query, hidden)
         return self.conv(value.transpose(0, 1), kernel_query.transpose(0, 1)).transpose(0, 1)
 
-    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    def kernels(self, query: Tensor, hidden: Tensor) -> Tensor:
         return self.conv.kernel(self._kernel_query(query, hidden))
 
-    def _kernel_query(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    def _kernel_query(self, query: Tensor, hidden: Tensor) -> Tensor:
         return self.span_key(hidden) * query
 
 
@@ -127,12 +123,10 @@ class DynamicBranch(nn.Module):
         super().__init__()
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
-    def forward(
-        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
         return self.conv(value.transpose(0, 1), query.transpose(0, 1)).transpose(0, 1)
 
-    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    def kernels(self, query: Tensor, hidden: Tensor) -> Tensor:
         return self.conv.kernel(query)
 
 
@@ -143,12 +137,10 @@ class LightBranch(nn.Module):
         super().__init__()
         self.kernel_logits = nn.Parameter(truncated_normal_(torch.empty(heads, kernel_size)))
 
-    def forward(
-        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
         return dynamic_convolution(value, self.kernels(query, hidden))
 
-    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    def kernels(self, query: Tensor, hidden: Tensor) -> Tensor:
         kernel = self.kernel_logits.softmax(dim=-1, dtype=at_least_fp32(self.kernel_logits.dtype))
         return kernel.expand(*query.shape[:2], *kernel.shape)
 
@@ -162,12 +154,10 @@ class PlainBranch(nn.Module):
         truncated_normal_(self.conv.weight)
         nn.init.zeros_(self.conv.get_parameter("bias"))
 
-    def forward(
-        self, value: torch.Tensor, query: torch.Tensor, hidden: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
         return self.conv(value.transpose(1, 2)).transpose(1, 2)
 
-    def kernels(self, query: torch.Tensor, hidden: torch.Tensor) -> None:
+    def kernels(self, query: Tensor, hidden: Tensor) -> None:
         return None
 
 

@@ -1,7 +1,6 @@
 """Token, segment and position embeddings, which discriminator and generator share."""
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.initialization import embedding
@@ -30,7 +29,7 @@ class Embeddings(nn.Module):
         self.layer_norm = layer_norm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: Tensor, segments: Tensor) -> Tensor:
         length, positions = tokens.size(1), self.positions.weight
         if length > positions.size(0):
             raise UserError(

@@ -2,8 +2,7 @@
 
 from typing import Optional
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.modules.heads import MaskedLMHead
 from convbert_plugin.modules.layer import ConvBertStack
@@ -23,11 +22,7 @@ class Generator(nn.Module):
         self.head = MaskedLMHead(shape.hidden, shape.embedding_dim, vocabulary_size)
 
     def forward(
-        self,
-        embedded: torch.Tensor,
-        padding: Optional[torch.Tensor],
-        positions: torch.Tensor,
-        token_table: torch.Tensor,
-    ) -> torch.Tensor:
+        self, embedded: Tensor, padding: Optional[Tensor], positions: Tensor, token_table: Tensor
+    ) -> Tensor:
         hidden = self.stack(embedded, padding)
         return self.head(hidden.flatten(0, 1)[positions], token_table)

@@ -1,7 +1,7 @@
 """A linear layer over groups of channels (paper section 3.3)."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.modules.initialization import linear, truncated_normal_
 from convbert_plugin.ops.grouped_product import grouped_linear
@@ -20,7 +20,7 @@ class GroupedLinear(nn.Module):
         self.weight = nn.Parameter(truncated_normal_(weight))
         self.bias = nn.Parameter(torch.zeros(out_features))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return grouped_linear(x, self.weight, self.bias)
 
 

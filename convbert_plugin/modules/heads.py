@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.modules.initialization import glorot_linear, linear
 from convbert_plugin.modules.layer import layer_norm
@@ -21,7 +21,7 @@ class MaskedLMHead(nn.Module):
         self.layer_norm = layer_norm(embedding_dim)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
-    def forward(self, hidden: torch.Tensor, token_table: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Tensor, token_table: Tensor) -> Tensor:
         transformed = self.layer_norm(F.gelu(self.dense(hidden)))
         return F.linear(transformed, token_table, self.bias)
 
@@ -37,7 +37,7 @@ class ReplacedTokenHead(nn.Module):
         self.dense = linear(hidden, hidden)
         self.output = glorot_linear(hidden, 1)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         return self.output(F.gelu(self.dense(hidden))).squeeze(-1)
 
 
@@ -53,7 +53,7 @@ class ReleasedClassificationHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = glorot_linear(hidden, classes)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         return self.output(self.dropout(hidden[:, 0]))
 
 
@@ -69,7 +69,7 @@ class TransformersClassificationHead(nn.Module):
         self.dense = linear(hidden, hidden)
         self.output = linear(hidden, classes)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         transformed = F.gelu(self.dense(self.dropout(hidden[:, 0])))
         return self.output(self.dropout(transformed))
 
@@ -90,5 +90,5 @@ class SpanHead(nn.Module):
         super().__init__()
         self.output = linear(hidden, 2)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         return self.output(hidden)

@@ -1,12 +1,11 @@
 """The released initializations."""
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 STANDARD_DEVIATION = 0.02
 
 
-def truncated_normal_(tensor: torch.Tensor, std: float = STANDARD_DEVIATION) -> torch.Tensor:
+def truncated_normal_(tensor: Tensor, std: float = STANDARD_DEVIATION) -> Tensor:
     """Fill with a normal distribution cut at two standard deviations, as TensorFlow does."""
     return nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std)
 

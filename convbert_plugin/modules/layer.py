@@ -2,9 +2,8 @@
 
 from typing import List, Optional
 
-import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.modules.grouped_linear import feed_forward_linear
 from convbert_plugin.modules.initialization import glorot_linear
@@ -29,7 +28,7 @@ class FeedForward(nn.Module):
         self.inner = feed_forward_linear(shape.hidden, shape.ffn_hidden, shape.ffn_groups)
         self.outer = feed_forward_linear(shape.ffn_hidden, shape.hidden, shape.ffn_groups)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         return self.outer(F.gelu(self.inner(hidden)))
 
 
@@ -47,7 +46,7 @@ class ConvBertLayer(nn.Module):
         self.feed_forward_layer_norm = layer_norm(shape.hidden)
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, hidden: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
+    def forward(self, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
         attended = self.dropout(self.attention(hidden, padding))
         hidden = self.attention_layer_norm(hidden + attended)
         transformed = self.dropout(self.feed_forward(hidden))
@@ -62,21 +61,19 @@ class ConvBertStack(nn.Module):
 
     def __init__(self, shape: StackShape):
         super().__init__()
-        self.embedding_projection = (
-            nn.Identity()
-            if shape.embedding_dim == shape.hidden
-            else glorot_linear(shape.embedding_dim, shape.hidden)
-        )
+        width, hidden = shape.embedding_dim, shape.hidden
+        is_needed = width != hidden
+        self.embedding_projection = glorot_linear(width, hidden) if is_needed else nn.Identity()
         self.layers = nn.ModuleList(ConvBertLayer(shape) for _ in range(shape.layers))
 
-    def forward(self, embedded: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
+    def forward(self, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
         # One level at a time: without gradients, memory holds no other.
         hidden = self.embedding_projection(embedded)
         for layer in self.layers:
             hidden = layer(hidden, padding)
         return hidden
 
-    def levels(self, embedded: torch.Tensor, padding: Optional[torch.Tensor]) -> List[torch.Tensor]:
+    def levels(self, embedded: Tensor, padding: Optional[Tensor]) -> List[Tensor]:
         """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
         states = [self.embedding_projection(embedded)]
         for layer in self.layers:

@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.convolution import CONV_BRANCHES, ConvBranch
@@ -21,8 +21,8 @@ class AttentionMaps(NamedTuple):
     convolution [B, H, T, K] or None where there is none.
     """
 
-    attention: torch.Tensor
-    kernels: Optional[torch.Tensor]
+    attention: Tensor
+    kernels: Optional[Tensor]
 
 
 class MixedAttention(nn.Module):
@@ -59,16 +59,16 @@ class MixedAttention(nn.Module):
         branches = 1 if self.conv_branch is None else 2
         self.output = linear(branches * heads.width, shape.hidden)
 
-    def forward(self, hidden: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
+    def forward(self, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
         query = self.query(hidden)
-        context = self._attend(query, self.key(hidden), self.value(hidden), padding)
+        context = self._attend(query, hidden, padding)
         if self.conv_branch is not None:
             value = self._hide_pads(self.conv_value(hidden), padding)
             convolved = self.conv_branch(value, query, self._hide_pads(hidden, padding))
             context = torch.cat([context, convolved], dim=-1)
         return self.output(context)
 
-    def maps(self, hidden: torch.Tensor, padding: Optional[torch.Tensor]) -> AttentionMaps:
+    def maps(self, hidden: Tensor, padding: Optional[Tensor]) -> AttentionMaps:
         """The probabilities and kernels that :meth:`forward` weighs its values with.
 
         Dropout never acts on them. A pad has the probability 0, for a text of pads alone too.
@@ -80,25 +80,17 @@ class MixedAttention(nn.Module):
         kernels = self.conv_branch.kernels(query, self._hide_pads(hidden, padding))
         return AttentionMaps(attention, None if kernels is None else kernels.transpose(1, 2))
 
-    def _attend(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        padding: Optional[torch.Tensor],
-    ) -> torch.Tensor:
+    def _attend(self, query: Tensor, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
+        states = (query, self.key(hidden), self.value(hidden))
+        query, key, value = [self._split_heads(state) for state in states]
+        mask = None if padding is None else ~_as_keys(padding)
+        dropout = self.attention_dropout if self.training else 0.0
         context = F.scaled_dot_product_attention(
-            self._split_heads(query),
-            self._split_heads(key),
-            self._split_heads(value),
-            attn_mask=None if padding is None else ~_as_keys(padding),
-            dropout_p=self.attention_dropout if self.training else 0.0,
+            query, key, value, attn_mask=mask, dropout_p=dropout
         )
         return context.transpose(1, 2).flatten(2)
 
-    def _probabilities(
-        self, query: torch.Tensor, key: torch.Tensor, padding: Optional[torch.Tensor]
-    ) -> torch.Tensor:
+    def _probabilities(self, query: Tensor, key: Tensor, padding: Optional[Tensor]) -> Tensor:
         dtype = at_least_fp32(query.dtype)
         query, key = (self._split_heads(states).to(dtype) for states in (query, key))
         scores = query @ key.transpose(2, 3) / math.sqrt(self.head_size)
@@ -109,14 +101,14 @@ class MixedAttention(nn.Module):
         # Filled once more for a text of pads alone, which share the softmax among them.
         return scores.softmax(dim=-1, dtype=dtype).masked_fill(pads, 0)
 
-    def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
+    def _split_heads(self, states: Tensor) -> Tensor:
         return states.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
 
-    def _hide_pads(self, states: torch.Tensor, padding: Optional[torch.Tensor]) -> torch.Tensor:
+    def _hide_pads(self, states: Tensor, padding: Optional[Tensor]) -> Tensor:
         if padding is None or self.pads_visible:
             return states
         return states.masked_fill(padding.unsqueeze(-1), 0)
 
 
-def _as_keys(padding: torch.Tensor) -> torch.Tensor:
+def _as_keys(padding: Tensor) -> Tensor:
     return padding[:, None, None, :]

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
 class _DynamicConvolution(torch.autograd.Function):
@@ -15,7 +16,7 @@ class _DynamicConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, value: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, value: Tensor, kernel: Tensor) -> Tensor:
         # [B, H, R, T], [B, H, K, T]
         ctx.save_for_backward(value, kernel)
         taps, length = kernel.shape[2:]
@@ -26,7 +27,7 @@ class _DynamicConvolution(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         value, kernel = ctx.saved_tensors
         grad_output = grad_output.contiguous()
         taps, length = kernel.shape[2:]
@@ -40,7 +41,7 @@ class _DynamicConvolution(torch.autograd.Function):
         return grad_padded[..., taps // 2 : taps // 2 + length], grad_kernel
 
 
-def dynamic_convolution(value: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+def dynamic_convolution(value: Tensor, kernel: Tensor) -> Tensor:
     """Convolve the channels of each head with the kernel of their own position.
 
     Shapes: value [B, T, C], kernel [B, T, H, K] (K odd, H divides C) -> [B, T, C]. The channels of
@@ -53,7 +54,7 @@ def dynamic_convolution(value: torch.Tensor, kernel: torch.Tensor) -> torch.Tens
     return output.permute(0, 3, 1, 2).flatten(2)
 
 
-def dynamic_convolution_reference(value: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+def dynamic_convolution_reference(value: Tensor, kernel: Tensor) -> Tensor:
     """The definition of :func:`dynamic_convolution`, as loops."""
     batch, length, channels = value.shape
     heads, taps = kernel.shape[2:]

@@ -1,9 +1,10 @@
 """The grouped linear layer of the medium-small model (paper section 3.3)."""
 
 import torch
+from torch import Tensor
 
 
-def grouped_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Map contiguous blocks of channels, each by a matrix of its own.
 
     Shapes: x [..., G * I], weight [G, I, O], bias [G * O] -> [..., G * O]. Output blocks stay in
@@ -16,8 +17,6 @@ def grouped_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) ->
     return output.reshape(*x.shape[:-1], groups * out_features) + bias.to(output.dtype)
 
 
-def grouped_linear_reference(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
+def grouped_linear_reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The definition of :func:`grouped_linear`: one dense matrix, zero off its diagonal blocks."""
     return x @ torch.block_diag(*weight) + bias

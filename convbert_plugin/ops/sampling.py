@@ -1,9 +1,10 @@
 """Draw the generator's replacement tokens."""
 
 import torch
+from torch import Tensor
 
 
-def sample_by_inverse(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def sample_by_inverse(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Draw one token a row through the inverse of the row's distribution function.
 
     Shapes: probabilities [M, V], uniforms [M] in [0, 1) -> token ids [M]. The same uniform number
@@ -17,7 +18,7 @@ def sample_by_inverse(probabilities: torch.Tensor, uniforms: torch.Tensor) -> to
     return drawn.clamp_(max=probabilities.size(1) - 1)
 
 
-def sample_by_gumbel(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def sample_by_gumbel(logits: Tensor, generator: torch.Generator) -> Tensor:
     """The released way, and the oracle in distribution of :func:`sample_by_inverse`.
 
     Shapes: logits [M, V] -> token ids [M]. Source: the released pretrain_helpers.py:190-203.
@@ -27,9 +28,7 @@ def sample_by_gumbel(logits: torch.Tensor, generator: torch.Generator) -> torch.
     return (logits + noise).argmax(dim=-1)
 
 
-def replace_tokens(
-    tokens: torch.Tensor, positions: torch.Tensor, replacements: torch.Tensor
-) -> torch.Tensor:
+def replace_tokens(tokens: Tensor, positions: Tensor, replacements: Tensor) -> Tensor:
     """Write replacements into a batch of tokens.
 
     Shapes: tokens [B, T], positions [M] into the flattened batch, replacements [M] -> [B, T]. A

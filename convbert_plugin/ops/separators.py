@@ -1,9 +1,9 @@
 """Segment ids from the separators of a sequence."""
 
-import torch
+from torch import Tensor
 
 
-def segments_from_separators(tokens: torch.Tensor, separator: int, pad: int) -> torch.Tensor:
+def segments_from_separators(tokens: Tensor, separator: int, pad: int) -> Tensor:
     """1 for every token after the first separator, 0 up to it and for pads.
 
     Shapes: tokens [B, T] -> [B, T].
