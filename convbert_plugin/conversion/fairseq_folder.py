@@ -19,6 +19,7 @@ from convbert_plugin.formats.finding import MODEL_FILE, checkpoint_at
 from convbert_plugin.formats.tensor_writing import save_pickled
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_vocabulary, empty_model_of, in_fp32, stored_parts
 from convbert_plugin.models.parts import GENERATOR, MASKED_LM_HEAD, REPLACED_TOKEN_HEAD, parts_of
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
@@ -44,7 +45,7 @@ def read_fairseq(source: PathLike) -> PortableModel:
     vocabulary = Vocabulary.load(path.with_name(DICTIONARY_FILE))
     checkpoint = read_checkpoint(path)
     check_vocabulary(checkpoint, vocabulary, path)
-    config = empty_model_of(checkpoint, vocabulary, path).cfg
+    config = empty_model_of(ConvBertModel, checkpoint, vocabulary, path).cfg
     trained = _trained_positions(checkpoint.task, config.max_positions)
     generator = stored_parts(checkpoint, config).get(GENERATOR, {})
     return PortableModel(
@@ -77,10 +78,12 @@ def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
         ),
         folder / MODEL_FILE,
     )
-    pretraining = _pretraining_options(model)
-    words = [architecture_options(model.config), *_length_option(model)]
-    words += [f"{option} {value}" for option, value in pretraining.items()]
-    lines = [PADS[model.config.pads_visible], f"fairseq-train takes it with {' '.join(words)}"]
+    sizes, pretraining = architecture_options(model.config), _pretraining_options(model)
+    words = [f"{option} {value}" for option, value in pretraining.items()]
+    lines = [
+        PADS[model.config.pads_visible],
+        f"fairseq-train takes it with {' '.join([sizes, *_length_option(model), *words])}",
+    ]
     if pretraining:
         lines.append(f"fine-tuning takes it without {' and '.join(pretraining)}")
     return lines
@@ -89,13 +92,14 @@ def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
 def architecture_options(config: ConvBertConfig) -> str:
     """The options of ``fairseq-train`` that build a model of these sizes."""
     name = nearest_architecture(config)
+    sizes = ARCHITECTURES[name]
     words = [f"--arch {name}"]
-    for option, usual in ARCHITECTURES[name].items():
-        if (size := getattr(config, option)) != usual:
-            words.append(f"--{option.replace('_', '-')} {size}")
-    if config.pads_visible:
-        words.append("--pads-visible")
-    return " ".join(words)
+    words += [
+        f"--{option.replace('_', '-')} {getattr(config, option)}"
+        for option in sizes
+        if getattr(config, option) != sizes[option]
+    ]
+    return " ".join([*words, *(["--pads-visible"] if config.pads_visible else [])])
 
 
 def _length_option(model: PortableModel) -> list[str]:
@@ -128,12 +132,16 @@ def nearest_architecture(config: ConvBertConfig) -> str:
 def _run_config(model: PortableModel) -> dict:
     """What fairseq-train would store of a pretraining run with this model."""
     name = nearest_architecture(model.config)
-    words = (
-        ". --task replaced_token_detection --criterion replaced_token_detection --optimizer "
-        f"convbert_adamw --lr-scheduler convbert_linear --arch {name} --objective "
-        f"{_objective(model)} --tokens-per-sample {model.trained_positions}"
+    parser = options.get_training_parser()
+    arguments = options.parse_args_and_arch(
+        parser,
+        [
+            *(".", "--task", "replaced_token_detection", "--arch", name),
+            *("--criterion", "replaced_token_detection", "--optimizer", "convbert_adamw"),
+            *("--lr-scheduler", "convbert_linear", "--objective", _objective(model)),
+            *("--tokens-per-sample", str(model.trained_positions)),
+        ],
     )
-    arguments = options.parse_args_and_arch(options.get_training_parser(), words.split())
     with warnings.catch_warnings():
         # fairseq configures hydra 1.3 in the style of 1.0.
         warnings.simplefilter("ignore", UserWarning)

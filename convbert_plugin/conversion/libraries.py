@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from convbert_plugin.conversion.fairseq_folder import read_fairseq, write_fairseq
-from convbert_plugin.conversion.portable import Changed, PortableModel
+from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.conversion.resizing import change_positions, change_vocabulary
 from convbert_plugin.conversion.tensorflow_checkpoint import read_tensorflow
 from convbert_plugin.conversion.transformers_folder import (
@@ -105,16 +105,12 @@ def _check_origin(source: Path, origin: str) -> None:
         raise UserError(f"{source}: not what --from {origin} takes: try --from {signs[0]}")
 
 
-def _changed(model: PortableModel, options: Conversion) -> Changed:
-    lines, trained, positions = [], options.trained_positions, model.config.max_positions
+def _changed(model: PortableModel, options: Conversion) -> tuple[PortableModel, list[str]]:
+    lines = []
     if options.pads_visible:
         model = replace(model, config=replace(model.config, pads_visible=True))
-    if trained is not None:
-        if trained > positions:
-            raise UserError(
-                f"--trained-length {trained}: this model has only {positions} positions"
-            )
-        model = replace(model, trained_positions=trained)
+    if options.trained_positions is not None:
+        model = _trained_to(model, options.trained_positions)
     if options.max_positions is not None:
         model, told = change_positions(model, options.max_positions)
         lines += told
@@ -122,6 +118,13 @@ def _changed(model: PortableModel, options: Conversion) -> Changed:
         model, told = change_vocabulary(model, options.vocabulary)
         lines += told
     return model, lines
+
+
+def _trained_to(model: PortableModel, length: int) -> PortableModel:
+    positions = model.config.max_positions
+    if length > positions:
+        raise UserError(f"--trained-length {length}: this model has only {positions} positions")
+    return replace(model, trained_positions=length)
 
 
 def _remarks(model: PortableModel, target: str, options: Conversion) -> list[str]:

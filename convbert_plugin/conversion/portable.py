@@ -31,10 +31,6 @@ class PortableModel:
     remarks: tuple[str, ...] = ()
 
 
-Changed = tuple[PortableModel, list[str]]
-"""A model after a change, and lines to tell of it."""
-
-
 def precision_remarks(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
     """What to tell of a source of these tensors, of which fp32 does not hold all numbers."""
     if all(tensor.dtype != torch.float64 for tensor in tensors.values()):

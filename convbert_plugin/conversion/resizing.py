@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Mapping
 
-from convbert_plugin.conversion.portable import Changed, PortableModel
+from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.surgery import compose_rows, tile_positions
 from convbert_plugin.models.state import TOKEN_TABLE
@@ -15,7 +15,7 @@ POSITIONS = "embeddings.positions.weight"
 OF_VOCABULARY = (TOKEN_TABLE, "masked_lm_head.bias", "generator.head.bias")
 
 
-def change_positions(model: PortableModel, positions: int) -> Changed:
+def change_positions(model: PortableModel, positions: int) -> tuple[PortableModel, list[str]]:
     """The model with that many positions, and what to tell."""
     table = model.tensors[POSITIONS]
     trained = min(model.trained_positions, len(table))
@@ -32,7 +32,9 @@ def change_positions(model: PortableModel, positions: int) -> Changed:
     ]
 
 
-def change_vocabulary(model: PortableModel, tokenizer: Tokenizer) -> Changed:
+def change_vocabulary(
+    model: PortableModel, tokenizer: Tokenizer
+) -> tuple[PortableModel, list[str]]:
     """The model with the rows of another WordPiece vocabulary, and what to tell.
 
     A symbol of both keeps its row. Another one gets the mean of the rows of the pieces into which

@@ -10,6 +10,7 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.keys import foreign_names, tensorflow_names
 from convbert_plugin.formats.tensor_bundle import open_bundle
 from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
 from convbert_plugin.models.parts import GENERATOR, KEYS, REPLACED_TOKEN_HEAD, Parts, part_at
 from convbert_plugin.tokenization.tokenizer import Tokenizer, check_rows, load_tokenizer
@@ -50,7 +51,7 @@ def read_tensorflow(source: PathLike, tokenizer: Optional[Tokenizer] = None) -> 
     check_rows(tokenizer, rows, bundle.prefix)
     names = tensorflow_names(grouped=config.ffn_groups > 1)
     try:
-        model = empty_model(config, range(rows), _parts(shapes, generator_size))
+        model = empty_model(ConvBertModel, config, range(rows), _parts(shapes, generator_size))
         expected = model.state_dict()
         # Before anything is read of what does not fit.
         KEYS.check_names(shapes, expected, names)
@@ -82,12 +83,13 @@ def _config(shapes: Shapes) -> ConvBertConfig:
     hidden, width = shapes["electra/encoder/layer_0/attention/self/query/kernel"]
     is_layer = re.compile(r"electra/encoder/layer_(\d+)/")
     layers = {found[1] for found in map(is_layer.match, shapes) if found}
+    convolution = _convolution(shapes, hidden, width)
     return ConvBertConfig(
         encoder_layers=len(layers),
         encoder_embed_dim=hidden,
         embedding_dim=embedding_dim,
         max_positions=shapes["electra/embeddings/position_embeddings"][0],
-        **_convolution(shapes, hidden, width),
+        **convolution,
         **_feed_forward(shapes),
     )
 
@@ -140,5 +142,8 @@ def _generator_size(shapes: Shapes) -> Optional[float]:
     """The generator's width as a fraction of the discriminator's, None where there is none."""
     if not any(name.startswith("generator/") for name in shapes):
         return None
-    bias = "encoder/layer_0/attention/output/dense/bias"
-    return shapes[f"generator/{bias}"][0] / shapes[f"electra/{bias}"][0]
+    widths = [
+        shapes[f"{network}/encoder/layer_0/attention/output/dense/bias"][0]
+        for network in ("generator", "electra")
+    ]
+    return widths[0] / widths[1]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Mapping, Optional, Sequence
@@ -20,6 +19,7 @@ from convbert_plugin.formats.keys import foreign_names, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.formats.tensor_writing import save_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
 from convbert_plugin.models.parts import (
     GENERATOR,
@@ -41,7 +41,7 @@ CONFIG_FILE = "config.json"
 SOURCE_CONFIG = f"the source's {CONFIG_FILE}"
 TENSORS_FILE = "model.safetensors"
 LOADERS = {TENSORS_FILE: load_safetensors, "pytorch_model.bin": load_pickled}
-# Buffers of whole numbers that older versions stored.
+# Buffers that older versions stored.
 COUNTED_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 TOKEN_TABLE = "embeddings.word_embeddings.weight"
 TIED_MATRIX = "generator_lm_head.weight"
@@ -52,8 +52,6 @@ BARE_CLASS_SUFFIX = "Model"
 # In what tensors are kept here, and what else they may be stored in without a loss.
 KEPT_DTYPE = "float32"
 HALF_DTYPES = ("float16", "bfloat16")
-# The parts of a generator, as those of a model of its own.
-NEW_SCOPES = {"stack": "encoder", "head": "masked_lm_head"}
 # What would make transformers run foreign code, or take plain tensors for packed ones.
 NOT_PASSED_ON = ("auto_map", "quantization_config")
 
@@ -94,7 +92,7 @@ def read_transformers(
     tensors = _without_tied_matrix(tensors, body, path)
     try:
         # A range has the length of a vocabulary, and no more is needed of one.
-        model = empty_model(own_config, range(rows), parts)
+        model = empty_model(ConvBertModel, own_config, range(rows), parts)
     except UserError as error:
         line = transformers_config.in_their_words(str(error))
         raise UserError(f"{config_path}: {line}") from None
@@ -124,8 +122,9 @@ def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     for name, load in LOADERS.items():
         # What is there and no file is refused by what reads it.
         if os.path.lexists(folder / name):
-            path = folder / name
-            return path, checked_tensors(load(path), path, passed_over=COUNTED_BUFFERS)
+            return folder / name, checked_tensors(
+                _without_buffers(load(folder / name)), folder / name
+            )
         if (folder / f"{name}.index.json").is_file():
             raise UserError(
                 f"{folder}: its tensors are cut into several files: load it in transformers and "
@@ -168,6 +167,17 @@ def _stored_dtype(tensors: Mapping) -> str:
     return name if name in HALF_DTYPES else KEPT_DTYPE
 
 
+def _without_buffers(tensors: object) -> object:
+    """Less the buffers of whole numbers that older versions of transformers stored."""
+    if not isinstance(tensors, Mapping):
+        return tensors
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (isinstance(name, str) and name.endswith(COUNTED_BUFFERS))
+    }
+
+
 def _without_tied_matrix(tensors: Mapping, body: str, path: Path) -> dict:
     """The tensors less the softmax matrix that is the token table."""
     prefix = f"{body}." if body else ""
@@ -189,13 +199,17 @@ def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
         if part.transformers_class is None or not names & tensors.keys():
             continue
         scope = f"{part.name}.{head_name or DEFAULT_HEAD}" if part.is_named else part.name
-        parts[scope] = {**part.options_of(_find_in(scope, tensors)), **part.transformers_options}
+        options = part.options_of(_find_in(scope, tensors))
+        parts[scope] = {**options, **part.transformers_options}
     return parts
 
 
 def _find_in(scope: str, tensors: Mapping) -> Find:
-    names = transformers_names("")
-    return lambda name: tensors.get(KEYS.known_name(f"{scope}.{name}", names)[0])
+    def find(name: str) -> Optional[Tensor]:
+        theirs, _ = KEYS.known_name(f"{scope}.{name}", transformers_names(""))
+        return tensors.get(theirs)
+
+    return find
 
 
 def write_transformers(
@@ -256,10 +270,16 @@ def generator_alone(model: PortableModel) -> PortableModel:
         encoder_ffn_embed_dim=shape.ffn_hidden,
         encoder_attention_heads=shape.heads,
     )
+    scopes = {
+        "embeddings.": "embeddings.",
+        "generator.stack.": "encoder.",
+        "generator.head.": "masked_lm_head.",
+    }
     tensors = {
-        re.sub(r"^generator\.(stack|head)", lambda found: NEW_SCOPES[found[1]], name): tensor
+        new_scope + name.removeprefix(scope): tensor
+        for scope, new_scope in scopes.items()
         for name, tensor in model.tensors.items()
-        if name.startswith(("embeddings.", "generator."))
+        if name.startswith(scope)
     }
     return PortableModel(config, tensors, model.tokenizer, model.trained_positions)
 

@@ -4,11 +4,12 @@ import contextlib
 import re
 from argparse import Namespace
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, List, Mapping, NamedTuple, Optional, Union, cast
+from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Union, cast
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from fairseq.tasks import FairseqTask
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from convbert_plugin.data.collation import PRETRAINING
@@ -17,6 +18,7 @@ from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
+from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
 from convbert_plugin.models.parts import (
     CLASSIFICATION,
     GENERATOR,
@@ -33,12 +35,7 @@ from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
 from convbert_plugin.ops.separators import segments_from_separators
 
-if TYPE_CHECKING:
-    from convbert_plugin.models.hub_interface import ConvBertHubInterface
-
 LONGEST_HEAD_NAME = 100
-# A head of base has 3 GB then.
-MOST_CLASSES = 1 << 20
 
 
 class PretrainingOutput(NamedTuple):
@@ -93,10 +90,7 @@ class ConvBertModel(BaseFairseqModel):
         Raises:
             ValueError: a file is missing or does not fit; the line says which and what to do.
         """
-        # It loads models of this class.
-        from convbert_plugin.models.hub_interface import load_from_folder
-
-        return load_from_folder(folder, checkpoint_file)
+        return load_from_folder(cls, folder, checkpoint_file)
 
     def add_part(self, scope: str, **options: Any) -> None:
         """Add the part of a row of ``models/parts.py``, with the options that the row takes."""
@@ -127,8 +121,7 @@ class ConvBertModel(BaseFairseqModel):
         ``kind``: the head of the released code, or that of transformers.
 
         Raises:
-            UserError: a name that is taken or cannot be one, no class or too many, an unknown
-                kind.
+            UserError: a name that is taken or cannot be one, no class, an unknown kind.
         """
         if not isinstance(kind, str) or kind not in CLASSIFICATION_HEADS:
             known = ", ".join(CLASSIFICATION_HEADS)
@@ -140,11 +133,10 @@ class ConvBertModel(BaseFairseqModel):
             )
         if name in self.classification_heads:
             raise UserError(f"there is a classification head {name} already: choose another name")
-        is_whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
-        if not is_whole or not 1 <= num_classes <= MOST_CLASSES:
+        if not isinstance(num_classes, Integral) or num_classes < 1:
             raise UserError(
-                f"a classification head of {shown(num_classes)} classes: it has at least 1: give a "
-                f"whole number from 1 to {MOST_CLASSES:,}"
+                f"a classification head of {shown(num_classes)} classes: give a whole number, at "
+                "least 1"
             )
         self.add_part(f"{CLASSIFICATION}.{name}", classes=num_classes, kind=kind)
 
@@ -156,9 +148,13 @@ class ConvBertModel(BaseFairseqModel):
         """
         head_depth = self.shape.layers + 1
         for name, parameter in self.named_parameters():
-            decays = not (name.endswith("bias") or "layer_norm" in name)
-            tags = {"depth": _depth(name, head_depth), "max_depth": head_depth, "decay": decays}
-            parameter.optim_overrides = {"convbert_adamw": tags}
+            parameter.optim_overrides = {
+                "convbert_adamw": {
+                    "depth": _depth(name, head_depth),
+                    "max_depth": head_depth,
+                    "decay": not (name.endswith("bias") or "layer_norm" in name),
+                }
+            }
 
     def max_positions(self) -> int:
         return self.cfg.max_positions
@@ -191,9 +187,8 @@ class ConvBertModel(BaseFairseqModel):
         Segments that are not given follow from the separators. ``has_pads``, here and in what
         follows: whether there are pads among the tokens, None where nobody looked.
         """
-        return self._encode(
-            tokens, self._segments(tokens, segments), self._padding(tokens, has_pads)
-        )
+        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
+        return self._encode(tokens, segments, padding)
 
     def hidden_states(
         self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
@@ -209,10 +204,11 @@ class ConvBertModel(BaseFairseqModel):
         """Attention [L, B, H, T, T] and kernels [L, B, H, T, K] (or None) of every layer."""
         padding = self._padding(tokens, has_pads)
         states = self.hidden_states(tokens, segments, has_pads)
+        layers = cast(Iterable[ConvBertLayer], self.encoder.layers)
         with self._autocast(tokens.device):
             maps = [
-                cast(ConvBertLayer, layer).attention.maps(hidden, padding)
-                for layer, hidden in zip(self.encoder.layers, states[:-1], strict=True)
+                layer.attention.maps(hidden, padding)
+                for layer, hidden in zip(layers, states[:-1], strict=True)
             ]
         attention, kernels = zip(*maps, strict=True)
         has_kernels = kernels[0] is not None
@@ -233,7 +229,7 @@ class ConvBertModel(BaseFairseqModel):
         tokens) and uniforms [M] in [0, 1) (the numbers that choose the replacements).
         """
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        log_probs = self.masked_lm_log_probs(tokens, segments, masked_positions, has_pads)
+        log_probs = self._masked_lm_log_probs(tokens, segments, padding, masked_positions)
         if self.generator is None:
             return PretrainingOutput(log_probs)
         with torch.no_grad():
@@ -253,15 +249,7 @@ class ConvBertModel(BaseFairseqModel):
     ) -> Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
         segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        table = self.embeddings.tokens.weight
-        with self._autocast(tokens.device):
-            if self.generator is None:
-                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
-                logits = self.masked_lm_head(hidden, table)
-            else:
-                embedded = self.embeddings(tokens, segments)
-                logits = self.generator(embedded, padding, positions, table)
-        return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
+        return self._masked_lm_log_probs(tokens, segments, padding, positions)
 
     def replaced_logits(
         self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
@@ -289,14 +277,31 @@ class ConvBertModel(BaseFairseqModel):
         return logits.to(at_least_fp32(logits.dtype))
 
     def load_state_dict(
-        self, state_dict: dict[str, Tensor], *arguments: Any, **options: Any
+        self,
+        state_dict: dict[str, Tensor],
+        strict: bool = True,
+        model_cfg: Optional[DictConfig] = None,
+        args: Optional[Namespace] = None,
     ) -> object:
         fit_state_dict(self, state_dict)
-        return super().load_state_dict(state_dict, *arguments, **options)
+        return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     def _encode(self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]) -> Tensor:
         with self._autocast(tokens.device):
             return self.encoder(self.embeddings(tokens, segments), padding)
+
+    def _masked_lm_log_probs(
+        self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor], positions: Tensor
+    ) -> Tensor:
+        table = self.embeddings.tokens.weight
+        with self._autocast(tokens.device):
+            if self.generator is None:
+                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
+                logits = self.masked_lm_head(hidden, table)
+            else:
+                embedded = self.embeddings(tokens, segments)
+                logits = self.generator(embedded, padding, positions, table)
+        return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
     def _replaced_logits(
         self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]

@@ -3,7 +3,7 @@
 import contextlib
 from numbers import Integral
 from pathlib import Path
-from typing import Iterator, List, Mapping, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Iterator, List, Mapping, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,16 @@ from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import find_checkpoint
-from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import load_model
 from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from convbert_plugin.models.convbert import ConvBertModel
+
+# A head of base has 3 GB then.
+MOST_CLASSES = 1 << 20
 
 # What transformers calls a head's task, and what then follows the logits; a head of which it says
 # nothing chooses one class, or with one class gives a score.
@@ -47,6 +52,39 @@ class Inputs(NamedTuple):
     has_pads: bool
 
 
+def load_from_folder(
+    model_class: type["ConvBertModel"], folder: PathLike, checkpoint_file: Optional[str] = None
+) -> "ConvBertHubInterface":
+    """Load checkpoint, dictionary and tokenizer from one folder.
+
+    Raises:
+        ValueError: a file is missing or does not fit.
+    """
+    with _value_errors():
+        checkpoint_path = find_checkpoint(folder, checkpoint_file)
+        dictionary = Path(folder) / DICTIONARY_FILE
+        if not dictionary.is_file():
+            raise UserError(f"{dictionary} is missing: name a folder that holds it")
+        vocabulary = Vocabulary.load(dictionary)
+        tokenizer = load_tokenizer(folder)
+        checkpoint = read_checkpoint(checkpoint_path)
+        model = load_model(model_class, checkpoint, vocabulary, checkpoint_path)
+    return ConvBertHubInterface(model, tokenizer, _problem_types(checkpoint))
+
+
+def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
+    """What the heads that came from transformers predict, by scope, where config.json says it."""
+    problem_type = checkpoint.transformers_config.get(PROBLEM_TYPE)
+    if problem_type not in list(PREDICTIONS):
+        return {}
+    theirs = PARTS_BY_NAME[CLASSIFICATION].transformers_options
+    return {
+        scope: problem_type
+        for scope, options in parts_of(checkpoint.tensors).items()
+        if scope.startswith(CLASSIFICATION) and theirs.items() <= options.items()
+    }
+
+
 @contextlib.contextmanager
 def _value_errors() -> Iterator[None]:
     """Who calls from Python gets an exception that ``except Exception`` catches."""
@@ -65,7 +103,7 @@ class ConvBertHubInterface(nn.Module):
     """
 
     def __init__(
-        self, model: ConvBertModel, tokenizer: Tokenizer, problem_types: Mapping[str, str] = {}
+        self, model: "ConvBertModel", tokenizer: Tokenizer, problem_types: Mapping[str, str] = {}
     ):
         super().__init__()
         self.problem_types = problem_types
@@ -142,6 +180,12 @@ class ConvBertHubInterface(nn.Module):
             ValueError: a name that is taken or cannot be one, no class or too many, an unknown
                 kind.
         """
+        is_whole = isinstance(num_classes, Integral)
+        if isinstance(num_classes, bool) or (is_whole and num_classes > MOST_CLASSES):
+            raise ValueError(
+                f"a classification head of {shown(num_classes)} classes: give a whole number from "
+                f"1 to {MOST_CLASSES:,}"
+            )
         with _value_errors():
             self.model.register_classification_head(name, num_classes, kind)
 
@@ -251,36 +295,3 @@ class ConvBertHubInterface(nn.Module):
                 f"{self.model.max_positions()} positions: shorten it"
             )
         return ids.unsqueeze(0) if ids.dim() == 1 else ids
-
-
-def load_from_folder(
-    folder: PathLike, checkpoint_file: Optional[str] = None
-) -> ConvBertHubInterface:
-    """Load checkpoint, dictionary and tokenizer from one folder.
-
-    Raises:
-        ValueError: a file is missing or does not fit.
-    """
-    with _value_errors():
-        checkpoint_path = find_checkpoint(folder, checkpoint_file)
-        dictionary = Path(folder) / DICTIONARY_FILE
-        if not dictionary.is_file():
-            raise UserError(f"{dictionary} is missing: name a folder that holds it")
-        vocabulary = Vocabulary.load(dictionary)
-        tokenizer = load_tokenizer(folder)
-        checkpoint = read_checkpoint(checkpoint_path)
-        model = load_model(checkpoint, vocabulary, checkpoint_path)
-    return ConvBertHubInterface(model, tokenizer, _problem_types(checkpoint))
-
-
-def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
-    """What the heads that came from transformers predict, by scope, where config.json says it."""
-    problem_type = checkpoint.transformers_config.get(PROBLEM_TYPE)
-    if problem_type not in list(PREDICTIONS):
-        return {}
-    theirs = PARTS_BY_NAME[CLASSIFICATION].transformers_options
-    return {
-        scope: problem_type
-        for scope, options in parts_of(checkpoint.tensors).items()
-        if scope.startswith(CLASSIFICATION) and theirs.items() <= options.items()
-    }

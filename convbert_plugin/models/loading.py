@@ -2,7 +2,7 @@
 
 from dataclasses import Field, fields
 from enum import Enum
-from typing import Collection, Mapping, Sized, cast
+from typing import TYPE_CHECKING, Collection, Mapping, Sized, cast
 
 import torch
 from torch import Tensor
@@ -13,16 +13,20 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.models.architectures import released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
-from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import GENERATOR, Parts, parts_of
 from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+
+if TYPE_CHECKING:
+    from convbert_plugin.models.convbert import ConvBertModel
 
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
 FEWEST_TENSORS_OF_LAYER = 16
 
 
-def empty_model(config: ConvBertConfig, vocabulary: Sized, parts: Parts) -> ConvBertModel:
+def empty_model(
+    model_class: type["ConvBertModel"], config: ConvBertConfig, vocabulary: Sized, parts: Parts
+) -> "ConvBertModel":
     """A model of these parts whose tensors have names and shapes, and no numbers.
 
     Of the vocabulary only the length is needed here.
@@ -32,7 +36,7 @@ def empty_model(config: ConvBertConfig, vocabulary: Sized, parts: Parts) -> Conv
     """
     try:
         with torch.device("meta"):
-            model = ConvBertModel(config, cast(Vocabulary, vocabulary))
+            model = model_class(config, cast(Vocabulary, vocabulary))
             for scope, options in parts.items():
                 model.add_part(scope, **options)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -52,8 +56,11 @@ def stored_parts(checkpoint: FairseqCheckpoint, config: ConvBertConfig) -> Parts
 
 
 def empty_model_of(
-    checkpoint: FairseqCheckpoint, vocabulary: Sized, path: PathLike
-) -> ConvBertModel:
+    model_class: type["ConvBertModel"],
+    checkpoint: FairseqCheckpoint,
+    vocabulary: Sized,
+    path: PathLike,
+) -> "ConvBertModel":
     """The empty model that a checkpoint describes and its tensors fill without rest.
 
     Raises:
@@ -61,7 +68,8 @@ def empty_model_of(
     """
     config = config_of(checkpoint.model, checkpoint.tensors, path)
     try:
-        model = empty_model(config, vocabulary, stored_parts(checkpoint, config))
+        parts = stored_parts(checkpoint, config)
+        model = empty_model(model_class, config, vocabulary, parts)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if problems := tensor_problems(model.state_dict(), checkpoint.tensors):
@@ -70,15 +78,18 @@ def empty_model_of(
 
 
 def load_model(
-    checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path: PathLike
-) -> ConvBertModel:
+    model_class: type["ConvBertModel"],
+    checkpoint: FairseqCheckpoint,
+    vocabulary: Vocabulary,
+    path: PathLike,
+) -> "ConvBertModel":
     """The model of a checkpoint with its tensors, in fp32.
 
     Raises:
         UserError: as ``empty_model_of``; another vocabulary.
     """
     check_vocabulary(checkpoint, vocabulary, path)
-    model = empty_model_of(checkpoint, vocabulary, path)
+    model = empty_model_of(model_class, checkpoint, vocabulary, path)
     torch.nn.Module.load_state_dict(model, in_fp32(checkpoint.tensors), assign=True)
     model.tag_parameters()
     return model

@@ -13,6 +13,7 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import RANDOM_WEIGHTS, start_from
 from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
+from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import empty_model_of
 from convbert_plugin.models.state import TOKEN_TABLE
 from convbert_plugin.tasks.resuming import (
@@ -77,7 +78,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         f"data with the {DICTIONARY_FILE} of the checkpoint",
     )
     rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
-    empty_model_of(checkpoint, rows, start)
+    empty_model_of(ConvBertModel, checkpoint, rows, start)
     task_class = TASK_REGISTRY[cfg._name].__name__
     resets = _resets(cfg) if resumed else RESETS
     check_progress(checkpoint, start, task_class, resets)

@@ -97,7 +97,7 @@ def read_all(path):
     """A checkpoint, the model that it describes and where its run stood, each checked."""
     checkpoint = read_checkpoint(path)
     rows = range(len(checkpoint.tensors[TOKEN_TABLE]))
-    empty_model_of(checkpoint, rows, path)
+    empty_model_of(ConvBertModel, checkpoint, rows, path)
     check_progress(checkpoint, path, ReplacedTokenDetectionTask.__name__, resets=())
 
 

@@ -54,7 +54,7 @@ def load_fine_tuned(checkpoint_path: PathLike, data: PathLike) -> FineTuned:
         f"--tokenizer {path.parent}",
     )
     _check_head(checkpoint, prepared.task, path, data)
-    model = load_model(checkpoint, vocabulary, path).eval()
+    model = load_model(ConvBertModel, checkpoint, vocabulary, path).eval()
     length = checkpoint.task.get("tokens_per_sample")
     positions = model.max_positions()
     return FineTuned(
