@@ -93,14 +93,21 @@ class ConvBertModel(BaseFairseqModel):
         return load_from_folder(cls, folder, checkpoint_file)
 
     def add_part(self, scope: str, **options: Any) -> None:
-        """Add the part of a row of ``models/parts.py``, with the options that the row takes."""
-        first, _, name = scope.partition(".")
+        """Add the part of a row of ``models/parts.py``, with the options that the row takes.
+
+        Raises:
+            UserError: a name that is taken or cannot be one.
+        """
+        kind, _, name = scope.partition(".")
+        is_named = part_at(scope).is_named
+        if is_named:
+            self._check_name(kind, name)
         part = part_at(scope).build(self, **options)
         part = part.to(self.embeddings.tokens.weight).train(self.training)
-        if part_at(scope).is_named:
-            getattr(self, first)[name] = part
+        if is_named:
+            getattr(self, kind)[name] = part
         else:
-            setattr(self, first, part)
+            setattr(self, kind, part)
         self.tag_parameters()
 
     def add_generator(self, size: Optional[float] = None) -> None:
@@ -126,19 +133,23 @@ class ConvBertModel(BaseFairseqModel):
         if not isinstance(kind, str) or kind not in CLASSIFICATION_HEADS:
             known = ", ".join(CLASSIFICATION_HEADS)
             raise UserError(f"classification head of kind {shown(kind)}: choose one of {known}")
-        if not _can_be_a_head(name):
-            raise UserError(
-                f"a classification head cannot be called {shown(name)}: choose a plain word of at "
-                f"most {LONGEST_HEAD_NAME} letters"
-            )
-        if name in self.classification_heads:
-            raise UserError(f"there is a classification head {name} already: choose another name")
+        self._check_name(CLASSIFICATION, name)
         if not isinstance(num_classes, Integral) or num_classes < 1:
             raise UserError(
                 f"a classification head of {shown(num_classes)} classes: give a whole number, at "
                 "least 1"
             )
         self.add_part(f"{CLASSIFICATION}.{name}", classes=num_classes, kind=kind)
+
+    def _check_name(self, kind: str, name: object) -> None:
+        words = part_at(kind).words.format(name="").strip()
+        if not _can_be_a_head(name):
+            raise UserError(
+                f"a {words} cannot be called {shown(name)}: choose a plain word of at most "
+                f"{LONGEST_HEAD_NAME} letters"
+            )
+        if name in getattr(self, kind):
+            raise UserError(f"there is a {words} {name} already: choose another name")
 
     def tag_parameters(self) -> None:
         """Tell the optimizer each parameter's depth and whether it decays.
