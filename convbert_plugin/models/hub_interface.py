@@ -3,9 +3,10 @@
 import contextlib
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, Mapping, NamedTuple, Optional, Union
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Union
 
 import torch
+from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,9 +20,6 @@ from convbert_plugin.models.loading import load_model
 from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer, load_tokenizer
-
-if TYPE_CHECKING:
-    from convbert_plugin.models.convbert import ConvBertModel
 
 # A head of base has 3 GB then.
 MOST_CLASSES = 1 << 20
@@ -53,7 +51,7 @@ class Inputs(NamedTuple):
 
 
 def load_from_folder(
-    model_class: type["ConvBertModel"], folder: PathLike, checkpoint_file: Optional[str] = None
+    model_class: type[BaseFairseqModel], folder: PathLike, checkpoint_file: Optional[str] = None
 ) -> "ConvBertHubInterface":
     """Load checkpoint, dictionary and tokenizer from one folder.
 
@@ -103,11 +101,11 @@ class ConvBertHubInterface(nn.Module):
     """
 
     def __init__(
-        self, model: "ConvBertModel", tokenizer: Tokenizer, problem_types: Mapping[str, str] = {}
+        self, model: BaseFairseqModel, tokenizer: Tokenizer, problem_types: Mapping[str, str] = {}
     ):
         super().__init__()
         self.problem_types = problem_types
-        self.model: ConvBertModel = model.eval()
+        self.model = model.eval()
         self.tokenizer = tokenizer
         self.vocabulary = model.vocabulary
 

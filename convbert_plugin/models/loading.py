@@ -2,12 +2,13 @@
 
 from dataclasses import Field, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Collection, Mapping, Sized, cast
+from typing import Collection, Mapping, Sized, cast
 
 import torch
+from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
@@ -17,16 +18,13 @@ from convbert_plugin.models.parts import GENERATOR, Parts, parts_of
 from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
-if TYPE_CHECKING:
-    from convbert_plugin.models.convbert import ConvBertModel
-
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
 FEWEST_TENSORS_OF_LAYER = 16
 
 
 def empty_model(
-    model_class: type["ConvBertModel"], config: ConvBertConfig, vocabulary: Sized, parts: Parts
-) -> "ConvBertModel":
+    model_class: type[BaseFairseqModel], config: ConvBertConfig, vocabulary: Sized, parts: Parts
+) -> BaseFairseqModel:
     """A model of these parts whose tensors have names and shapes, and no numbers.
 
     Of the vocabulary only the length is needed here.
@@ -56,11 +54,11 @@ def stored_parts(checkpoint: FairseqCheckpoint, config: ConvBertConfig) -> Parts
 
 
 def empty_model_of(
-    model_class: type["ConvBertModel"],
+    model_class: type[BaseFairseqModel],
     checkpoint: FairseqCheckpoint,
     vocabulary: Sized,
     path: PathLike,
-) -> "ConvBertModel":
+) -> BaseFairseqModel:
     """The empty model that a checkpoint describes and its tensors fill without rest.
 
     Raises:
@@ -78,11 +76,11 @@ def empty_model_of(
 
 
 def load_model(
-    model_class: type["ConvBertModel"],
+    model_class: type[BaseFairseqModel],
     checkpoint: FairseqCheckpoint,
     vocabulary: Vocabulary,
     path: PathLike,
-) -> "ConvBertModel":
+) -> BaseFairseqModel:
     """The model of a checkpoint with its tensors, in fp32.
 
     Raises:
@@ -98,12 +96,13 @@ def load_model(
 def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path: PathLike) -> None:
     """Raise UserError if the checkpoint was trained with another vocabulary."""
     rows = len(checkpoint.tensors.get(TOKEN_TABLE, ()))
-    is_other = checkpoint.vocabulary not in (None, vocabulary.fingerprint())
-    if is_other or rows != len(vocabulary):
-        raise UserError(
-            f"{path}: was trained with another vocabulary ({rows:,} symbols) than the "
-            f"{DICTIONARY_FILE} beside it ({len(vocabulary):,}): bring its own back"
-        )
+    problem = (
+        f"{path}: was trained with another vocabulary ({rows:,} symbols) than the "
+        f"{DICTIONARY_FILE} beside it ({len(vocabulary):,}): bring its own back"
+    )
+    check_same_vocabulary(vocabulary, checkpoint.vocabulary, problem)
+    if rows != len(vocabulary):
+        raise UserError(problem)
 
 
 def in_fp32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,16 +1,14 @@
 """Fit a checkpoint's tensors to a model, part by part."""
 
 import logging
-from typing import TYPE_CHECKING, Iterable, Mapping, Optional
+from typing import Iterable, Mapping, Optional
 
+from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import shape_problems, shapes_of
 from convbert_plugin.models.parts import GENERATOR, Options, parts_of, scopes_of, words_for
-
-if TYPE_CHECKING:
-    from convbert_plugin.models.convbert import ConvBertModel
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +21,7 @@ OPTION_PROBLEMS = {
 }
 
 
-def fit_state_dict(model: "ConvBertModel", state_dict: dict[str, Tensor]) -> None:
+def fit_state_dict(model: BaseFairseqModel, state_dict: dict[str, Tensor]) -> None:
     """Drop and fill the optional parts of ``state_dict`` in place, then check all the rest.
 
     A part that the model does not have is dropped; one that the checkpoint does not have keeps
