@@ -91,6 +91,7 @@ def test_more_trained_positions_than_there_are(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("origin", "target", "options", "is_assumed"),
     [
@@ -137,6 +138,7 @@ def tensorflow_prefix(folder):
     return folder / "model.ckpt-1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["folder", "file"])
 @pytest.mark.parametrize("kind", ["hf", "tf", "fairseq"])
 @pytest.mark.parametrize("origin", ["hf", "tf", "fairseq"])

@@ -88,6 +88,7 @@ def assert_same_outputs(theirs, convbert, class_name, tokens, segments):
         assert relative_error(mine, oracle) <= tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("class_name", EVERY_CLASS)
 def test_every_class_gives_its_outputs_here(convert, tmp_path, class_name, seed):

@@ -85,6 +85,7 @@ def assert_told(line, folder, words):
     assert not list(folder.rglob(MARK))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", {**CASES, **UNFINISHED})
 def test_by_what_reads_them_for_every_door(spoiled, case):
     folder, words = spoiled(case)
@@ -303,6 +304,7 @@ def test_safetensors(tmp_path, spoil):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["runs_a_command", "half", "packed_zeros"])
 def test_pickled_models_of_transformers(tmp_path, sound, case):
     folder = save_folder(toy_model("ConvBertModel"), tmp_path / "source")

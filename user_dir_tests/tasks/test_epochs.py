@@ -107,6 +107,7 @@ def test_the_built_config_keeps_no_workers(setup_task, config_of, corpus, name):
     assert setup_task(corpus).cfg[name] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epoch", "stop_after", "num_workers"), [(1, 3, 0), (2, 1, 0), (2, 4, 1), (3, 10, 0)]
 )

@@ -69,6 +69,7 @@ def test_empty_corpus(setup_task, write_lines, folder):
     assert_one_line(error, folder / "train.bin", "no text")
 
 
+@pytest.mark.slow
 # fairseq's data set that could not be made complains as it is thrown away.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("suffix", ["bin", "idx"])

@@ -400,6 +400,7 @@ def tokenizer_or_error(folder):
         return str(error)
 
 
+@pytest.mark.slow
 def test_wrong_types_anywhere_are_no_traceback(tmp_path, good_files):
     good = json.loads(good_files["tokenizer.json"])
 
