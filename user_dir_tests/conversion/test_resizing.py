@@ -211,6 +211,7 @@ def vocabulary_of(form, rows, folder):
     return saved if form.startswith("folder") else saved / "tokenizer.json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_vocabulary_in_every_form_beside_more_positions(convert, folder, tmp_path, form):
     vocabulary = vocabulary_of(form, NEW, tmp_path / "given")
@@ -229,6 +230,7 @@ def test_a_vocabulary_in_every_form_beside_more_positions(convert, folder, tmp_p
     assert ConvBertModel.from_pretrained(changed).encode("the. the").tolist() == [10, 7, 0, 7, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_the_sources_vocabulary_in_every_form(convert, folder, tmp_path, form):
     there, _ = convert("fairseq", "hf", folder, tmp_path / "there")

@@ -29,7 +29,7 @@ from user_dir_tests.oracles.transformers_models import (
 )
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
 PAD, START, MASK, END = (VOCABULARY.index(f"[{name}]") for name in ("PAD", "CLS", "MASK", "SEP"))
 EVERY_CLASS = [*CLASSES["convbert"], *CLASSES["electra"]]

@@ -117,6 +117,7 @@ def trainer():
     metrics.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_fairseqs_trainer_makes_that_gradient_of_any_update_frequency(bench, trainer, parts):
     bench = bench()

@@ -231,6 +231,7 @@ def test_no_more_tokens_than_there_are(convbert, topk):
         convbert.fill_mask("the [MASK] sees.", topk=topk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem_type", "expected"),
     [

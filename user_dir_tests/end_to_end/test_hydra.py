@@ -85,6 +85,7 @@ def test_the_pretraining_configs_are_the_released_recipes(size):
     assert_no_key_is_misspelt(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.glue
 @pytest.mark.parametrize("size", FINE_TUNING_RATES)
 @pytest.mark.parametrize("task", FINE_TUNING)

@@ -15,7 +15,7 @@ from user_dir_tests.end_to_end.conftest import TASK
 from user_dir_tests.end_to_end.glue_runs import GLUE_TASK
 from user_dir_tests.end_to_end.unrounded import unrounded_updates
 
-pytestmark = pytest.mark.survival
+pytestmark = [pytest.mark.survival, pytest.mark.slow]
 
 WRITTEN = Path(__file__).resolve().parents[1] / "fixtures" / "written_by_71ce252"
 CHECKPOINTS = {

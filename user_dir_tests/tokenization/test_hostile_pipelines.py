@@ -16,7 +16,7 @@ from convbert_plugin.tokenization.tokenizer_writing import transformers_files
 from convbert_plugin.tokenization.wordpiece import WordPieceTokenizer
 from user_dir_tests.tokenization.toy_tokenizers import ROWS, TEXTS
 
-pytestmark = pytest.mark.survival
+pytestmark = [pytest.mark.survival, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -171,6 +171,7 @@ def test_encode_and_preprocess(folder, tmp_path):
     assert [item.tolist() for item in data] == [[*row, theirs.sep_token_id] for row in ids if row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["turkish", "bytes in another order"])
 def test_conversion_hub_and_prepared_task(kind, tmp_path):
     from fairseq.data import data_utils
