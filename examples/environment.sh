@@ -27,7 +27,7 @@ convbert_environment() (
     }
 
     usable() {
-        "$1" -c 'import sys; assert sys.implementation.name == "cpython"; assert sys.version_info[:2] in ((3, 11), (3, 12))' >/dev/null 2>&1
+        "$1" -c 'import sys; sys.exit(sys.implementation.name != "cpython" or sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1
     }
     version() { "$1" -c 'import platform; print(platform.python_version())'; }
 
@@ -89,7 +89,9 @@ convbert_environment() (
     export PIP_DISABLE_PIP_VERSION_CHECK=1
 
     # In a log pip says what went wrong and nothing else, on a terminal how far it is.
-    install() { "$python" -m pip install --no-warn-conflicts $([ -t 1 ] || echo -qq) "$@"; }
+    quiet=-qq
+    if [ -t 1 ]; then quiet=; fi
+    install() { "$python" -m pip install --no-warn-conflicts $quiet "$@"; }
     advice="see pip's message above, then run this again (what was downloaded is kept)"
 
     # First of all, because it is small and exists for few platforms. Without its dependencies:

@@ -5,7 +5,7 @@
 #   bash user_dir_tests/run.sh                  everything for which there is no need of TensorFlow
 #   bash user_dir_tests/run.sh fast             what takes little time, for between two edits
 #   bash user_dir_tests/run.sh all              everything: fetches TensorFlow (1.6 GB), once
-#   bash user_dir_tests/run.sh -m squad         one capability (the markers stand in pyproject.toml)
+#   bash user_dir_tests/run.sh -m glue          one capability (the markers stand in pyproject.toml)
 #   bash user_dir_tests/run.sh -m tensorflow    the tests against TensorFlow's own checkpoints
 #   bash user_dir_tests/run.sh -n 0 --pdb PATH  in one process, for the debugger
 set -euo pipefail
@@ -47,6 +47,6 @@ if ! cmp -s "$pins" "$stamp"; then
             "those against TensorFlow's own checkpoints are skipped" "fetches it (1.6 GB) for them"
     fi
 fi
-# A worker for each core, and for each worker one thread: many of them would wait for each other.
+# A worker for each core, four at most, with one thread each: many would wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
 exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal "${selection[@]}" "$@"

@@ -123,7 +123,7 @@ def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
         # What is there and no file is refused by what reads it.
         if os.path.lexists(folder / name):
             return folder / name, checked_tensors(
-                _without_buffers(load(folder / name)), folder / name
+                load(folder / name), folder / name, COUNTED_BUFFERS
             )
         if (folder / f"{name}.index.json").is_file():
             raise UserError(
@@ -167,17 +167,6 @@ def _stored_dtype(tensors: Mapping) -> str:
     return name if name in HALF_DTYPES else KEPT_DTYPE
 
 
-def _without_buffers(tensors: object) -> object:
-    """Less the buffers of whole numbers that older versions of transformers stored."""
-    if not isinstance(tensors, Mapping):
-        return tensors
-    return {
-        name: tensor
-        for name, tensor in tensors.items()
-        if not (isinstance(name, str) and name.endswith(COUNTED_BUFFERS))
-    }
-
-
 def _without_tied_matrix(tensors: Mapping, body: str, path: Path) -> dict:
     """The tensors less the softmax matrix that is the token table."""
     prefix = f"{body}." if body else ""
@@ -199,7 +188,9 @@ def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
         if part.transformers_class is None or not names & tensors.keys():
             continue
         scope = f"{part.name}.{head_name or DEFAULT_HEAD}" if part.is_named else part.name
-        options = part.options_of(_find_in(scope, tensors))
+        # By any name: the one that is wanted is checked where the part is added.
+        usual = f"{part.name}.{DEFAULT_HEAD}" if part.is_named else part.name
+        options = part.options_of(_find_in(usual, tensors))
         parts[scope] = {**options, **part.transformers_options}
     return parts
 

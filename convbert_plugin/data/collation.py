@@ -17,7 +17,6 @@ def collate(
     Shapes: src_tokens and segments [B, T], padded on the right. ``has_pads`` says whether there are
     pads among them, so that no model has to look; ``output`` is what it is to compute.
     """
-    lengths = [len(example["tokens"]) for example in examples]
     tokens, segments = (
         data_utils.collate_tokens(
             [example[name] for example in examples], filler, pad_to_length=pad_to_length
@@ -27,11 +26,11 @@ def collate(
     return {
         "id": torch.tensor([example["id"] for example in examples]),
         "nsentences": len(examples),
-        "ntokens": sum(lengths),
+        "ntokens": sum(len(example["tokens"]) for example in examples),
         "net_input": {
             "src_tokens": tokens,
             "segments": segments,
-            "has_pads": min(lengths) < tokens.size(1),
+            "has_pads": bool(tokens.eq(pad).any()),
             "output": output,
         },
     }

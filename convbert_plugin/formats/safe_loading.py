@@ -86,13 +86,13 @@ def checked_tensors(
     Raises:
         UserError: anything else, by its name; a tensor that declares more numbers than it has.
     """
-    if not isinstance(values, Mapping) or not values:
-        raise UserError(f"{path}: holds no dictionary of tensors: damaged, or no checkpoint")
     tensors = {
         name: tensor
-        for name, tensor in values.items()
+        for name, tensor in (values.items() if isinstance(values, Mapping) else ())
         if not (isinstance(name, str) and name.endswith(passed_over))
     }
+    if not tensors:
+        raise UserError(f"{path}: holds no dictionary of tensors: damaged, or no checkpoint")
     _check_is_bare(tensors, path)
     for name, tensor in tensors.items():
         _check_tensor(name, tensor, path)

@@ -182,13 +182,13 @@ class ConvBertModel(BaseFairseqModel):
 
         Shapes: src_tokens and segments [B, T] -> features [B, T, C] where nothing is named, the
         logits of the head at that scope, or, for ``PRETRAINING``, a :class:`PretrainingOutput` (of
-        the ``inputs`` that :meth:`pretraining_output` takes).
+        the ``inputs`` that :meth:`pretraining_output` takes, and nothing else does).
         """
         if output is None:
-            return self.features(src_tokens, segments, has_pads)
+            return self.features(src_tokens, segments, has_pads, **inputs)
         if output == PRETRAINING:
             return self.pretraining_output(src_tokens, segments, has_pads, **inputs)
-        return self.head_logits(output, src_tokens, segments, has_pads)
+        return self.head_logits(output, src_tokens, segments, has_pads, **inputs)
 
     def features(
         self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None

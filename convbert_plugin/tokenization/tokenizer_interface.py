@@ -9,6 +9,7 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.tokenization.symbols import dictionary_rows, fingerprint, read_symbols
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
+    SETTINGS_FILE,
     TOKENIZER_FILES,
     main_file,
     write_missing,
@@ -75,8 +76,9 @@ class Tokenizer(abc.ABC):
         files = [Path(folder) / name for name in (*TOKENIZER_FILES, DICTIONARY_FILE)]
         held = [file for file in files if file.exists()]
         if held and not self._is_in(Path(folder)):
+            file = main_file(Path(folder)) or held[0]
             raise UserError(
-                f"{held[0]}: belongs to another tokenizer: choose another folder, or use the "
+                f"{file}: belongs to another tokenizer: choose another folder, or use the "
                 "tokenizer of this one"
             )
 
@@ -84,7 +86,8 @@ class Tokenizer(abc.ABC):
         try:
             file = main_file(folder)
             if file is None:
-                return read_symbols(folder / DICTIONARY_FILE).symbols == self.symbols
+                is_bare = not (folder / SETTINGS_FILE).exists()
+                return is_bare and read_symbols(folder / DICTIONARY_FILE).symbols == self.symbols
             return file.name in self.files() and self.of_file(file).identity() == self.identity()
         except UserError:
             return False

@@ -2,7 +2,7 @@
 
 One difference stays, and is meant: transformers takes every special symbol that stands literally
 in a text, such as "[SEP]" or "</s>", for the symbol itself. Ours takes it for plain text; only
-the mask is a symbol to ``encode`` of the hub.
+``fill_mask`` of the hub reads the mask.
 """
 
 import json
@@ -61,6 +61,8 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
         **token_names(tokenizer.specials),
         **json.loads(files.get(SETTINGS_FILE, b"{}")),
     }
+    # It would make transformers run foreign code.
+    settings.pop("auto_map", None)
     if not isinstance(tokenizer, PipelineTokenizer):
         files[PIPELINE_FILE] = _json(_content(_pipeline(tokenizer)))
         settings["tokenizer_class"] = GENERIC_CLASS

@@ -25,9 +25,6 @@ from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pipeline
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer as Pipeline
-
 # What transformers' BertTokenizer reads of its settings, and assumes where they are silent.
 SETTINGS_KEYS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 SETTINGS_DEFAULTS = (True, None, True)

@@ -76,3 +76,12 @@ def test_levels_that_nobody_asked_for_are_not_kept():
     model(random_tokens(2, 9, vocabulary=TOY_VOCABULARY))
     # When a layer is done, its input is there still, and no level below that.
     assert alive == [[], [True], [False, True], [False, False, True]]
+
+
+@pytest.mark.parametrize("output", [None, "question_answering_head"])
+def test_inputs_that_an_output_does_not_take_are_refused(output):
+    model = toy_model()
+    model.add_part("question_answering_head")
+    tokens = random_tokens(2, 9, vocabulary=TOY_VOCABULARY)
+    with pytest.raises(TypeError, match="uniforms"):
+        model(tokens, output=output, uniforms=torch.zeros(3))
