@@ -660,4 +660,8 @@ def test_what_would_run_foreign_code_is_not_passed_on(convert, tmp_path):
     broken(source, {"auto_map": {"AutoModel": "a/b--c.D"}, "quantization_config": {"bits": 4}})
     folder, _ = convert("hf", "hf", source, tmp_path / "there")
     assert not {"auto_map", "quantization_config"} & json_of(folder / "config.json").keys()
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json_of(settings), "auto_map": {"AutoTokenizer": ["a", ""]}}))
+    again, _ = convert("hf", "hf", folder, tmp_path / "again")
+    assert json_of(again / settings.name).keys() == json_of(settings).keys() - {"auto_map"}
     assert transformers.AutoModel.from_pretrained(folder)
