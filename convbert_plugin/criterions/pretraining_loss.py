@@ -67,25 +67,19 @@ class ReplacedTokenDetectionCriterion(FairseqCriterion):
             loss = masked_lm_loss
             log.update(masked_lm_loss=masked_lm_loss.detach(), masked_lm_correct=correct)
         else:
-            rtd_loss, rtd_log = self._replaced_token_detection(
-                output.sampled, output.corrupted, output.replaced_logits, sample
-            )
+            rtd_loss, rtd_log = self._replaced_token_detection(output, sample)
             loss = self.generator_weight * masked_lm_loss + self.discriminator_weight * rtd_loss
             log.update(generator_loss=masked_lm_loss.detach(), generator_correct=correct, **rtd_log)
         return loss, log["sample_size"], {"loss": loss.detach(), **log}
 
     def _replaced_token_detection(
-        self,
-        sampled: torch.Tensor,
-        corrupted: torch.Tensor,
-        logits: torch.Tensor,
-        sample: Mapping[str, Any],
+        self, output: Any, sample: Mapping[str, Any]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        inputs, targets = sample["net_input"], sample["target"]
+        inputs, targets, logits = sample["net_input"], sample["target"], output.replaced_logits
         # The masks do not touch pads, so the masked input shows where they stand.
         real = inputs["src_tokens"].ne(self.padding_idx)
         replaced = torch.zeros_like(real)
-        at_masks = corrupted.flatten()[inputs["masked_positions"]]
+        at_masks = output.corrupted.flatten()[inputs["masked_positions"]]
         replaced.view(-1)[inputs["masked_positions"]] = at_masks.ne(targets)
         losses = F.binary_cross_entropy_with_logits(
             logits, replaced.to(logits.dtype), reduction="none"
@@ -94,7 +88,7 @@ class ReplacedTokenDetectionCriterion(FairseqCriterion):
         histogram = logit_histogram(logits.detach(), replaced, real)
         return loss, {
             "discriminator_loss": loss.detach(),
-            "sampled_correct": sampled.eq(targets).sum(),
+            "sampled_correct": output.sampled.eq(targets).sum(),
             "replaced": replaced.sum(),
             HISTOGRAM: histogram.as_subclass(Counts),
         }

@@ -38,10 +38,7 @@ ARCHITECTURES: dict[str, Mapping[str, Any]] = {
     "electra_base": {**BASE, **ELECTRA},
 }
 
-DEFAULT_GENERATOR_SIZE = 1 / 4
-RELEASED_GENERATOR_SIZES = {"convbert_base": 1 / 3, "electra_base": 1 / 3}
-
 
 def released_generator_size(architecture: str) -> float:
     """The generator's width as a fraction of the discriminator's."""
-    return RELEASED_GENERATOR_SIZES.get(architecture, DEFAULT_GENERATOR_SIZE)
+    return 1 / 3 if architecture in ("convbert_base", "electra_base") else 1 / 4

@@ -1,6 +1,6 @@
 """The options of the model, and the shape that they describe."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from convbert_plugin.models.architectures import SMALL
 from convbert_plugin.modules.convolution import CONV_BACKENDS, CONV_BRANCHES
-from convbert_plugin.modules.shape import StackShape
+from convbert_plugin.modules.shape import OPTIONS, StackShape
 
 AUTOCAST_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -62,18 +62,7 @@ class ConvBertConfig(FairseqDataclass):
 
 def stack_shape(cfg: ConvBertConfig) -> StackShape:
     """The discriminator's shape."""
-    return StackShape(
-        embedding_dim=cfg.embedding_dim,
-        hidden=cfg.encoder_embed_dim,
-        layers=cfg.encoder_layers,
-        heads=cfg.encoder_attention_heads,
-        ffn_hidden=cfg.encoder_ffn_embed_dim,
-        ffn_groups=cfg.ffn_groups,
-        head_ratio=cfg.head_ratio,
-        conv_kernel_size=cfg.conv_kernel_size,
-        conv_type=str(cfg.conv_type),
-        conv_backend=str(cfg.conv_backend),
-        dropout=cfg.dropout,
-        attention_dropout=cfg.attention_dropout,
-        pads_visible=cfg.pads_visible,
-    )
+    names = [field.name for field in fields(StackShape)]
+    values = {name: getattr(cfg, OPTIONS.get(name, name)) for name in names}
+    choices = {name: str(values[name]) for name in ("conv_type", "conv_backend")}
+    return StackShape(**{**values, **choices})

@@ -24,6 +24,7 @@ from convbert_plugin.models.parts import (
     GENERATOR,
     PARTS,
     REPLACED_TOKEN_HEAD,
+    Part,
     part_at,
 )
 from convbert_plugin.models.state import fit_state_dict
@@ -36,6 +37,8 @@ from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
 from convbert_plugin.ops.separators import segments_from_separators
 
 LONGEST_HEAD_NAME = 100
+# A head of base has 3 GB then.
+MOST_CLASSES = 1 << 20
 
 
 class PretrainingOutput(NamedTuple):
@@ -99,12 +102,12 @@ class ConvBertModel(BaseFairseqModel):
             UserError: a name that is taken or cannot be one.
         """
         kind, _, name = scope.partition(".")
-        is_named = part_at(scope).is_named
-        if is_named:
-            self._check_name(kind, name)
-        part = part_at(scope).build(self, **options)
+        row = part_at(scope)
+        if row.is_named:
+            self._check_name(row, name)
+        part = row.build(self, **options)
         part = part.to(self.embeddings.tokens.weight).train(self.training)
-        if is_named:
+        if row.is_named:
             getattr(self, kind)[name] = part
         else:
             setattr(self, kind, part)
@@ -133,22 +136,22 @@ class ConvBertModel(BaseFairseqModel):
         if not isinstance(kind, str) or kind not in CLASSIFICATION_HEADS:
             known = ", ".join(CLASSIFICATION_HEADS)
             raise UserError(f"classification head of kind {shown(kind)}: choose one of {known}")
-        self._check_name(CLASSIFICATION, name)
-        if not isinstance(num_classes, Integral) or num_classes < 1:
+        is_number = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
+        if not is_number or not 1 <= num_classes <= MOST_CLASSES:
             raise UserError(
-                f"a classification head of {shown(num_classes)} classes: give a whole number, at "
-                "least 1"
+                f"a classification head of {shown(num_classes)} classes: give a whole number from "
+                f"1 to {MOST_CLASSES:,}"
             )
         self.add_part(f"{CLASSIFICATION}.{name}", classes=num_classes, kind=kind)
 
-    def _check_name(self, kind: str, name: object) -> None:
-        words = part_at(kind).words.format(name="").strip()
+    def _check_name(self, row: Part, name: object) -> None:
+        words = row.words.format(name="").strip()
         if not _can_be_a_head(name):
             raise UserError(
                 f"a {words} cannot be called {shown(name)}: choose a plain word of at most "
                 f"{LONGEST_HEAD_NAME} letters"
             )
-        if name in getattr(self, kind):
+        if name in getattr(self, row.name):
             raise UserError(f"there is a {words} {name} already: choose another name")
 
     def tag_parameters(self) -> None:
@@ -198,14 +201,13 @@ class ConvBertModel(BaseFairseqModel):
         Segments that are not given follow from the separators. ``has_pads``, here and in what
         follows: whether there are pads among the tokens, None where nobody looked.
         """
-        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        return self._encode(tokens, segments, padding)
+        return self._encode(*self._inputs(tokens, segments, has_pads))
 
     def hidden_states(
         self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
     ) -> List[Tensor]:
         """Hidden states of every level, (layers + 1) x [B, T, C], the embeddings' first."""
-        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
+        tokens, segments, padding = self._inputs(tokens, segments, has_pads)
         with self._autocast(tokens.device):
             return self.encoder.levels(self.embeddings(tokens, segments), padding)
 
@@ -213,7 +215,7 @@ class ConvBertModel(BaseFairseqModel):
         self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
     ) -> AttentionMaps:
         """Attention [L, B, H, T, T] and kernels [L, B, H, T, K] (or None) of every layer."""
-        padding = self._padding(tokens, has_pads)
+        *_, padding = self._inputs(tokens, segments, has_pads)
         states = self.hidden_states(tokens, segments, has_pads)
         layers = cast(Iterable[ConvBertLayer], self.encoder.layers)
         with self._autocast(tokens.device):
@@ -239,8 +241,8 @@ class ConvBertModel(BaseFairseqModel):
         Shapes: masked_positions [M] into the flattened batch, masked_targets [M] (the original
         tokens) and uniforms [M] in [0, 1) (the numbers that choose the replacements).
         """
-        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        log_probs = self._masked_lm_log_probs(tokens, segments, padding, masked_positions)
+        tokens, segments, padding = self._inputs(tokens, segments, has_pads)
+        log_probs = self.masked_lm_log_probs(tokens, segments, masked_positions, has_pads)
         if self.generator is None:
             return PretrainingOutput(log_probs)
         with torch.no_grad():
@@ -259,15 +261,22 @@ class ConvBertModel(BaseFairseqModel):
         has_pads: Optional[bool] = None,
     ) -> Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
-        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        return self._masked_lm_log_probs(tokens, segments, padding, positions)
+        tokens, segments, padding = self._inputs(tokens, segments, has_pads)
+        table = self.embeddings.tokens.weight
+        with self._autocast(tokens.device):
+            if self.generator is None:
+                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
+                logits = self.masked_lm_head(hidden, table)
+            else:
+                embedded = self.embeddings(tokens, segments)
+                logits = self.generator(embedded, padding, positions, table)
+        return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
     def replaced_logits(
         self, tokens: Tensor, segments: Optional[Tensor] = None, has_pads: Optional[bool] = None
     ) -> Tensor:
         """Logits [B, T] that each token was replaced."""
-        segments, padding = self._segments(tokens, segments), self._padding(tokens, has_pads)
-        return self._replaced_logits(tokens, segments, padding)
+        return self._replaced_logits(*self._inputs(tokens, segments, has_pads))
 
     def head_logits(
         self,
@@ -301,19 +310,6 @@ class ConvBertModel(BaseFairseqModel):
         with self._autocast(tokens.device):
             return self.encoder(self.embeddings(tokens, segments), padding)
 
-    def _masked_lm_log_probs(
-        self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor], positions: Tensor
-    ) -> Tensor:
-        table = self.embeddings.tokens.weight
-        with self._autocast(tokens.device):
-            if self.generator is None:
-                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
-                logits = self.masked_lm_head(hidden, table)
-            else:
-                embedded = self.embeddings(tokens, segments)
-                logits = self.generator(embedded, padding, positions, table)
-        return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
-
     def _replaced_logits(
         self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]
     ) -> Tensor:
@@ -322,14 +318,14 @@ class ConvBertModel(BaseFairseqModel):
             logits = self.replaced_token_head(hidden)
         return logits.to(at_least_fp32(logits.dtype))
 
-    def _segments(self, tokens: Tensor, segments: Optional[Tensor]) -> Tensor:
-        if segments is not None:
-            return segments
-        return segments_from_separators(tokens, self.vocabulary.eos(), self.vocabulary.pad())
-
-    def _padding(self, tokens: Tensor, has_pads: Optional[bool]) -> Optional[Tensor]:
+    def _inputs(
+        self, tokens: Tensor, segments: Optional[Tensor], has_pads: Optional[bool]
+    ) -> tuple[Tensor, Tensor, Optional[Tensor]]:
+        pad = self.vocabulary.pad()
+        if segments is None:
+            segments = segments_from_separators(tokens, self.vocabulary.eos(), pad)
         # No mask is better than one that hides nothing: torch's flash kernel on GPUs takes none.
-        return None if has_pads is False else tokens.eq(self.vocabulary.pad())
+        return tokens, segments, None if has_pads is False else tokens.eq(pad)
 
     def _autocast(self, device: torch.device) -> contextlib.AbstractContextManager:
         dtype = AUTOCAST_DTYPES[str(self.cfg.autocast_dtype)]

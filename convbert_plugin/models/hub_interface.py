@@ -21,9 +21,6 @@ from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer, load_tokenizer
 
-# A head of base has 3 GB then.
-MOST_CLASSES = 1 << 20
-
 # What transformers calls a head's task, and what then follows the logits; a head of which it says
 # nothing chooses one class, or with one class gives a score.
 PROBLEM_TYPE = "problem_type"
@@ -178,12 +175,6 @@ class ConvBertHubInterface(nn.Module):
             ValueError: a name that is taken or cannot be one, no class or too many, an unknown
                 kind.
         """
-        is_whole = isinstance(num_classes, Integral)
-        if isinstance(num_classes, bool) or (is_whole and num_classes > MOST_CLASSES):
-            raise ValueError(
-                f"a classification head of {shown(num_classes)} classes: give a whole number from "
-                f"1 to {MOST_CLASSES:,}"
-            )
         with _value_errors():
             self.model.register_classification_head(name, num_classes, kind)
 

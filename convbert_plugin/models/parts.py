@@ -150,18 +150,13 @@ def part_at(scope: str) -> Part:
     return PARTS_BY_NAME[scope.partition(".")[0]]
 
 
-def scope_of(tensor_name: str) -> Optional[str]:
-    """The scope of the part that a tensor belongs to, None for the encoder's."""
-    first, *rest = tensor_name.split(".")
-    if first not in PARTS_BY_NAME or not rest:
-        return None
-    return f"{first}.{rest[0]}" if PARTS_BY_NAME[first].is_named else first
-
-
 def scopes_of(tensor_names: Iterable[str]) -> list[str]:
     """The scopes of all parts that tensors of these names belong to, each once."""
-    scopes = dict.fromkeys(map(scope_of, tensor_names))
-    return [scope for scope in scopes if scope is not None]
+    scopes = {}
+    for first, *rest in (name.split(".") for name in tensor_names):
+        if first in PARTS_BY_NAME and rest:
+            scopes[f"{first}.{rest[0]}" if PARTS_BY_NAME[first].is_named else first] = True
+    return list(scopes)
 
 
 def words_for(scope: str) -> str:

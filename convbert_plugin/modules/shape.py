@@ -26,6 +26,22 @@ def released_heads(hidden: int, heads: int, ratio: int) -> Heads:
     return Heads(number=max(1, heads // ratio), size=hidden // heads)
 
 
+SIZES = ("hidden", "layers", "heads", "ffn_hidden", "embedding_dim", "ffn_groups", "head_ratio")
+RATES = ("dropout", "attention_dropout")
+# The option that sets a field, where it has another name.
+OPTIONS = {
+    "hidden": "encoder_embed_dim",
+    "layers": "encoder_layers",
+    "heads": "encoder_attention_heads",
+    "ffn_hidden": "encoder_ffn_embed_dim",
+}
+
+
+def flag_of(name: str) -> str:
+    """What sets a field on the command line."""
+    return f"--{OPTIONS.get(name, name).replace('_', '-')}"
+
+
 @dataclass(frozen=True)
 class StackShape:
     """Sizes and switches of one stack of layers, the discriminator's or the generator's.
@@ -49,23 +65,12 @@ class StackShape:
     pads_visible: bool
 
     def __post_init__(self) -> None:
-        for option, value in (
-            ("--encoder-embed-dim", self.hidden),
-            ("--encoder-layers", self.layers),
-            ("--encoder-attention-heads", self.heads),
-            ("--encoder-ffn-embed-dim", self.ffn_hidden),
-            ("--embedding-dim", self.embedding_dim),
-            ("--ffn-groups", self.ffn_groups),
-            ("--head-ratio", self.head_ratio),
-        ):
-            if value < 1:
-                raise UserError(f"{option} {value}: choose a number of at least 1")
-        for option, rate in (
-            ("--dropout", self.dropout),
-            ("--attention-dropout", self.attention_dropout),
-        ):
-            if not 0 <= rate < 1:
-                raise UserError(f"{option} {rate:g}: choose a rate from 0 to below 1")
+        for name in SIZES:
+            if (value := getattr(self, name)) < 1:
+                raise UserError(f"{flag_of(name)} {value}: choose a number of at least 1")
+        for name in RATES:
+            if not 0 <= (rate := getattr(self, name)) < 1:
+                raise UserError(f"{flag_of(name)} {rate:g}: choose a rate from 0 to below 1")
         if self.conv_kernel_size < 1 or self.conv_kernel_size % 2 == 0:
             raise UserError(
                 f"--conv-kernel-size {self.conv_kernel_size}: a span reaches equally far to both "

@@ -18,7 +18,7 @@ from convbert_plugin.data.glue.glue_files import (
     open_rows,
     read_description,
 )
-from convbert_plugin.data.glue.glue_tasks import TRAIN, GlueTask
+from convbert_plugin.data.glue.glue_tasks import TRAIN
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.metrics.glue_scores import (
@@ -85,6 +85,7 @@ class GlueFineTuningTask(FineTuningTask):
         scores = {name: SCORES_OF[name] for name in row.metrics}
         super().__init__(cfg, vocabulary, row.name, f"{CLASSIFICATION}.{row.head}", scores)
         self.prepared = prepared
+        self.row = row
 
     @classmethod
     def open(cls, cfg: GlueTaskConfig) -> "GlueFineTuningTask":
@@ -98,11 +99,6 @@ class GlueFineTuningTask(FineTuningTask):
         if cfg.double_unordered and not row.is_pair:
             raise UserError(f"--double-unordered: {row.name} has no pairs: leave it out")
         return cls(cfg, prepared, load_vocabulary(cfg.data))
-
-    @property
-    def row(self) -> GlueTask:
-        """The row of the table of tasks."""
-        return self.prepared.task
 
     def add_head(self, model: ConvBertModel) -> None:
         model.register_classification_head(

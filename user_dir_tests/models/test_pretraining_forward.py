@@ -46,7 +46,7 @@ def test_the_discriminator_sees_the_samples_in_the_original_text(model):
     expected = expected.view_as(batch["src_tokens"])
     assert torch.equal(output.corrupted, expected)
     assert torch.equal(output.corrupted.eq(PAD), batch["src_tokens"].eq(PAD))
-    logits = model.replaced_logits(expected, model._segments(batch["src_tokens"], None))
+    logits = model.replaced_logits(expected, model._inputs(batch["src_tokens"], None, None)[1])
     assert torch.equal(output.replaced_logits, logits)
 
 
@@ -70,7 +70,7 @@ def test_segments_are_those_of_the_masked_text(model):
     """Separators sampled before the first true one must not move them."""
     batch = masked_batch()
     batch["src_tokens"][:, [5, 15]] = batch["src_tokens"][:, [15, 5]]
-    given = model._segments(batch["src_tokens"], None)
+    given = model._inputs(batch["src_tokens"], None, None)[1]
     explicit = model(**{**batch, "segments": given})
     separators = torch.full_like(batch["masked_targets"], model.vocabulary.eos())
     model.generator.head.bias[model.vocabulary.eos()] = 1e4

@@ -98,7 +98,7 @@ def test_the_softmax_matrix_is_the_token_table(model):
     total = model.embeddings.tokens.weight.grad.clone()
     table = model.embeddings.tokens.weight.detach()
     as_input, as_output = table.clone().requires_grad_(), table.clone().requires_grad_()
-    segments = model._segments(tokens, None)
+    segments = model._inputs(tokens, None, None)[1]
     summed = as_input[tokens] + model.embeddings.segments(segments)
     summed = summed + model.embeddings.positions.weight[: tokens.size(1)]
     embedded = model.embeddings.layer_norm(summed)
