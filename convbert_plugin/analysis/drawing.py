@@ -5,7 +5,7 @@ import io
 import warnings
 from typing import Any, Iterable, Iterator
 
-import matplotlib
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.typing import LineStyleType
 
@@ -48,11 +48,9 @@ def text_figure(text: str) -> Figure:
 @contextlib.contextmanager
 def plain() -> Iterator[None]:
     """Draw alike whatever style the user has set for matplotlib."""
-    with matplotlib.rc_context(), warnings.catch_warnings():
+    with style.context(SETTINGS, after_reset=True), warnings.catch_warnings():
         # A letter that the font lacks is a box, which needs no warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
         yield
 
 

@@ -1,7 +1,7 @@
 """A page that needs no other file: sections of notes, tables and pictures; all text is escaped."""
 
 import base64
-from typing import Any, Collection, Iterable, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Collection, Iterable, NamedTuple, Optional, Sequence
 
 from jinja2 import Environment
 
@@ -51,8 +51,10 @@ li { overflow-wrap: anywhere; }
 {% for cells in [section.table.header] + section.table.rows %}
 {% set tag = "th" if loop.first else "td" %}
 <tr>
-{%- for kind, cell in section.table.columns(cells) %}
-<{{ tag }}{% if kind %} class="{{ kind }}"{% endif %}>{{ cell }}</{{ tag }}>
+{%- for name, cell in zip(section.table.header, cells, strict=True) %}
+<{{ tag }}
+{%- if name in section.table.numbers %} class="number"{% endif %}
+{%- if name in section.table.paths %} class="path"{% endif %}>{{ cell }}</{{ tag }}>
 {%- endfor %}
 </tr>
 {% endfor %}
@@ -74,11 +76,6 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
     numbers: Collection[str] = ()
     paths: Collection[str] = ()
-
-    def columns(self, cells: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Each cell with its class in the style."""
-        for name, cell in zip(self.header, cells, strict=True):
-            yield ("number" if name in self.numbers else "path" if name in self.paths else ""), cell
 
 
 class Picture(NamedTuple):
@@ -108,8 +105,10 @@ def html_page(title: str, explanation: str, sections: Iterable[Section]) -> str:
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    template = environment.from_string(TEMPLATE)
-    return template.render(title=title, explanation=explanation, sections=sections, policy=POLICY)
+    environment.globals["zip"] = zip
+    return environment.from_string(TEMPLATE).render(
+        title=title, explanation=explanation, sections=sections, policy=POLICY
+    )
 
 
 def _shown(value: Any) -> Any:

@@ -1,23 +1,31 @@
 """Fine-tuning runs on disk: found, read, grouped by where they began, summed up over seeds."""
 
 import json
-import math
 import os
 import statistics
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    NamedTuple,
+    Optional,
+    Sequence,
+    TypeVar,
+)
 
 from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.json_files import typed
 from convbert_plugin.files.records import (
     RANDOM_WEIGHTS,
     RECORD_FILE,
     TASK,
-    damaged,
     read_record,
     start_in_words,
 )
+
+Value = TypeVar("Value")
 
 # Words for sets beside the usual one.
 SET_WORDS = {("mnli", SECOND_VALID): "mismatched"}
@@ -28,14 +36,17 @@ class Run(NamedTuple):
 
     folder: str
     task: str
-    metrics: tuple[str, ...]
+    metrics: list[str]
     seed: int
     start: dict
-    start_words: str
     model: dict
     head: Optional[str]
     majority: dict[str, dict[str, float]]
     validations: list[dict]
+
+    @property
+    def start_words(self) -> str:
+        return start_in_words(self.start)
 
     @property
     def updates(self) -> int:
@@ -127,11 +138,8 @@ class Summary(NamedTuple):
 
     def panels(self) -> list[Panel]:
         """The rows to compare with each other, task by task."""
-        panels: dict[tuple, Panel] = {}
-        for group in self.groups:
-            for row in rows_of(group):
-                panels.setdefault((group.task, row.subset, row.metric), []).append(row)
-        return list(panels.values())
+        rows = (row for group in self.groups for row in rows_of(group))
+        return list(grouped(rows, lambda row: (row.group.task, row.subset, row.metric)).values())
 
 
 def summarize(places: Sequence[Path]) -> Summary:
@@ -174,49 +182,19 @@ def find_records(place: Path) -> list[Path]:
 
 
 def read_run(path: Path) -> Run:
-    """Read the ``scores.json`` of a run.
-
-    Raises:
-        UserError: a damaged one.
-    """
+    """Read the ``scores.json`` of a run. Raises UserError: a damaged one."""
     record = read_record(path)
-    try:
-        return _parse(record, str(path.parent))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise damaged(path) from None
-
-
-def _parse(record: dict, folder: str) -> Run:
-    metrics = typed(tuple[str, ...], record["metrics"])
-    validations = [
-        {
-            "subset": typed(str, entry["subset"]),
-            "updates": int(_number(entry["updates"])),
-            **{metric: _number(entry[metric]) for metric in metrics},
-        }
-        for entry in record["validations"]
-    ]
     return Run(
-        folder=folder,
+        folder=str(path.parent),
         task=record[TASK],
-        metrics=metrics,
-        seed=int(_number(record["seed"])),
+        metrics=record["metrics"],
+        seed=record["seed"],
         start=record["start"],
-        start_words=start_in_words(record["start"]),
-        model=dict(record.get("model") or {}),
-        head=typed(Optional[str], record.get("classification_head")),
-        majority={
-            subset: {metric: _number(score) for metric, score in scores.items()}
-            for subset, scores in (record.get("majority") or {}).items()
-        },
-        validations=sorted(validations, key=lambda entry: entry["updates"]),
+        model=record.get("model", {}),
+        head=record.get("classification_head"),
+        majority=record.get("majority", {}),
+        validations=sorted(record["validations"], key=lambda entry: entry["updates"]),
     )
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError
-    return value
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
@@ -224,10 +202,9 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
     Labels name the model and the head where the runs are not all alike in them.
     """
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        key = json.dumps([run.task, run.start, run.model, run.head], sort_keys=True)
-        groups.setdefault(key, []).append(run)
+    groups = grouped(
+        runs, lambda run: json.dumps([run.task, run.start, run.model, run.head], sort_keys=True)
+    )
     models_differ = len({json.dumps(run.model, sort_keys=True) for run in runs}) > 1
     heads_differ = len({run.head for run in runs}) > 1
     known = list(TASKS)
@@ -252,6 +229,14 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 def _model_words(model: dict) -> str:
     return f"{model.get('arch') or 'a model'}, {model.get('layers', '?')} layers"
+
+
+def grouped(values: Iterable[Value], key: Callable[[Value], Any]) -> dict[Any, list[Value]]:
+    """The values by their keys, in the order in which these come first."""
+    groups: dict[Any, list[Value]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return groups
 
 
 def rows_of(group: Group) -> list[Row]:
@@ -282,21 +267,18 @@ def _majority(group: Group, subset: str, metric: str) -> Optional[float]:
 
 
 def _notes(group: Group) -> Iterator[str]:
-    folders: dict[int, list[str]] = {}
-    for run in group.runs:
-        folders.setdefault(run.seed, []).append(run.folder)
-    for seed, same in folders.items():
+    for seed, same in grouped(group.runs, lambda run: run.seed).items():
         if len(same) > 1:
+            folders = " and ".join(run.folder for run in same)
             yield (
-                f"{group.title}: seed {seed} was run more than once ({' and '.join(same)}): each "
-                "counts as a run of its own"
+                f"{group.title}: seed {seed} was run more than once ({folders}): each counts as a "
+                "run of its own"
             )
-    ends: dict[int, list[str]] = {}
-    for run in group.runs:
-        ends.setdefault(run.updates, []).append(str(run.seed))
+    ends = grouped(group.runs, lambda run: run.updates)
     if len(ends) > 1:
         listed = "; ".join(
-            f"seed {', '.join(seeds)} after {updates:,}" for updates, seeds in sorted(ends.items())
+            f"seed {', '.join(str(run.seed) for run in same)} after {updates:,}"
+            for updates, same in sorted(ends.items())
         )
         yield (
             f"{group.title}: the last scores are of different numbers of updates ({listed}): runs "

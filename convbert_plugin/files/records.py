@@ -1,11 +1,12 @@
 """What a fine-tuning run leaves of itself in its folder: where it began, and every score."""
 
 import json
+import math
 from pathlib import Path
 from typing import Optional
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.json_files import write_json
+from convbert_plugin.files.json_files import typed, write_json
 from convbert_plugin.files.text_files import PathLike
 
 RECORD_FILE = "scores.json"
@@ -51,22 +52,28 @@ def read_record(path: Path) -> dict:
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-        entries = record["validations"]
-        if not all({"subset", "updates"} <= entry.keys() for entry in entries):
-            raise ValueError
         task = record.pop(EARLIER_TASK, None)
         record.setdefault(TASK, task)
-        record["start"]["kind"], record["seed"], record["metrics"]
-        if not isinstance(record[TASK], str):
-            raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged(path) from None
+        _check(record)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise UserError(f"{path}: damaged, or not the scores of a run: remove it") from None
     return record
 
 
-def damaged(path: PathLike) -> UserError:
-    """The error for a ``scores.json`` that is none."""
-    return UserError(f"{path}: damaged, or not the scores of a run: remove it")
+def _check(record: dict) -> None:
+    typed(str, record[TASK])
+    typed(int, record["seed"])
+    start_in_words(record["start"])
+    typed(Optional[str], record.get("classification_head"))
+    record.get("model", {}).keys()
+    typed(dict[str, dict[str, float]], record.get("majority", {}))
+    metrics = typed(tuple[str, ...], record["metrics"])
+    for entry in record["validations"]:
+        typed(str, entry["subset"])
+        typed(int, entry["updates"])
+        scores = typed(dict[str, float], {metric: entry[metric] for metric in metrics})
+        if not all(map(math.isfinite, scores.values())):
+            raise ValueError
 
 
 def start_from(checkpoint: PathLike, objective: Optional[str], updates: int) -> dict:
