@@ -7,6 +7,7 @@ from typing import Collection, Mapping, Sized, cast
 import torch
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError, shown
@@ -22,6 +23,19 @@ from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 FEWEST_TENSORS_OF_LAYER = 16
 
 
+class _NoRandomNumbers(TorchFunctionMode):
+    """Initializers leave tensors as they are.
+
+    For those without storage torch would first import its compiler, which takes over a second.
+    """
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        keywords = keywords or {}
+        if function.__name__ in ("normal_", "uniform_"):
+            return arguments[0] if arguments else keywords["tensor"]
+        return function(*arguments, **keywords)
+
+
 def empty_model(
     model_class: type[BaseFairseqModel], config: ConvBertConfig, vocabulary: Sized, parts: Parts
 ) -> BaseFairseqModel:
@@ -33,7 +47,7 @@ def empty_model(
         UserError: sizes that do not fit each other, or beyond what can be counted.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoRandomNumbers():
             model = model_class(config, cast(Vocabulary, vocabulary))
             for scope, options in parts.items():
                 model.add_part(scope, **options)

@@ -20,7 +20,6 @@ pytestmark = [
     ),
 ]
 TINY = ["--encoder-layers", "1", "--encoder-embed-dim", "32", "--encoder-ffn-embed-dim", "32"]
-RESULTS = {"generator_loss", "unigram_cross_entropy", "discriminator_auc", "tokens_per_second"}
 
 
 @pytest.fixture
@@ -41,26 +40,6 @@ def run(forked):
         return finished.stdout
 
     return run
-
-
-def test_quickstart_shortened(run, tmp_path):
-    printed = run(
-        "examples/quickstart.sh",
-        *TINY,
-        "--max-update",
-        "40",
-        "--batch-size",
-        "8",
-        QUICKSTART_OUT=str(tmp_path),
-    )
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results) >= RESULTS
-    # Forty updates do not beat token frequencies, but leave the uniform guess over 6,000 pieces.
-    assert 5 < results["generator_loss"] < 8.7
-    assert 5 < results["unigram_cross_entropy"] < 8
-    assert f"{results['generator_loss']:.3f}" in printed
-    assert "words were replaced. The discriminator finds" in printed
-    assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
 
 
 def test_quickstart_removes_nothing_that_it_did_not_make(tmp_path):
