@@ -2,7 +2,7 @@
 
 from dataclasses import Field, fields
 from enum import Enum
-from typing import Collection, Mapping, Sized, cast
+from typing import Any, Callable, Collection, Mapping, Optional, Sized, cast
 
 import torch
 from fairseq.models import BaseFairseqModel
@@ -29,7 +29,13 @@ class _NoRandomNumbers(TorchFunctionMode):
     For those without storage torch would first import its compiler, which takes over a second.
     """
 
-    def __torch_function__(self, function, types, arguments=(), keywords=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        keywords: Optional[dict[str, Any]] = None,
+    ) -> Any:
         keywords = keywords or {}
         if function.__name__ in ("normal_", "uniform_"):
             return arguments[0] if arguments else keywords["tensor"]

@@ -33,7 +33,7 @@ SET_UP = {
 SHORT = ("--max-update", "40", "--batch-size", "8", "--log-interval", "2")
 GLUE = "GLUE=/path/to/glue"
 # What the pages train on: enough for a vocabulary of 6,000 pieces, and for a score.
-TRAIN_LINES, VALID_LINES, GLUE_ROWS = 4000, 60, 200
+TRAIN_LINES, VALID_LINES, GLUE_ROWS = 6000, 60, 200
 RESULTS = {"generator_loss", "unigram_cross_entropy", "discriminator_auc", "tokens_per_second"}
 # Two processes that train together wait for each other; a page takes a tenth of this.
 SECONDS = 300
