@@ -9,7 +9,6 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Optional
 
-from convbert_plugin.errors import UserError
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
 if TYPE_CHECKING:
@@ -27,13 +26,11 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        importlib.import_module("fairseq")
+        return getattr(importlib.import_module("convbert_plugin.models.convbert"), name)
     except ModuleNotFoundError as error:
         if error.name != "fairseq":
             raise
-        raise UserError(FAIRSEQ_MISSING) from None
-    _register()
-    return getattr(importlib.import_module("convbert_plugin.models.convbert"), name)
+        raise ModuleNotFoundError(FAIRSEQ_MISSING, name=error.name) from None
 
 
 def __dir__() -> list[str]:

@@ -25,9 +25,12 @@ SUBCOMMANDS = {
     "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),
 }
 
-
-# What ends a command beside Ctrl-C: a call of kill, a terminal that is closed.
-END_SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+# Ctrl-C, a call of kill, a terminal that is closed.
+END_SIGNALS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "hung up",
+}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -42,14 +45,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         with _end_signals_raise():
             arguments.run(arguments)
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"convbert {arguments.subcommand}: interrupted", file=sys.stderr)
-        return 130
-    except _Ended as end:
+    except KeyboardInterrupt as end:
+        number = end.args[0] if end.args else signal.SIGINT
         # After a hang-up nobody may be there to read it.
         with contextlib.suppress(OSError):
-            print(f"convbert {arguments.subcommand}: {END_SIGNALS[end.signal]}", file=sys.stderr)
-        return 128 + end.signal
+            print(f"convbert {arguments.subcommand}: {END_SIGNALS[number]}", file=sys.stderr)
+        return 128 + number
     except BrokenPipeError:
         # Python flushes stdout once more at exit: that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,16 +65,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-class _Ended(BaseException):
-    """A signal, as Ctrl-C is KeyboardInterrupt: what is half written is removed on the way out."""
-
-    def __init__(self, number: int):
-        super().__init__(number)
-        self.signal = signal.Signals(number)
-
-
 @contextlib.contextmanager
 def _end_signals_raise() -> Iterator[None]:
+    """Each is raised as Ctrl-C is: what is half written is removed on the way out."""
     # Python lets the main thread alone say what a signal does.
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -87,7 +81,7 @@ def _end_signals_raise() -> Iterator[None]:
         # A second one must not break off the clearing up.
         for each in heard:
             signal.signal(each, signal.SIG_IGN)
-        raise _Ended(number)
+        raise KeyboardInterrupt(signal.Signals(number))
 
     for number in heard:
         signal.signal(number, end)

@@ -10,7 +10,6 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.files.records import RECORD_FILE
 
 
@@ -33,7 +32,6 @@ def _page_path(text: str) -> Path:
     return path
 
 
-@quiet()
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, the picture and the numbers, all of them or none, and print the table."""
     from convbert_plugin.analysis.runs import summarize

@@ -101,6 +101,14 @@ class Vocabulary(Dictionary):
         return fingerprint(self.symbols)
 
 
+def open_vocabulary(folder: Path, maker: str) -> Vocabulary:
+    """The dictionary of a folder of data, which ``maker`` makes."""
+    path = folder / DICTIONARY_FILE
+    if not path.is_file():
+        raise UserError(f"{path} is missing: name a folder made by {maker}")
+    return Vocabulary.load(path)
+
+
 def check_same_vocabulary(vocabulary: Vocabulary, kept: Optional[str], problem: str) -> None:
     """Raise UserError, with the line ``problem``, if ``kept`` is another vocabulary's fingerprint.
 

@@ -17,7 +17,7 @@ from convbert_plugin.data.pretraining.pretraining_dataset import (
     PretrainingDataset,
     PretrainingOptions,
 )
-from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
+from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.models.config import ConvBertConfig
@@ -69,17 +69,14 @@ class ReplacedTokenDetectionTask(EncoderTask):
     def open(cls, cfg: ReplacedTokenDetectionTaskConfig) -> "ReplacedTokenDetectionTask":
         if not 0 < cfg.mask_prob < 1:
             raise UserError(f"--mask-prob {cfg.mask_prob}: choose a share between 0 and 1")
-        first, *others = dictionaries = [shard / DICTIONARY_FILE for shard in _shards(cfg.data)]
-        for dictionary in dictionaries:
-            if not dictionary.is_file():
-                raise UserError(f"{dictionary} is missing: name a folder made by {DATA_MAKER}")
-        vocabulary = cls.load_dictionary(first)
-        for dictionary in others:
+        first, *others = _shards(cfg.data)
+        vocabulary = open_vocabulary(first, DATA_MAKER)
+        for folder in others:
             check_same_vocabulary(
                 vocabulary,
-                Vocabulary.load(dictionary).fingerprint(),
-                f"{dictionary}: another vocabulary than {first.parent}'s; binarize all shards with "
-                "the same --srcdict",
+                open_vocabulary(folder, DATA_MAKER).fingerprint(),
+                f"{folder / DICTIONARY_FILE}: another vocabulary than {first}'s; binarize all "
+                "shards with the same --srcdict",
             )
         return cls(cfg, vocabulary)
 

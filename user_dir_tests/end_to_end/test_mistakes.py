@@ -334,8 +334,9 @@ def test_the_last_line_of_fairseq_train(corpus, usual_arguments, tmp_path):
 
 def test_fairseq_is_missing():
     code = "import sys; sys.modules['fairseq'] = None; from convbert_plugin import ConvBertModel"
-    line = last_line_of_failure(run_process(sys.executable, "-c", code))
-    assert "fairseq is missing: pip install" in line
+    done = run_process(sys.executable, "-c", code)
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: fairseq is missing: pip install" in done.stderr.splitlines()[-1]
 
 
 def test_unsafe_loading_is_refused():

@@ -20,7 +20,7 @@ from convbert_plugin.data.glue.glue_tasks import (
     REGRESSION_METRICS,
     GlueTask,
 )
-from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.data.vocabulary import Vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed, write_json
 from convbert_plugin.files.text_files import PathLike
@@ -129,10 +129,7 @@ def read_description(folder: PathLike) -> PreparedTask:
 
 def load_vocabulary(folder: PathLike) -> Vocabulary:
     """The dictionary that a prepared folder was made with."""
-    path = Path(folder) / INPUTS[0] / DICTIONARY_FILE
-    if not path.is_file():
-        raise UserError(f"{path} is missing: name a folder made by {DATA_MAKER}")
-    return Vocabulary.load(path)
+    return open_vocabulary(Path(folder) / INPUTS[0], DATA_MAKER)
 
 
 def open_rows(

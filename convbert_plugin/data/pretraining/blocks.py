@@ -70,7 +70,8 @@ def whole_line_blocks(sizes: np.ndarray, max_length: int, seed: int) -> BlockInd
 
 def full_blocks(sizes: np.ndarray, max_length: int) -> BlockIndex:
     """Cut each document into blocks of ``max_length - 2`` tokens, the last one shorter."""
-    pieces = [_empty_index()]
+    empty = np.zeros(0, dtype=np.int32)
+    pieces = [BlockIndex(empty.astype(np.int64), empty, empty, empty)]
     begin = skipped = 0
     while begin < len(sizes):
         piece, is_last = _piece(sizes, begin, max_length)
@@ -118,11 +119,6 @@ def _tokens_before(sizes: np.ndarray) -> np.ndarray:
 
 def _document_ends(sizes: np.ndarray) -> np.ndarray:
     return np.append(np.flatnonzero(sizes <= 1), len(sizes))
-
-
-def _empty_index() -> BlockIndex:
-    empty = np.zeros(0, dtype=np.int32)
-    return BlockIndex(empty.astype(np.int64), empty, empty, empty)
 
 
 def _targets(max_length: int, rng: np.random.Generator) -> Iterator[int]:

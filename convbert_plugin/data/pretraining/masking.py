@@ -57,10 +57,8 @@ def mask_tokens(
     """
     if len(candidates) == 0:
         return Masking(np.zeros(0, dtype=np.int64), tokens)
-    if with_replacement:
-        positions = rng.choice(candidates, size=count, replace=True)
-    else:
-        positions = rng.choice(candidates, size=min(count, len(candidates)), replace=False)
+    drawn = count if with_replacement else min(count, len(candidates))
+    positions = rng.choice(candidates, size=drawn, replace=with_replacement)
     decisions = rng.random(len(positions))
     masked = tokens.copy()
     random_positions = positions[

@@ -36,10 +36,6 @@ def split_into_segments(
             first_length += len(line)
         else:
             second.append(line)
-    a = _joined(first)[: max_length - 2]
-    b = _joined(second)[: max(0, max_length - len(a) - SPECIALS_OF_TWO_SEGMENTS)]
-    return a, b
-
-
-def _joined(lines: List[np.ndarray]) -> np.ndarray:
-    return np.concatenate(lines) if lines else np.zeros(0, dtype=np.int64)
+    a = np.concatenate(first)[: max_length - 2]
+    room = max(0, max_length - len(a) - SPECIALS_OF_TWO_SEGMENTS)
+    return a, np.concatenate([a[:0], *second])[:room]
