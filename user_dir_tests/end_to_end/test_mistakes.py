@@ -333,7 +333,14 @@ def test_the_last_line_of_fairseq_train(corpus, usual_arguments, tmp_path):
 
 
 def test_fairseq_is_missing():
-    code = "import sys; sys.modules['fairseq'] = None; from convbert_plugin import ConvBertModel"
+    code = (
+        "import sys\n"
+        "class Nowhere:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'fairseq': raise ModuleNotFoundError(name=name)\n"
+        "sys.meta_path.insert(0, Nowhere)\n"
+        "from convbert_plugin import ConvBertModel\n"
+    )
     done = run_process(sys.executable, "-c", code)
     assert done.returncode == 1
     assert "ModuleNotFoundError: fairseq is missing: pip install" in done.stderr.splitlines()[-1]
