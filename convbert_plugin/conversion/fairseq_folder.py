@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Optional, cast
+from typing import Mapping, Optional, cast
 
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -67,57 +67,53 @@ def _trained_positions(task: dict, positions: int) -> Optional[int]:
 
 def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
     """Write the folder that ``from_pretrained`` and ``fairseq-train`` take; lines to tell."""
+    name, of_pretraining = nearest_architecture(model.config), _pretraining_options(model)
     model.tokenizer.save(folder)
     save_pickled(
         checkpoint_of(
             model.tensors,
-            _run_config(model),
+            _run_config(model.config, name, of_pretraining),
             model.tokenizer.fingerprint(),
             model.transformers_config,
             (ReplacedTokenDetectionCriterion.__name__, ConvBertAdamW.__name__),
         ),
         folder / MODEL_FILE,
     )
-    sizes, pretraining = architecture_options(model.config), _pretraining_options(model)
-    words = [f"{option} {value}" for option, value in pretraining.items()]
-    lines = [
-        PADS[model.config.pads_visible],
-        f"fairseq-train takes it with {' '.join([sizes, *_length_option(model), *words])}",
-    ]
-    if pretraining:
-        lines.append(f"fine-tuning takes it without {' and '.join(pretraining)}")
+    usual = {
+        **ARCHITECTURES[name],
+        "pads_visible": False,
+        "tokens_per_sample": ReplacedTokenDetectionTaskConfig.tokens_per_sample,
+    }
+    words = _words({**vars(model.config), **of_pretraining}, usual)
+    released = {"generator_size": released_generator_size(name), "objective": DEFAULT_OBJECTIVE}
+    words_of_pretraining = _words(of_pretraining, released)
+    told = " ".join([f"--arch {name}", *words, *words_of_pretraining])
+    lines = [PADS[model.config.pads_visible], f"fairseq-train takes it with {told}"]
+    if words_of_pretraining:
+        names = [word.split()[0] for word in words_of_pretraining]
+        lines.append(f"fine-tuning takes it without {' and '.join(names)}")
     return lines
 
 
-def architecture_options(config: ConvBertConfig) -> str:
-    """The options of ``fairseq-train`` that build a model of these sizes."""
-    name = nearest_architecture(config)
-    sizes = ARCHITECTURES[name]
-    words = [f"--arch {name}"]
-    words += [
-        f"--{option.replace('_', '-')} {getattr(config, option)}"
-        for option in sizes
-        if getattr(config, option) != sizes[option]
-    ]
-    return " ".join([*words, *(["--pads-visible"] if config.pads_visible else [])])
-
-
-def _length_option(model: PortableModel) -> list[str]:
-    """Examples as long as in training, which are never longer than the model has positions."""
-    length = min(model.trained_positions, model.config.max_positions)
-    is_usual = length == ReplacedTokenDetectionTaskConfig.tokens_per_sample
-    return [] if is_usual else [f"--tokens-per-sample {length}"]
+def _words(values: Mapping, usual: Mapping) -> list[str]:
+    """The options of ``fairseq-train`` for those of ``usual`` that have another value."""
+    words = []
+    for option, usually in usual.items():
+        value, flag = values[option], f"--{option.replace('_', '-')}"
+        if value not in (None, usually):
+            words.append(flag if value is True else f"{flag} {value}")
+    return words
 
 
 def _pretraining_options(model: PortableModel) -> dict[str, object]:
-    """The options of pretraining alone that build the other parts of this model."""
-    released = released_generator_size(nearest_architecture(model.config))
-    options: dict[str, object] = {}
-    if model.generator_size not in (None, released):
-        options["--generator-size"] = model.generator_size
-    if (objective := _objective(model)) != DEFAULT_OBJECTIVE:
-        options["--objective"] = objective
-    return options
+    """What a pretraining with this model is told of its examples and of its other parts."""
+    parts = parts_of(model.tensors)
+    is_masked_lm = MASKED_LM_HEAD in parts and REPLACED_TOKEN_HEAD not in parts
+    return {
+        "tokens_per_sample": model.trained_positions,
+        "generator_size": model.generator_size,
+        "objective": "masked_lm" if is_masked_lm else DEFAULT_OBJECTIVE,
+    }
 
 
 def nearest_architecture(config: ConvBertConfig) -> str:
@@ -129,30 +125,21 @@ def nearest_architecture(config: ConvBertConfig) -> str:
     return min(ARCHITECTURES, key=differences)
 
 
-def _run_config(model: PortableModel) -> dict:
+def _run_config(config: ConvBertConfig, name: str, of_pretraining: Mapping) -> dict:
     """What fairseq-train would store of a pretraining run with this model."""
-    name = nearest_architecture(model.config)
-    parser = options.get_training_parser()
     arguments = options.parse_args_and_arch(
-        parser,
+        options.get_training_parser(),
         [
             *(".", "--task", "replaced_token_detection", "--arch", name),
             *("--criterion", "replaced_token_detection", "--optimizer", "convbert_adamw"),
-            *("--lr-scheduler", "convbert_linear", "--objective", _objective(model)),
-            *("--tokens-per-sample", str(model.trained_positions)),
+            *("--lr-scheduler", "convbert_linear"),
         ],
     )
     with warnings.catch_warnings():
         # fairseq configures hydra 1.3 in the style of 1.0.
         warnings.simplefilter("ignore", UserWarning)
-        config = convert_namespace_to_omegaconf(arguments)
-    stored = cast(dict, OmegaConf.to_container(config, resolve=True, enum_to_str=True))
-    stored["model"] = {**stored["model"], **asdict(model.config), "_name": name}
-    stored["task"]["generator_size"] = model.generator_size
+        run = convert_namespace_to_omegaconf(arguments)
+    stored = cast(dict, OmegaConf.to_container(run, resolve=True, enum_to_str=True))
+    stored["model"] = {**stored["model"], **asdict(config), "_name": name}
+    stored["task"] = {**stored["task"], **of_pretraining}
     return stored
-
-
-def _objective(model: PortableModel) -> str:
-    parts = parts_of(model.tensors)
-    is_masked_lm = MASKED_LM_HEAD in parts and REPLACED_TOKEN_HEAD not in parts
-    return "masked_lm" if is_masked_lm else DEFAULT_OBJECTIVE

@@ -90,12 +90,14 @@ def convert(
         report("reading")
         _check_origin(Path(source), origin)
         model = READERS[origin](source, options)
-        read, remarks = _size(model), _remarks(model, target, options)
+        numbers = sum(tensor.numel() for tensor in model.tensors.values())
+        read = f"{len(model.tensors):,} tensors ({numbers:,} numbers)"
+        assumed = _assumed(model, target, options)
         report("changing")
-        model, lines = _changed(model, options)
+        model = _changed(model, options)
         report("writing")
-        lines += WRITERS[target](model, folder, options)
-    return [f"{destination}: written from {read} of {source}", *lines, *remarks]
+        lines = WRITERS[target](model, folder, options)
+    return [f"{destination}: written from {read} of {source}", *lines, *model.remarks, *assumed]
 
 
 def _check_origin(source: Path, origin: str) -> None:
@@ -105,31 +107,24 @@ def _check_origin(source: Path, origin: str) -> None:
         raise UserError(f"{source}: not what --from {origin} takes: try --from {signs[0]}")
 
 
-def _changed(model: PortableModel, options: Conversion) -> tuple[PortableModel, list[str]]:
-    lines = []
+def _changed(model: PortableModel, options: Conversion) -> PortableModel:
+    length, positions = options.trained_positions, model.config.max_positions
     if options.pads_visible:
         model = replace(model, config=replace(model.config, pads_visible=True))
-    if options.trained_positions is not None:
-        model = _trained_to(model, options.trained_positions)
+    if length is not None:
+        if length > positions:
+            raise UserError(f"--trained-length {length}: this model has only {positions} positions")
+        model = replace(model, trained_positions=length)
     if options.max_positions is not None:
-        model, told = change_positions(model, options.max_positions)
-        lines += told
+        model = change_positions(model, options.max_positions)
     if options.vocabulary is not None:
-        model, told = change_vocabulary(model, options.vocabulary)
-        lines += told
-    return model, lines
+        model = change_vocabulary(model, options.vocabulary)
+    return model
 
 
-def _trained_to(model: PortableModel, length: int) -> PortableModel:
-    positions = model.config.max_positions
-    if length > positions:
-        raise UserError(f"--trained-length {length}: this model has only {positions} positions")
-    return replace(model, trained_positions=length)
-
-
-def _remarks(model: PortableModel, target: str, options: Conversion) -> list[str]:
+def _assumed(model: PortableModel, target: str, options: Conversion) -> list[str]:
     """What was assumed of the source, as far as it shows in what is written, and what does not."""
-    lines = [*model.remarks]
+    lines = []
     is_used = target == "fairseq" or options.max_positions is not None
     if model.trained_positions_assumed and options.trained_positions is None and is_used:
         lines.append(
@@ -139,8 +134,3 @@ def _remarks(model: PortableModel, target: str, options: Conversion) -> list[str
     if options.pads_visible and target == "hf":
         lines.append("--pads-visible changes nothing here: transformers always shows pads")
     return lines
-
-
-def _size(model: PortableModel) -> str:
-    numbers = sum(tensor.numel() for tensor in model.tensors.values())
-    return f"{len(model.tensors):,} tensors ({numbers:,} numbers)"

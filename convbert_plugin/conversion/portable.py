@@ -18,7 +18,8 @@ class PortableModel:
     heads). ``generator_size`` is the generator's width as a fraction of the discriminator's, None
     without a generator. ``trained_positions``: examples in training were no longer than that, and
     nothing says so if it is ``assumed``. ``transformers_config`` is the config.json that the model
-    came with, empty if it had none. ``remarks``: what to tell of how it was read.
+    came with, empty if it had none. ``remarks``: what to tell of how it was read and
+    changed.
     """
 
     config: ConvBertConfig

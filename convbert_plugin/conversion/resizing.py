@@ -15,27 +15,24 @@ POSITIONS = "embeddings.positions.weight"
 OF_VOCABULARY = (TOKEN_TABLE, "masked_lm_head.bias", "generator.head.bias")
 
 
-def change_positions(model: PortableModel, positions: int) -> tuple[PortableModel, list[str]]:
-    """The model with that many positions, and what to tell."""
+def change_positions(model: PortableModel, positions: int) -> PortableModel:
+    """The model with that many positions."""
     table = model.tensors[POSITIONS]
     trained = min(model.trained_positions, len(table))
-    changed = replace(
+    told = f"the {trained} that training reached, repeated (tiled) beyond them"
+    if positions <= trained:
+        told = f"the first of {len(table)}"
+    return replace(
         model,
         config=replace(model.config, max_positions=positions),
         tensors={**model.tensors, POSITIONS: tile_positions(table, positions, trained)},
         trained_positions=min(trained, positions),
+        remarks=(*model.remarks, f"{positions} positions: {told}"),
     )
-    if positions <= trained:
-        return changed, [f"{positions} positions: the first of {len(table)}"]
-    return changed, [
-        f"{positions} positions: the {trained} that training reached, repeated (tiled) beyond them"
-    ]
 
 
-def change_vocabulary(
-    model: PortableModel, tokenizer: Tokenizer
-) -> tuple[PortableModel, list[str]]:
-    """The model with the rows of another WordPiece vocabulary, and what to tell.
+def change_vocabulary(model: PortableModel, tokenizer: Tokenizer) -> PortableModel:
+    """The model with the rows of another WordPiece vocabulary.
 
     A symbol of both keeps its row. Another one gets the mean of the rows of the pieces into which
     the old tokenizer cuts it (Gee et al. 2022), or a fresh row where it cannot; a longer one than
@@ -56,11 +53,11 @@ def change_vocabulary(
     }
     shared = len(set(model.tokenizer.symbols) & set(tokenizer.symbols))
     fresh = sum(not numbers for numbers in sources)
-    changed = replace(model, tensors=tensors, tokenizer=tokenizer)
-    return changed, [
+    told = (
         f"{len(sources):,} symbols: {shared:,} keep their rows, "
         f"{len(sources) - shared - fresh:,} are means of pieces, {fresh:,} are fresh"
-    ]
+    )
+    return replace(model, tensors=tensors, tokenizer=tokenizer, remarks=(*model.remarks, told))
 
 
 def _sources(old: Tokenizer, new: Tokenizer) -> list[list[int]]:

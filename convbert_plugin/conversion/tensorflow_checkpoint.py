@@ -42,9 +42,7 @@ def read_tensorflow(source: PathLike, tokenizer: Optional[Tokenizer] = None) -> 
         raise UserError(
             f"{bundle.prefix}: no ConvBERT or ELECTRA of the released code ({error})"
         ) from None
-    is_electra = config.conv_type == "none"
-    if is_electra:
-        _check_width_of_electra(config.encoder_embed_dim, bundle.prefix)
+    remarks = _heads_remarks(config, bundle.prefix)
     check_layers(config.encoder_layers, shapes, bundle.prefix)
     rows = shapes["electra/embeddings/word_embeddings"][0]
     tokenizer = tokenizer or load_tokenizer(Path(bundle.prefix).parent)
@@ -65,14 +63,15 @@ def read_tensorflow(source: PathLike, tokenizer: Optional[Tokenizer] = None) -> 
         trained_positions=config.max_positions,
         trained_positions_assumed=True,
         generator_size=generator_size,
-        remarks=(_heads_remark(config),) if is_electra else (),
+        remarks=remarks,
     )
 
 
 def _parts(shapes: Shapes, generator_size: Optional[float]) -> Parts:
     """The parts of pretraining; TensorFlow's other heads have no counterpart here."""
     parts: Parts = {} if generator_size is None else {GENERATOR: {"size": generator_size}}
-    if foreign_names(part_at(REPLACED_TOKEN_HEAD).keys, tensorflow_names(False)) & shapes.keys():
+    names = foreign_names(part_at(REPLACED_TOKEN_HEAD).keys, tensorflow_names(False))
+    if not shapes.keys().isdisjoint(names.values()):
         parts[REPLACED_TOKEN_HEAD] = {}
     return parts
 
@@ -113,28 +112,27 @@ def _convolution(shapes: Shapes, hidden: int, width: int) -> dict:
     }
 
 
-def _check_width_of_electra(hidden: int, path: PathLike) -> None:
+def _heads_remarks(config: ConvBertConfig, path: PathLike) -> tuple[str, ...]:
+    """What is assumed of the heads. Raises UserError where nothing can be."""
+    hidden = config.encoder_embed_dim
+    if config.conv_type != "none":
+        return ()
     if hidden < HEAD_SIZE or hidden % HEAD_SIZE:
         raise UserError(
             f"{path}: no shape tells the attention heads of an ELECTRA, and a width of {hidden} "
             f"does not divide into ELECTRA's, of {HEAD_SIZE} each: make it a folder of "
             "transformers whose config.json says num_attention_heads, and use --from hf"
         )
-
-
-def _heads_remark(config: ConvBertConfig) -> str:
     return (
         f"assuming {config.encoder_attention_heads} attention heads of {HEAD_SIZE}, ELECTRA's rule "
-        f"for a width of {config.encoder_embed_dim}: no shape tells them"
+        f"for a width of {hidden}: no shape tells them",
     )
 
 
 def _feed_forward(shapes: Shapes) -> dict:
-    grouped = shapes.get("electra/encoder/layer_0/intermediate/g_dense/kernel")
-    if grouped is None:
-        _, inner = shapes["electra/encoder/layer_0/intermediate/dense/kernel"]
-        return {"encoder_ffn_embed_dim": inner, "ffn_groups": 1}
-    groups, _, inner = grouped
+    layer = "electra/encoder/layer_0/intermediate"
+    grouped = shapes.get(f"{layer}/g_dense/kernel")
+    groups, _, inner = grouped or (1, *shapes[f"{layer}/dense/kernel"])
     return {"encoder_ffn_embed_dim": groups * inner, "ffn_groups": groups}
 
 

@@ -25,7 +25,6 @@ from convbert_plugin.models.parts import (
     GENERATOR,
     KEYS,
     PARTS,
-    Find,
     Part,
     Parts,
     names_in,
@@ -67,11 +66,10 @@ def read_transformers(
         UserError: a file that is missing, damaged, not safe to load or does not fit the others;
             a model that cannot be represented here.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no folder: give one that transformers wrote")
-    config_path = folder / CONFIG_FILE
-    config = _read_config(config_path)
+    folder, config_path = Path(source), Path(source) / CONFIG_FILE
+    if not config_path.exists():
+        raise UserError(f"{config_path} is missing: give a folder that transformers wrote")
+    config = read_json_object(config_path)
     options = transformers_config.own_options(config, config_path)
     if config["model_type"] == "convbert":
         options |= own_heads(options, config_path)
@@ -79,7 +77,6 @@ def read_transformers(
     transformers_config.dtype_name(config, config_path)
     path, tensors = _read_tensors(folder)
     parts = _parts(tensors, head_name)
-    _check_labels(config, config_path, tensors, parts, path)
     check_layers(options["encoder_layers"], tensors, config_path)
     rows = transformers_config.vocabulary_size(config, config_path)
     tokenizer = tokenizer or load_tokenizer(folder)
@@ -101,6 +98,7 @@ def read_transformers(
     except UserError as error:
         _check_class(config, config_path)
         raise UserError(f"{path}: does not fit {CONFIG_FILE}: {error}") from None
+    _check_labels(config, config_path, own, path)
     return PortableModel(
         config=own_config,
         tensors=in_fp32(own),
@@ -110,12 +108,6 @@ def read_transformers(
         transformers_config=transformers_config.with_dtype(config, _stored_dtype(tensors)),
         remarks=precision_remarks(tensors),
     )
-
-
-def _read_config(path: Path) -> dict:
-    if not path.exists():
-        raise UserError(f"{path} is missing: give a folder that transformers wrote")
-    return read_json_object(path)
 
 
 def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
@@ -133,17 +125,14 @@ def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     raise UserError(f"{folder}: {' or '.join(LOADERS)} is missing in it")
 
 
-def _check_labels(
-    config: Mapping, config_path: Path, tensors: Mapping, parts: Parts, path: Path
-) -> None:
+def _check_labels(config: Mapping, config_path: Path, own: Mapping, path: Path) -> None:
     """Raise UserError where there are other labels than rows of the head."""
     said = transformers_config.label_count(config, config_path)
-    for scope in (scope for scope in parts if part_at(scope).has_labels):
-        name, _ = KEYS.known_name(f"{scope}.output.bias", transformers_names(""))
-        rows = len(tensors.get(name, ()))
-        if rows and said not in (None, rows):
+    for scope in (scope for scope in parts_of(own) if part_at(scope).has_labels):
+        rows = len(own[f"{scope}.output.bias"])
+        if said not in (None, rows):
             raise UserError(
-                f"{config_path}: says {said} labels, and {name.split('.')[0]} in {path.name} has "
+                f"{config_path}: says {said} labels, and the {words_for(scope)} in {path.name} has "
                 f"{rows} rows: correct num_labels or id2label"
             )
 
@@ -185,22 +174,12 @@ def _parts(tensors: Mapping, head_name: Optional[str]) -> Parts:
     parts: Parts = {}
     for part in PARTS:
         names = foreign_names(part.keys, transformers_names(""))
-        if part.transformers_class is None or not names & tensors.keys():
+        if part.transformers_class is None or tensors.keys().isdisjoint(names.values()):
             continue
         scope = f"{part.name}.{head_name or DEFAULT_HEAD}" if part.is_named else part.name
-        # By any name: the one that is wanted is checked where the part is added.
-        usual = f"{part.name}.{DEFAULT_HEAD}" if part.is_named else part.name
-        options = part.options_of(_find_in(usual, tensors))
-        parts[scope] = {**options, **part.transformers_options}
+        found = {ours: tensors[theirs] for ours, theirs in names.items() if theirs in tensors}
+        parts[scope] = {**part.options_of(found.get), **part.transformers_options}
     return parts
-
-
-def _find_in(scope: str, tensors: Mapping) -> Find:
-    def find(name: str) -> Optional[Tensor]:
-        theirs, _ = KEYS.known_name(f"{scope}.{name}", transformers_names(""))
-        return tensors.get(theirs)
-
-    return find
 
 
 def write_transformers(
@@ -307,15 +286,12 @@ def _why_not(part: Part, options: Mapping, model_type: str) -> Optional[str]:
 
 
 def _named_head(heads: Sequence[str], name: Optional[str]) -> Optional[str]:
+    known = ", ".join(heads) or "it has none"
     if name is not None and name not in heads:
-        raise UserError(f"--head {name}: not a classification head of this model ({_list(heads)})")
+        raise UserError(f"--head {name}: not a classification head of this model ({known})")
     if name is None and len(heads) > 1:
-        raise UserError(f"{len(heads)} classification heads ({_list(heads)}): choose by --head")
+        raise UserError(f"{len(heads)} classification heads ({known}): choose by --head")
     return name or next(iter(heads), None)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names) or "it has none"
 
 
 def _config_of(model: PortableModel, scope: Optional[str]) -> dict:

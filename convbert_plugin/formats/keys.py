@@ -24,16 +24,12 @@ class Surgery(NamedTuple):
     from_own: Callable[[Tensor], Tensor]
 
 
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 def _transposed_unless_grouped(weight: Tensor) -> Tensor:
     # The matrices of a grouped layer are [groups, in, out] everywhere.
     return weight.t() if weight.dim() == 2 else weight
 
 
-SAME = Surgery(_as_it_is, _as_it_is)
+SAME = Surgery(lambda tensor: tensor, lambda tensor: tensor)
 # [in, out] <-> [out, in]
 MATRIX = Surgery(_transposed_unless_grouped, _transposed_unless_grouped)
 # [out, in, 1] <-> [out, in]
@@ -49,9 +45,9 @@ ONE_TAP_FIRST = Surgery(
 
 
 class Foreign(NamedTuple):
-    """What follows the name of a module in the name of its tensor, and the tensor's surgery."""
+    """The name of a tensor (in a kind: what follows the name of its module), and its surgery."""
 
-    suffix: str
+    name: str
     surgery: Surgery = SAME
 
 
@@ -133,46 +129,44 @@ class Library(NamedTuple):
         return self.separator.join(part.strip(self.separator) for part in parts if part)
 
 
+LIBRARIES = (Library(0, "."), Library(1, "/"))
+
+
 def transformers_names(body: str) -> Library:
     """transformers; ``body`` is "convbert", "electra", or empty for a model without a head."""
-    return Library(0, ".", {"body": f"{body}." if body else ""})
+    return LIBRARIES[0]._replace(words={"body": f"{body}." if body else ""})
 
 
 def tensorflow_names(grouped: bool) -> Library:
     """The released TensorFlow code, whose feed-forward layers have groups or not."""
-    return Library(1, "/", {"dense": "g_dense" if grouped else "dense"})
+    return LIBRARIES[1]._replace(words={"dense": "g_dense" if grouped else "dense"})
 
 
 class Rule(NamedTuple):
-    """One tensor of the table: a pattern for our name, the others' names with placeholders."""
+    """One tensor of the table: our name and the others', with placeholders.
 
-    ours: re.Pattern
-    names: tuple
-    surgeries: tuple
+    ``foreign``: a name and its surgery for each library, None where it has no such tensor.
+    """
+
+    ours: str
+    foreign: tuple[Optional[Foreign], ...]
 
 
 class KeyTable:
     """The rows of some sections, read in every direction."""
 
     def __init__(self, sections: Iterable[Section]):
-        self.rules = tuple(rule for section in sections for rule in _rules(section))
+        rules = (rule for section in sections for rule in _rules(section))
+        self.rules = tuple((_pattern(rule.ours), rule.foreign) for rule in rules)
 
     def foreign_name(self, ours: str, library: Library) -> Optional[tuple[str, Surgery]]:
         """The name and surgery of one of our tensors, or None where the library has no such one."""
-        for rule in self.rules:
-            if (found := rule.ours.fullmatch(ours)) and rule.names[library.column] is not None:
+        for pattern, foreign in self.rules:
+            if (found := pattern.fullmatch(ours)) and (there := foreign[library.column]):
                 words = {**found.groupdict(), **library.words}
                 words["network"] = TENSORFLOW_NETWORKS.get(words.get("network", ""))
-                name = rule.names[library.column].format(**words)
-                return name, rule.surgeries[library.column]
+                return there.name.format(**words), there.surgery
         return None
-
-    def known_name(self, ours: str, library: Library) -> tuple[str, Surgery]:
-        """The name and surgery of one of our tensors that the library does have, else KeyError."""
-        found = self.foreign_name(ours, library)
-        if found is None:
-            raise KeyError(ours)
-        return found
 
     def from_own(self, tensors: Mapping[str, Tensor], library: Library) -> dict[str, Tensor]:
         """Our tensors under the library's names, in its shapes.
@@ -180,11 +174,8 @@ class KeyTable:
         Raises:
             UserError: tensors that the library has no place for, by their names.
         """
-        homeless = [ours for ours in tensors if self.foreign_name(ours, library) is None]
-        if homeless:
-            raise UserError(_in_one_line((ours, "has no counterpart") for ours in homeless))
-        named = ((*self.known_name(ours, library), tensor) for ours, tensor in tensors.items())
-        return {name: surgery.from_own(tensor) for name, surgery, tensor in named}
+        named = self._named(tensors, library)
+        return {name: surgery.from_own(tensors[ours]) for ours, name, surgery in named}
 
     def check_names(
         self, shapes: Mapping[str, tuple], expected: Mapping[str, Tensor], library: Library
@@ -205,29 +196,38 @@ class KeyTable:
     ) -> dict[str, Tensor]:
         """The library's tensors under our names, in our shapes. Errors: as ``check_names``."""
         self.check_names(shapes_of(tensors), expected, library)
-        named = ((ours, *self.known_name(ours, library)) for ours in expected)
+        named = self._named(expected, library)
         return {ours: surgery.to_own(tensors[name]) for ours, name, surgery in named}
 
+    def _named(self, every: Iterable[str], library: Library) -> list[tuple[str, str, Surgery]]:
+        """Our names, each with the library's and the surgery. Errors: as ``from_own``."""
+        found = {ours: self.foreign_name(ours, library) for ours in every}
+        homeless = [ours for ours, there in found.items() if there is None]
+        if homeless:
+            raise UserError(_in_one_line((ours, "has no counterpart") for ours in homeless))
+        return [(ours, *there) for ours, there in found.items() if there]
 
-def foreign_names(section: Section, library: Library) -> set[str]:
-    """The library's names of the tensors of a section that has no placeholders there."""
-    names = (rule.names[library.column] for rule in _rules(section))
-    return {name for name in names if name is not None}
+
+def foreign_names(section: Section, library: Library) -> dict[str, str]:
+    """Our names within a section that has no placeholders there -> the library's."""
+    return {
+        rule.ours.removeprefix(f"{section.ours}."): there.name
+        for rule in _rules(section)
+        if (there := rule.foreign[library.column])
+    }
 
 
 def _rules(section: Section) -> Iterator[Rule]:
-    libraries = (Library(0, "."), Library(1, "/"))
     for module, *foreign_modules, kind in section.rows:
-        for tensor, foreign in kind.items():
-            names = tuple(
-                None if name is None else library.join(scope, name, of_tensor.suffix)
-                for library, scope, name, of_tensor in zip(
-                    libraries, section[1:3], foreign_modules, foreign, strict=True
+        for tensor, of_tensor in kind.items():
+            foreign = tuple(
+                None if name is None else there._replace(name=library.join(scope, name, there.name))
+                for library, scope, name, there in zip(
+                    LIBRARIES, section[1:3], foreign_modules, of_tensor, strict=True
                 )
             )
             ours = ".".join(part for part in (section.ours, module, tensor) if part)
-            surgeries = tuple(of_tensor.surgery for of_tensor in foreign)
-            yield Rule(_pattern(ours), names, surgeries)
+            yield Rule(ours, foreign)
 
 
 def _pattern(template: str) -> re.Pattern:

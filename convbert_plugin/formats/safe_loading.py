@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import io
 import pickletools
 import re
 import warnings
@@ -47,8 +46,7 @@ def load_pickled(path: PathLike) -> object:
     # Of a hostile pickle any error may come; what it names is told, whatever stopped it.
     except Exception as error:
         # torch may have refused one that cannot be read here.
-        refused = re.findall(r"GLOBAL ([\w.]+)", str(error))[:1]
-        if names := _foreign_globals(path) or refused:
+        if names := _foreign_globals(path) or re.findall(r"GLOBAL ([\w.]+)", str(error))[:1]:
             raise UserError(
                 f"{path}: refused, nothing was run: its pickle names {', '.join(names)}, and a "
                 "checkpoint that is safe to load holds tensors and plain values alone"
@@ -208,32 +206,26 @@ def _check_zip(path: Path) -> None:
 
 
 def _foreign_globals(path: Path) -> list[str]:
-    """What the pickle in a file names outside of torch and Python's containers, each once."""
-    names = dict.fromkeys(_named_globals(_pickle_of(path)))
+    """What the pickles in a file, as far as they can be read, name outside of torch, each once."""
+    names: dict[str, None] = {}
+    texts: collections.deque[str] = collections.deque(maxlen=2)
+    with contextlib.suppress(Exception), _open_pickle(path) as stream:
+        while stream.peek(1):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    names[str(argument).replace(" ", ".")] = None
+                elif opcode.name == "STACK_GLOBAL":
+                    names[".".join(texts)] = None
+                elif isinstance(argument, str):
+                    texts.append(argument)
     return [name for name in names if name.split(".")[0] not in HARMLESS_MODULES]
 
 
-def _pickle_of(path: Path) -> bytes:
+def _open_pickle(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
-        return path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        return archive.read(names[0]) if names else b""
-
-
-def _named_globals(pickled: bytes) -> Iterator[str]:
-    """The globals of all pickles that follow each other, as far as they can be read."""
-    stream = io.BytesIO(pickled)
-    texts: collections.deque[str] = collections.deque(maxlen=2)
-    with contextlib.suppress(Exception):
-        while stream.tell() < len(pickled):
-            for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name in ("GLOBAL", "INST"):
-                    yield str(argument).replace(" ", ".")
-                elif opcode.name == "STACK_GLOBAL":
-                    yield ".".join(texts)
-                elif isinstance(argument, str):
-                    texts.append(argument)
+        return open(path, "rb")
+    archive = zipfile.ZipFile(path)
+    return archive.open(next(n for n in archive.namelist() if n.endswith("data.pkl")))
 
 
 def _reason(error: BaseException) -> str:

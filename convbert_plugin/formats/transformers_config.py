@@ -119,12 +119,10 @@ def dtype_name(config: Mapping, path: PathLike) -> str:
     Raises:
         UserError: anything but one of ``DTYPES``.
     """
-    said = [config[key] for key in DTYPE_KEYS if config.get(key) is not None]
-    if not said:
-        return DTYPES[0]
-    if said[0] not in DTYPES:
-        raise UserError(f"{path}: dtype {shown(said[0])}: expected one of {', '.join(DTYPES)}")
-    return said[0]
+    said = next((config[key] for key in DTYPE_KEYS if config.get(key) is not None), DTYPES[0])
+    if said not in DTYPES:
+        raise UserError(f"{path}: dtype {shown(said)}: expected one of {', '.join(DTYPES)}")
+    return said
 
 
 def with_dtype(config: Mapping, name: str) -> dict:
@@ -188,7 +186,8 @@ def transformers_options(options: Mapping, vocabulary: int, source: Mapping) -> 
         UserError: a model that transformers cannot represent, and why.
     """
     name = type_of(options)
-    _check_representable(options)
+    if reason := _why_not(options):
+        raise UserError(f"transformers cannot represent this model: {reason}")
     of_type = {theirs: options[ours] for ours, (theirs, _) in MODEL_TYPES[name].options.items()}
     kept = source if source.get("model_type") == name else CONSTANTS_WRITTEN
     tied = {} if kept.get("tie_word_embeddings", True) is True else TIED
@@ -205,14 +204,13 @@ def _option(config: Mapping, name: str, default: Any, path: PathLike) -> Any:
     return value
 
 
-def _check_representable(options: Mapping) -> None:
+def _why_not(options: Mapping) -> Optional[str]:
+    """Why transformers cannot represent a model of these options, None where it can."""
     conv_type, ratio, groups = (options[n] for n in ("conv_type", "head_ratio", "ffn_groups"))
     if conv_type not in ("span_dynamic", "none"):
-        reason = f"its ConvBERT knows no --conv-type {conv_type}"
-    elif conv_type == "none" and not ratio == groups == 1:
-        reason = (
+        return f"its ConvBERT knows no --conv-type {conv_type}"
+    if conv_type == "none" and not ratio == groups == 1:
+        return (
             f"its Electra knows neither a head ratio ({ratio}) nor feed-forward groups ({groups})"
         )
-    else:
-        return
-    raise UserError(f"transformers cannot represent this model: {reason}")
+    return None

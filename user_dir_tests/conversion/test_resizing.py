@@ -185,16 +185,16 @@ def test_a_new_piece_is_made_of_what_the_old_tokenizer_makes_of_it(
         tokenizer = load_tokenizer(save(tokenizer, tmp_path / "export") / "tokenizer.json")
         assert not isinstance(tokenizer, WordPieceTokenizer)
     old = PortableModel(ConvBertConfig(), {name: table}, tokenizer, 10)
-    changed, lines = change_vocabulary(old, WordPieceTokenizer([*SPECIALS, symbol]))
+    changed = change_vocabulary(old, WordPieceTokenizer([*SPECIALS, symbol]))
     number = changed.tensors[name][-1].item()
     if row == FRESH:
         assert 0 < abs(number) <= 0.04
     else:
         assert number == pytest.approx(row, rel=1e-6)
     fresh = int(row == FRESH)
-    assert lines == [
-        f"6 symbols: 5 keep their rows, {1 - fresh} are means of pieces, {fresh} are fresh"
-    ]
+    assert changed.remarks == (
+        f"6 symbols: 5 keep their rows, {1 - fresh} are means of pieces, {fresh} are fresh",
+    )
 
 
 FORMS = ["vocab.txt", "folder", "folder of tokenizer.json", "tokenizer.json"]
@@ -290,7 +290,7 @@ def test_words_are_cut_by_the_limit_of_the_tokenizer_json(tmp_path):
     table = torch.arange(len(RARE), dtype=torch.float32)[:, None]
     old = PortableModel(ConvBertConfig(), {name: table}, load_tokenizer(folder), 10)
     symbols = [*SPECIALS, "##" + "s" * 5, "##" + "s" * 6, "o" + "s" * 5]
-    changed, _ = change_vocabulary(old, WordPieceTokenizer(symbols))
+    changed = change_vocabulary(old, WordPieceTokenizer(symbols))
     assert changed.tensors[name][-3:, 0].tolist() == [9, UNKNOWN, UNKNOWN]
 
 
