@@ -9,7 +9,8 @@
 # documents. TOKENIZER: an uncased WordPiece vocab.txt, or a folder: made by convbert train-vocab, or
 # with a vocab.txt and a tokenizer_config.json ({"do_lower_case": false} where it is cased). Options
 # are added to those of the recipe and win over them: --max-update 1200 --batch-size 32, say. What
-# is done is not done again: called once more, training goes on from its last checkpoint.
+# is done is not done again: called once more, training goes on from its last checkpoint. All that
+# fairseq says is in OUT/*.log.
 set -euo pipefail
 if [ $# -lt 4 ]; then
     echo "usage: bash $0 TRAIN VALID TOKENIZER OUT [option of fairseq-train ...]" >&2
@@ -20,6 +21,13 @@ shift 4
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source examples/environment.sh
 
+step() { printf '\n== %s\n' "$*"; }
+fail() {
+    tail -n 1 "$1" >&2
+    exit 1
+}
+
+step "text to pieces"
 encode() {
     if [ -f "$out/encoded/$2" ]; then
         echo "reusing $out/encoded/$2"
@@ -30,25 +38,34 @@ encode() {
 encode "$train" train
 encode "$valid" valid
 
-if [ ! -f "$out/data/valid.idx" ]; then
+step "pieces to binarized data (fairseq-preprocess)"
+log=$out/preprocess.log
+if [ -f "$out/data/valid.idx" ]; then
+    echo "reusing $out/data"
+else
     fairseq-preprocess --user-dir convbert_plugin --task replaced_token_detection --only-source \
         --srcdict "$out/encoded/dict.txt" --workers 2 \
-        --trainpref "$out/encoded/train" --validpref "$out/encoded/valid" --destdir "$out/data"
+        --trainpref "$out/encoded/train" --validpref "$out/encoded/valid" \
+        --destdir "$out/data" >"$log" 2>&1 || fail "$log"
 fi
 
+log=$out/train.log
+step "pretraining (fairseq-train; all of its log is in $log)"
 recipe=(
     --task replaced_token_detection --criterion replaced_token_detection
     --arch convbert_small --tokens-per-sample 128 --batch-size 128
     --optimizer convbert_adamw --weight-decay 0.01 --clip-norm 1.0
     --lr-scheduler convbert_linear --lr 3e-4 --warmup-updates 10000 --max-update 1000000
-    --save-interval-updates 10000 --keep-interval-updates 5 --no-epoch-checkpoints
+    --save-interval-updates 10000 --keep-interval-updates 1 --no-epoch-checkpoints
     --log-format json --log-interval 100
 )
 fairseq-train "$out/data" --user-dir convbert_plugin "${recipe[@]}" \
-    --save-dir "$out/run" --tensorboard-logdir "$out/tensorboard" "$@"
+    --save-dir "$out/run" --tensorboard-logdir "$out/tensorboard" "$@" 2>&1 |
+    tee -a "$log" | python examples/pretraining/training_lines.py || fail "$log"
 
-echo "held-out documents:"
+log=$out/validate.log
+step "held-out documents (fairseq-validate)"
 fairseq-validate "$out/data" --user-dir convbert_plugin --task replaced_token_detection \
-    --path "$out/run/checkpoint_last.pt" --valid-subset valid --batch-size 64 --log-format json
-printf 'cross-entropy of token frequencies there: '
-python examples/unigram_cross_entropy.py "$out/data"
+    --path "$out/run/checkpoint_last.pt" --valid-subset valid --batch-size 32 \
+    --log-format json >"$log" 2>&1 || fail "$log"
+python examples/pretraining/results.py "$out"

@@ -60,7 +60,7 @@ def paragraphs(text: str) -> Iterator[str]:
 def main(out: Path):
     out.mkdir(parents=True, exist_ok=True)
     documents = {"train": [], "valid": []}
-    for path in tqdm(source_files(), desc="reading docstrings", unit=" files"):
+    for path in tqdm(source_files(), desc="reading docstrings", unit=" files", disable=None):
         lines = [line for text in docstrings(path) for line in paragraphs(text)]
         # By name, so that the same files are held out wherever the packages stand.
         name = "/".join(path.parts[path.parts.index("site-packages") :])

@@ -83,12 +83,15 @@ def test_pretrain_script_trains_then_goes_on(run, text_files, tmp_path):
             updates,
         )
 
-    assert "held-out documents:" in pretrain(3)
+    assert "generator loss, held-out documents" in pretrain(3)
     printed = pretrain(5)
-    assert "Loaded checkpoint" in printed
-    assert "@ 3 updates" in printed
+    assert "reusing" in printed
+    log = (tmp_path / "out" / "train.log").read_text()
+    assert "Loaded checkpoint" in log
+    assert "@ 3 updates" in log
     # Fourteen rows, of which the corpus uses nine.
-    assert 1.8 < float(printed.split("token frequencies there: ")[1].split()[-1]) < 2.7
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert 1.8 < results["unigram_cross_entropy"] < 2.7
 
 
 @pytest.fixture

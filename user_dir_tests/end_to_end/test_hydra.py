@@ -50,7 +50,8 @@ def test_there_is_one_yaml_for_each_architecture():
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_yaml_and_architecture_function_are_equal(arch):
-    yaml = OmegaConf.load(CONFIG / "model" / f"{arch}.yaml")
+    with initialize_config_dir(version_base="1.1", config_dir=str(CONFIG)):
+        yaml = compose(f"model/{arch}").model
     assert yaml == {"_name": arch, **ARCHITECTURES[arch]}
     from_yaml = OmegaConf.merge(OmegaConf.structured(ConvBertConfig), yaml)
     assert from_yaml == model_of_command_line("--arch", arch)

@@ -59,7 +59,7 @@ def test_what_the_user_chose_is_kept(way, name):
 def test_every_script_that_trains_has_them():
     scripts = {path: path.read_text() for path in CHECKOUT.glob("examples/**/*.sh")}
     training = {path.name: text for path, text in scripts.items() if "\nfairseq-train " in text}
-    assert set(training) == {"quickstart.sh", "pretrain.sh"}
+    assert set(training) == {"pretrain.sh"}
     for text in training.values():
         before, _, _ = text.partition("\nfairseq-train ")
         assert "\nsource examples/environment.sh\n" in before
