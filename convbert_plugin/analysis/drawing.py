@@ -38,13 +38,6 @@ def styles_of(labels: Iterable[str]) -> dict[str, Style]:
     return {label: STYLES[number % len(STYLES)] for number, label in enumerate(different)}
 
 
-def text_figure(text: str) -> Figure:
-    """A line of text in place of a picture."""
-    figure = Figure((WIDTH, 1))
-    figure.text(0.5, 0.5, text, horizontalalignment="center")
-    return figure
-
-
 @contextlib.contextmanager
 def plain() -> Iterator[None]:
     """Draw alike whatever style the user has set for matplotlib."""

@@ -4,16 +4,7 @@ import json
 import os
 import statistics
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Iterable,
-    Iterator,
-    NamedTuple,
-    Optional,
-    Sequence,
-    TypeVar,
-)
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, TypeVar
 
 from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
 from convbert_plugin.errors import UserError

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convbert_plugin.analysis.drawing import LINE, WIDTH, Style, image_of, plain, text_figure
+from convbert_plugin.analysis.drawing import LINE, WIDTH, Style, image_of, plain
 from convbert_plugin.analysis.runs import Panel
 from convbert_plugin.analysis.words import wrap
 
@@ -33,14 +33,15 @@ def draw_dots(panels: Sequence[Panel], styles: Styles, image_format: str) -> byt
     ``image_format``: "svg" or "png".
     """
     with plain():
-        if not panels:
-            return image_of(text_figure("no run has been validated yet"), image_format)
         labels = [[wrap(row.group.label, LABEL_WIDTH) for row in rows] for rows in panels]
         heights = [
             len(texts) * max(LANE, LINE * max(text.count("\n") + 2 for text in texts))
             for texts in labels
         ]
         figure = Figure((WIDTH, sum(heights) + FRAME * len(panels) + 0.4), layout="constrained")
+        if not panels:
+            figure.text(0.5, 0.3, "no run has been validated yet", horizontalalignment="center")
+            return image_of(figure, image_format)
         all_axes = figure.subplots(len(panels), height_ratios=heights, squeeze=False).flat
         for axes, rows, texts in zip(all_axes, panels, labels, strict=True):
             _draw_lanes(axes, rows, texts, styles)

@@ -9,21 +9,10 @@ import statistics
 import sys
 from pathlib import Path
 
-from training_lines import stats
+from training_lines import SHOWN, stats
 
-ROWS = {
-    "masked_lm_loss_start": ("masked-LM loss, training, start (nats a masked token)", "{:.3f}"),
-    "masked_lm_loss_end": ("masked-LM loss, training, end", "{:.3f}"),
-    "generator_loss_start": ("generator loss, training, start (nats a masked token)", "{:.3f}"),
-    "generator_loss_end": ("generator loss, training, end", "{:.3f}"),
-    "discriminator_loss_start": ("discriminator loss, training, start (nats a token)", "{:.4f}"),
-    "discriminator_loss_end": ("discriminator loss, training, end", "{:.4f}"),
-    "masked_lm_loss": ("masked-LM loss, held-out documents", "{:.3f}"),
-    "generator_loss": ("generator loss, held-out documents", "{:.3f}"),
-    "unigram_cross_entropy": ("cross-entropy of token frequencies there", "{:.3f}"),
-    "discriminator_auc": ("discriminator AUC, held-out documents", "{:.4f}"),
-    "tokens_per_second": ("training speed (tokens a second)", "{:,.0f}"),
-}
+SCORES = ("masked_lm_loss", "generator_loss", "discriminator_loss", "discriminator_auc")
+ROW = "{:<42}{:>10}{:>10}{:>10}"
 
 
 def main(out: Path):
@@ -35,23 +24,24 @@ def main(out: Path):
     def logged(file: str, tag: str) -> list[dict]:
         return list(stats((out / file).read_text(encoding="utf-8").splitlines(), tag))
 
+    inner = logged("train.log", "train_inner") or [{}]
     (valid,) = logged("validate.log", "valid")
-    results = {name.removeprefix("valid_"): value for name, value in valid.items()}
-    results["unigram_cross_entropy"] = round(of_data(out / "data"), 4)
-    if inner := logged("train.log", "train_inner"):
-        results |= {f"{name}_start": value for name, value in inner[0].items()}
-        results |= {f"{name}_end": value for name, value in inner[-1].items()}
-        # The first one counts what is done once.
-        speeds = [entry["wps"] for entry in inner[1:] or inner]
+    held_out = {name.removeprefix("valid_"): value for name, value in valid.items()}
+    columns = {"_start": inner[0], "_end": inner[-1], "": held_out}
+    frequencies = round(of_data(out / "data"), 4)
+    results = {"unigram_cross_entropy": frequencies}
+    print("\n" + ROW.format("losses in nats", "start", "end", "held-out"))
+    for name in (score for score in SCORES if score in held_out):
+        title, form = SHOWN[name]
+        known = {place: entry[name] for place, entry in columns.items() if name in entry}
+        results |= {f"{name}{place}": value for place, value in known.items()}
+        cells = (form.format(known[place]).strip() if place in known else "" for place in columns)
+        print(ROW.format(title, *cells))
+    print(ROW.format("token frequencies alone, a masked token", "", "", f"{frequencies:.3f}"))
+    if speeds := [entry["wps"] for entry in inner[1:]]:
         results["tokens_per_second"] = round(statistics.fmean(speeds), 1)
-    results = {name: results[name] for name in ROWS if name in results}
+        print(ROW.format("tokens a second", "", f"{results['tokens_per_second']:,.0f}", ""))
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-
-    width = max(len(title) for title, _ in ROWS.values())
-    print()
-    for name, value in results.items():
-        title, form = ROWS[name]
-        print(f"{title:<{width}}  {form.format(value):>8}")
     print(f"\nthe same as JSON:  {out / 'results.json'}")
     print(f"curves:            tensorboard --logdir {out / 'tensorboard'}")
 

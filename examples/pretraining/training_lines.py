@@ -6,14 +6,14 @@ import sys
 from typing import Iterable, Iterator
 
 LOGGED = re.compile(r"\| INFO \| (\w+) \| (\{.*\})\s*$")
-# Their titles, and how the numbers of the log are shown; the objectives log some of them.
-COLUMNS = {
+# Of what is logged by the one objective or the other, what is shown, and how.
+SHOWN = {
     "num_updates": ("update", "{:8.0f}"),
     "loss": ("loss", "{:9.3f}"),
-    "masked_lm_loss": ("masked-LM", "{:9.3f}"),
-    "generator_loss": ("generator", "{:9.3f}"),
-    "discriminator_loss": ("discriminator", "{:13.4f}"),
-    "discriminator_auc": ("AUC", "{:7.4f}"),
+    "masked_lm_loss": ("masked-LM loss", "{:14.3f}"),
+    "generator_loss": ("generator loss", "{:14.3f}"),
+    "discriminator_loss": ("discriminator loss", "{:18.4f}"),
+    "discriminator_auc": ("discriminator AUC", "{:17.4f}"),
     "wps": ("tokens/s", "{:9,.0f}"),
 }
 EVERY = 100
@@ -31,14 +31,12 @@ def main():
     is_first = True
     for entry in stats(sys.stdin, "train_inner"):
         if entry["num_updates"] % EVERY == 0:
-            cells = {
-                title: form.format(entry[name])
-                for name, (title, form) in COLUMNS.items()
-                if name in entry
-            }
+            shown = [(*words, entry[name]) for name, words in SHOWN.items() if name in entry]
+            cells = [form.format(value) for _, form, value in shown]
             if is_first:
-                print("  ".join(title.rjust(len(cell)) for title, cell in cells.items()))
-            print("  ".join(cells.values()), flush=True)
+                titles = zip(shown, cells, strict=True)
+                print("  ".join(title.rjust(len(cell)) for (title, *_), cell in titles))
+            print("  ".join(cells), flush=True)
             is_first = False
 
 
