@@ -75,12 +75,13 @@ def _can_register(after: str = "") -> bool:
 
 
 def _register() -> None:
+    # fairseq loads checkpoints as torch does.
+    refuse_unsafe_loading()
     if _Registering in sys.meta_path:
         sys.meta_path.remove(_Registering)
     importlib.import_module("convbert_plugin.tasks")
 
 
-refuse_unsafe_loading()
 if _can_register():
     _register()
 else:

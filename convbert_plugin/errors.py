@@ -1,7 +1,10 @@
-"""The one class for mistakes of the user, and words for odd values in its lines."""
+"""Mistakes of the user, and words for odd values in their lines."""
 
+import contextlib
 import reprlib
-from typing import Sequence
+import sys
+from types import FrameType
+from typing import Iterator, Optional, Sequence
 
 LONGEST_SHOWN = 200
 MOST_NAMES = 12
@@ -10,13 +13,47 @@ _CUT = reprlib.Repr()
 _CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
 
 
-class UserError(SystemExit):
+class UserError(BaseException):
     """A mistake of the user, told in one line that says what to do.
 
-    It is a ``SystemExit``, so that ``fairseq-train`` and the ``convbert`` command end with that
-    line on stderr and status 1, without a traceback. (Where fairseq itself starts one process a
-    GPU, torch's own traceback follows the line.)
+    From Python it is a ``ValueError``. Under one of fairseq's commands it is a ``SystemExit``, so
+    that the command ends with the line on stderr and status 1: what the trainer and hydra do about
+    exceptions would hide it. (Where fairseq itself starts one process a GPU, torch's own traceback
+    follows the line.)
     """
+
+    def __new__(cls, line: str) -> "UserError":
+        kind = cls
+        if cls is UserError:
+            kind = UserExit if _under_a_command_of_fairseq() else UserValueError
+        return super().__new__(kind, line)
+
+
+class UserValueError(UserError, ValueError):
+    """It for who calls from Python."""
+
+
+class UserExit(UserError, SystemExit):
+    """It at the end of a command."""
+
+
+def _under_a_command_of_fairseq() -> bool:
+    frame: Optional[FrameType] = sys._getframe()
+    while frame is not None:
+        # The name of the module may be "__main__".
+        if frame.f_globals.get("__package__") == "fairseq_cli":
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextlib.contextmanager
+def mistakes_end_the_program() -> Iterator[None]:
+    """For a command: a mistake of the user ends it with its line on stderr and status 1."""
+    try:
+        yield
+    except UserError as error:
+        raise UserExit(str(error)) from None
 
 
 def shown(value: object) -> str:

@@ -11,7 +11,8 @@ from types import FrameType
 from typing import Callable, Iterator, Optional, Sequence
 
 from convbert_plugin import FAIRSEQ_MISSING
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, mistakes_end_the_program
+from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
 # Name -> module with `add_arguments(parser)` and `run(arguments)`, and what it makes. A module
 # imports what is heavy inside `run`, so that --help answers at once.
@@ -33,13 +34,15 @@ END_SIGNALS = {
 }
 
 
+@mistakes_end_the_program()
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one subcommand and return the exit status.
 
     It is 0 where all is done, 1 where it failed, 130 after an interrupt, 143 after SIGTERM and 129
     after SIGHUP.
-    A mistake of the user leaves as UserError (status 1), wrong arguments as SystemExit(2).
+    A mistake of the user leaves as UserExit (status 1), wrong arguments as SystemExit(2).
     """
+    refuse_unsafe_loading()
     arguments = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
         with _end_signals_raise():

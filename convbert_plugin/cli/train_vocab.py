@@ -122,7 +122,7 @@ def _read(blocks: Iterator[Block], errors: list) -> Iterator[str]:
         for block in blocks:
             for line in block.lines():
                 yield from _sentences(ODD_WHITESPACE.sub(" ", line))
-    except (Exception, UserError) as error:
+    except Exception as error:
         errors.append(error)
         raise
     print("train: this may take minutes", file=sys.stderr)

@@ -58,15 +58,17 @@ def _load_lines(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: s
         raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
     try:
         lines = data_utils.load_indexed_dataset(str(path), vocabulary, combine=combine)
-        if getattr(lines, "supports_prefetch", False):
-            raise UserError(
-                f"{path}.bin: this format has no random access: binarize with --dataset-impl mmap"
-            )
-        lines[len(lines) - 1]
+        has_random_access = not getattr(lines, "supports_prefetch", False)
+        if has_random_access:
+            lines[len(lines) - 1]
     except (AssertionError, ValueError, struct.error):
         raise UserError(
             f"{path}.bin does not fit its .idx, or is cut short: make both with {remedy}"
         ) from None
+    if not has_random_access:
+        raise UserError(
+            f"{path}.bin: this format has no random access: binarize with --dataset-impl mmap"
+        )
     return lines
 
 

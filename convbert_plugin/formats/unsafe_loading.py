@@ -1,6 +1,6 @@
 """The one environment variable under which loading a checkpoint would run what stands in it.
 
-Neither torch nor fairseq is imported here: the plugin looks before it does anything else.
+Neither torch nor fairseq is imported here: the plugin looks before it does anything with them.
 """
 
 import os

@@ -57,6 +57,8 @@ def empty_model(
             model = model_class(config, cast(Vocabulary, vocabulary))
             for scope, options in parts.items():
                 model.add_part(scope, **options)
+    except UserError:
+        raise
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         # torch adds a trace of its own to some.
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

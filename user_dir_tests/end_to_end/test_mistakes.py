@@ -14,7 +14,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 import convbert_plugin
 from convbert_plugin.cli import main as convbert
-from convbert_plugin.errors import UserError
+from user_dir_tests.end_to_end.conftest import TASK
 
 pytestmark = pytest.mark.pretraining
 
@@ -44,6 +44,7 @@ def files_below(folder):
 
 def one_line(error):
     # SystemExit with a text: Python prints it to stderr and ends with status 1.
+    assert not isinstance(error, Exception)
     line = error.code
     assert isinstance(line, str)
     assert line.strip()
@@ -346,15 +347,29 @@ def test_fairseq_is_missing():
     assert "ModuleNotFoundError: fairseq is missing: pip install" in done.stderr.splitlines()[-1]
 
 
-def test_unsafe_loading_is_refused():
-    environment = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    done = run_process(sys.executable, "-c", "import convbert_plugin", env=environment)
-    assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" in last_line_of_failure(done)
+UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
-def test_a_user_error_is_no_exception_that_code_swallows():
-    assert issubclass(UserError, SystemExit)
-    assert not issubclass(UserError, Exception)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("fairseq-train", "data", *TASK),
+        ("fairseq-validate", "data", *TASK),
+    ],
+    ids=lambda command: command[0],
+)
+def test_unsafe_loading_ends_a_command(forked, tmp_path, command):
+    done = run_process(
+        "bash", "-c", '"$@"', "", *command, cwd=tmp_path, env={**forked, UNSAFE: "1"}
+    )
+    assert last_line_of_failure(done).startswith(UNSAFE)
+
+
+def test_unsafe_loading_is_an_exception_in_python():
+    code = "from convbert_plugin import ConvBertModel"
+    done = run_process(sys.executable, "-c", code, env={UNSAFE: "1"})
+    assert done.returncode == 1
+    assert f"UserValueError: {UNSAFE}" in done.stderr.splitlines()[-1]
 
 
 def test_a_folder_of_another_tokenizer_is_refused_before_training(train_fails, corpus, tmp_path):
