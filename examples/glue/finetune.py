@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from convbert_plugin.data.glue.glue_tasks import TRAIN, official_task
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, mistakes_end_the_program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import sweep
@@ -51,6 +51,7 @@ def prepare(task: str, arguments: argparse.Namespace) -> Path:
     return data
 
 
+@mistakes_end_the_program()
 def main() -> None:
     arguments = parse_arguments()
     tasks = trained_tasks(arguments.tasks)

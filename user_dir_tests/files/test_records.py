@@ -82,7 +82,7 @@ def test_a_damaged_record_is_one_line(tmp_path, values):
     path.write_text(json.dumps(values))
     with pytest.raises(UserError) as ended:
         read_record(path)
-    assert ended.value.code == f"{path}: damaged, or not the scores of a run: remove it"
+    assert str(ended.value) == f"{path}: damaged, or not the scores of a run: remove it"
 
 
 def test_starts_in_plain_values():
