@@ -50,10 +50,10 @@ def test_missing_folders_are_made(write, tmp_path):
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, UserError])
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), UserError("why")])
 @pytest.mark.parametrize("whole", [whole_file, whole_folder])
 def test_what_fails_leaves_nothing(tmp_path, whole, error):
-    with pytest.raises(error), whole(tmp_path / "a" / "b" / "out"):
+    with pytest.raises(type(error)), whole(tmp_path / "a" / "b" / "out"):
         raise error
     assert not list(tmp_path.iterdir())
 
@@ -141,9 +141,11 @@ def test_what_is_in_the_way_of_a_file(tmp_path, kind):
 LIMITED = f"""
 import resource, sys
 from pathlib import Path
+from convbert_plugin.errors import mistakes_end_the_program
 from user_dir_tests.files.test_whole_output import WRITERS
 resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))
-WRITERS[sys.argv[1]](Path(sys.argv[2]))
+with mistakes_end_the_program():
+    WRITERS[sys.argv[1]](Path(sys.argv[2]))
 """
 
 
