@@ -90,26 +90,20 @@ def encode_blocks(
     from multiprocessing import get_context
 
     executor = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (load,))
+    in_flight: deque[Future[Encoded]] = deque()
     try:
-        yield from _in_order(executor, blocks, workers * BLOCKS_AHEAD)
+        for block in blocks:
+            in_flight.append(executor.submit(_encode_in_worker, block))
+            if len(in_flight) >= workers * BLOCKS_AHEAD:
+                yield in_flight.popleft().result()
+        for future in in_flight:
+            yield future.result()
     except BrokenProcessPool:
         raise UserError(
             "a worker process died, perhaps for want of memory: try --workers 1"
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _in_order(
-    executor: ProcessPoolExecutor, blocks: Iterator[Block], ahead: int
-) -> Iterator[Encoded]:
-    in_flight: deque[Future[Encoded]] = deque()
-    for block in blocks:
-        in_flight.append(executor.submit(_encode_in_worker, block))
-        if len(in_flight) >= ahead:
-            yield in_flight.popleft().result()
-    while in_flight:
-        yield in_flight.popleft().result()
 
 
 _worker_tokenizer: Tokenizer

@@ -18,33 +18,21 @@ def truncated_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     What is too much is taken from the end of the longer text, token by token, and from the second
     one where both are equally long. Source: classification_tasks.py:296-310.
     """
-    if first + second <= room:
-        return first, second
-    half_of_second = room // 2
-    half_of_first = room - half_of_second
-    if first <= half_of_first:
-        return first, room - first
-    if second <= half_of_second:
-        return room - second, second
-    return half_of_first, half_of_second
+    second = min(second, max(room - first, room // 2))
+    return min(first, room - second), second
 
 
 def join(texts: Sequence[np.ndarray], begin: int, separator: int, max_length: int) -> Framed:
     """Frame one or two texts of token ids, cut so that the example has ``max_length`` tokens."""
-    room = max_length - 1 - len(texts)
     first, *second = map(len, texts)
-    kept = truncated_lengths(first, second[0], room) if second else (min(first, room),)
-    cut = [text[:length] for text, length in zip(texts, kept, strict=True)]
+    kept = truncated_lengths(first, sum(second), max_length - 1 - len(texts))
+    cut = [text[:length] for text, length in zip(texts, kept, strict=False)]
     return frame(cut, begin, separator)
 
 
 def frame(texts: Iterable[Union[Sequence[int], np.ndarray]], begin: int, separator: int) -> Framed:
     """Put texts of token ids between the special tokens, whole."""
-    tokens: list[Union[Sequence[int], np.ndarray]] = [[begin]]
-    segments = [[0]]
-    for number, text in enumerate(texts):
-        tokens += [text, [separator]]
-        segments.append([min(number, 1)] * (len(text) + 1))
-    return Framed(
-        np.concatenate(tokens).astype(np.int64), np.concatenate(segments).astype(np.int64)
-    )
+    parts = [np.array([begin]), *(np.append(text, separator) for text in texts)]
+    tokens = np.concatenate(parts).astype(np.int64)
+    first = sum(map(len, parts[:2]))
+    return Framed(tokens, (np.arange(len(tokens)) >= first).astype(np.int64))
