@@ -71,6 +71,11 @@ def readable(name: str) -> str:
     return name if name.isprintable() and len(name) <= LONGEST_SHOWN else shown(name)
 
 
+def counted(number: int, thing: str) -> str:
+    """So many things, in words: "1 row", "2,000 rows"."""
+    return f"{number:,} {thing}" + "s" * (number != 1)
+
+
 def listed(names: Sequence[str]) -> str:
     """Names from a file as an error line shows them: the first ones, if they are many."""
     words = ", ".join(map(readable, names[:MOST_NAMES]))

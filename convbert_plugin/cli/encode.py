@@ -19,24 +19,24 @@ from typing import Iterator
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.text_files import Block
 from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.tokenizer_files import DICTIONARY_FILE, TOKENIZER_FILES
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+from convbert_plugin.tokenization.unknown_pieces import PieceCounts, count_pieces, total_of
 
 MOST_DEFAULT_WORKERS = 4
 # Blocks read ahead for each worker: enough that none waits, few enough that memory stays small.
 BLOCKS_AHEAD = 2
-TOO_MANY_UNKNOWN = 0.05
 
-Encoded = tuple[str, Counter]
+Encoded = tuple[str, Counter, PieceCounts]
 """The pieces of one block, one line a line, and how many lines and so on they are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``convbert encode``."""
-    parser.add_argument("input", metavar="IN", help="text, UTF-8: plain, .gz or .xz")
+    parser.add_argument("input", metavar="IN", help="text: plain, .gz, .xz or .bz2")
     parser.add_argument("output", metavar="OUT", help="the file of pieces")
     parser.add_argument(
         "--tokenizer",
@@ -60,17 +60,18 @@ def encode_block(tokenizer: Tokenizer, block: Block) -> Encoded:
     A line of text without any piece is dropped: left empty, it would end a document that goes on.
     """
     lines = block.lines()
-    pieces_of_text = iter(tokenizer.pieces_batch([line for line in lines if line.strip()]))
-    encoded = [next(pieces_of_text) if line.strip() else None for line in lines]
+    texts = [line for line in lines if line.strip()]
+    pieces_of_texts = tokenizer.pieces_batch(texts)
+    of_text = iter(pieces_of_texts)
+    encoded = [next(of_text) if line.strip() else None for line in lines]
     kept = [pieces or [] for pieces in encoded if pieces != []]
     counts = Counter(
         lines=sum(map(bool, kept)),
         documents=sum(has_text for has_text, _ in itertools.groupby(kept, key=bool)),
-        tokens=sum(map(len, kept)),
-        unknown=sum(pieces.count(tokenizer.unknown) for pieces in kept),
         dropped=len(encoded) - len(kept),
     )
-    return "".join(" ".join(pieces) + "\n" for pieces in kept), counts
+    text = "".join(" ".join(pieces) + "\n" for pieces in kept)
+    return text, counts, count_pieces(tokenizer, texts, pieces_of_texts)
 
 
 def encode_blocks(
@@ -145,22 +146,34 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer = load()
     tokenizer.check_folder(output.parent)
     total: Counter = Counter()
+    pieces: list[PieceCounts] = []
     is_open = False
     with (
         whole_file(output) as file,
         blocks_with_progress([arguments.input], "encode") as blocks,
     ):
-        for text, counts in encode_blocks(blocks, load, tokenizer, arguments.workers):
+        for text, counts, of_block in encode_blocks(blocks, load, tokenizer, arguments.workers):
             file.write(text.encode())
             total.update(counts)
+            pieces.append(of_block)
             if text:
                 # A document that goes on from one block to the next counts once.
                 total["documents"] -= is_open and text[0] != "\n"
                 is_open = not f"\n{text}".endswith("\n\n")
-        if not total["tokens"]:
+        if not total["lines"]:
             raise UserError(f"{arguments.input}: holds no text: nothing to encode")
         tokenizer.save(output.parent)
-    _report(total, tokenizer.unknown, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    known = total_of(pieces)
+    dropped = total["dropped"]
+    print(
+        f"{counted(total['lines'], 'line')}, {counted(total['documents'], 'document')}, "
+        f"{counted(known.pieces, 'token')}, {known.share:.2%} {tokenizer.unknown}, {seconds:.1f} s"
+        + f", {counted(dropped, 'line')} dropped that hold no piece"
+        * bool(dropped)
+    )
+    if warning := known.warning(tokenizer.unknown):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _check_output(output: Path, arguments: argparse.Namespace) -> None:
@@ -171,18 +184,3 @@ def _check_output(output: Path, arguments: argparse.Namespace) -> None:
             raise UserError(f"{output}: would be overwritten while it is read: choose another OUT")
     if output.name in (*TOKENIZER_FILES, DICTIONARY_FILE):
         raise UserError(f"{output}: the name of a file of the tokenizer: choose another OUT")
-
-
-def _report(total: Counter, unknown: str, seconds: float) -> None:
-    share = total["unknown"] / total["tokens"]
-    dropped = f", {total['dropped']:,} lines dropped that hold no piece" if total["dropped"] else ""
-    print(
-        f"{total['lines']:,} lines, {total['documents']:,} documents, {total['tokens']:,} tokens, "
-        f"{share:.2%} {unknown}, {seconds:.1f} s{dropped}"
-    )
-    if share > TOO_MANY_UNKNOWN:
-        print(
-            f"warning: {share:.1%} of the tokens are {unknown}: does the vocabulary fit the "
-            "language and the case of the text?",
-            file=sys.stderr,
-        )

@@ -1,17 +1,19 @@
 """Prepare the files of a GLUE task, or your own, for --task glue.
 
 SRC holds the official files (train.tsv, dev.tsv, test.tsv; of MNLI both sets; AX: diagnostic.tsv),
-or your own train, dev and test, as .tsv with a header or as .jsonl: then name their columns with
---text and --label, and say the words of the classes in their order (--labels) or the range of the
-scores (--score-range). What is missing of them is left out. OUT is a new folder.
+or your own train, dev (or valid, or validation) and test, as .tsv or .csv with a header or as
+.jsonl: then name their columns with --text and --label, and say the words of the classes in their
+order (--labels) or the range of the scores (--score-range). What is missing of them is left out; a
+test set may have labels or not. OUT is a new folder.
 """
 
 import argparse
+import csv
 import math
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Optional
+from typing import TYPE_CHECKING, Iterator
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
@@ -21,17 +23,20 @@ from convbert_plugin.data.glue.glue_tasks import (
     REGRESSION_METRICS,
     TASKS,
     TRAIN,
+    VALID_NAMES,
     GlueTask,
     official_task,
     own_task,
 )
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, counted
+from convbert_plugin.files.tables import CSV, DELIMITERS, NONE
+from convbert_plugin.files.text_files import number
 
 if TYPE_CHECKING:
     from convbert_plugin.data.glue.glue_files import Prepared
 
-SUFFIXES = (".tsv", JSON_SUFFIX)
-OWN_NAMES = ("train", "dev", "test")
+SUFFIXES = (*DELIMITERS, JSON_SUFFIX)
+OWN_NAMES = ("train", *VALID_NAMES, "test")
 # The released batch, by which the length of an epoch is told.
 BATCH_SIZE = 32
 
@@ -53,21 +58,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the folder of the checkpoint to fine-tune (or a vocab.txt)",
     )
     add_tokenizer_flags(parser)
+    parser.add_argument(
+        "--quoting",
+        choices=(CSV, NONE),
+        help="read tables by the rules of csv, or quotation marks as they stand (default: official "
+        "files as they stand, your own as they were written)",
+    )
     own = parser.add_argument_group("your own task")
     own.add_argument("--text", metavar="COLUMN", help="the column of the (first) text")
     own.add_argument("--text-pair", metavar="COLUMN", help="the column of the second text")
     own.add_argument("--label", metavar="COLUMN", help="the column of the label (default: label)")
-    own.add_argument("--labels", metavar="A,B,...", help="the words of the classes, in order")
+    own.add_argument(
+        "--labels",
+        metavar="A,B,...",
+        type=_words,
+        help="the words of the classes, in order; one with a comma as in '\"yes, surely\",no'",
+    )
     own.add_argument(
         "--score-range",
         nargs=2,
-        type=float,
+        type=number,
         metavar=("LOWEST", "HIGHEST"),
         help="the label is a score between these",
     )
     own.add_argument(
         "--metrics",
         metavar="A,B",
+        type=_words,
         help=f"of {', '.join(CLASSIFICATION_METRICS)} (default: accuracy), or of scores "
         f"{', '.join(REGRESSION_METRICS)} (default: both)",
     )
@@ -90,9 +107,16 @@ def run(arguments: argparse.Namespace) -> None:
     track = partial(tqdm, disable=not sys.stderr.isatty(), unit=" examples", leave=False)
     with whole_folder(arguments.output) as folder:
         prepared = prepare(
-            task, source, folder, tokenizer, lambda examples, words: track(examples, desc=words)
+            task,
+            source,
+            folder,
+            tokenizer,
+            lambda examples, words: track(examples, desc=words),
+            arguments.quoting,
         )
     print("\n".join(_summary(prepared)))
+    for warning in prepared.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _summary(prepared: "Prepared") -> Iterator[str]:
@@ -100,13 +124,13 @@ def _summary(prepared: "Prepared") -> Iterator[str]:
     for split, summary in splits.items():
         counts = zip(task.labels, summary.label_counts, strict=False)
         classes = ", ".join(f"{word} {count:,}" for word, count in counts)
-        yield f"{split}: {summary.rows:,} rows of {summary.file}" + (classes and f" ({classes})")
-    for file, lines in prepared.skipped.items():
-        yield f"{file}: passed over {len(lines):,} broken rows, the first on line {lines[0]}"
+        rows = f"{split}: {counted(summary.rows, 'row')} of {summary.file}"
+        yield f"{rows} ({classes})" if classes else rows
+    yield from prepared.notes
     if TRAIN in splits:
         # The last of them perhaps of fewer examples.
         updates = math.ceil(splits[TRAIN].rows / BATCH_SIZE)
-        yield f"an epoch is {updates:,} updates of {BATCH_SIZE} examples"
+        yield f"an epoch is {counted(updates, 'update')} of {BATCH_SIZE} examples"
 
 
 def _task(arguments: argparse.Namespace, source: Path) -> GlueTask:
@@ -116,20 +140,26 @@ def _task(arguments: argparse.Namespace, source: Path) -> GlueTask:
         return official_task(arguments.glue_task)
     if arguments.text is None:
         raise UserError(f"--{given[0].replace('_', '-')}: a task of your own needs --text as well")
-    texts = (arguments.text, *([arguments.text_pair] if arguments.text_pair else []))
     return own_task(
         arguments.glue_task,
         _suffix(source),
-        texts,
+        tuple(filter(None, (arguments.text, arguments.text_pair))),
         arguments.label or "label",
-        _words(arguments.labels),
+        arguments.labels or (),
         arguments.score_range and tuple(arguments.score_range),
-        _words(arguments.metrics),
+        arguments.metrics or (),
     )
 
 
-def _words(text: Optional[str]) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",")) if text is not None else ()
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        (words,) = csv.reader([text or '""'], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError):
+        raise UserError(
+            f"{text!r}: no list of words: separate them with commas, and put one that holds a "
+            "comma between quotation marks"
+        ) from None
+    return tuple(word.strip() for word in words)
 
 
 def _suffix(source: Path) -> str:
@@ -139,7 +169,7 @@ def _suffix(source: Path) -> str:
         if any((source / f"{name}{suffix}").is_file() for name in OWN_NAMES)
     ]
     if len(found) != 1:
-        what = "both .tsv and .jsonl" if found else "no train, dev or test"
+        what = f"both {' and '.join(found)}" if found else "no train, dev or test"
         raise UserError(
             f"{source}: holds {what}: name a folder with train, dev and test of one kind"
         )

@@ -17,7 +17,7 @@ from typing import Callable, Iterator, TypeVar
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import ODD_WHITESPACE, Block
+from convbert_plugin.files.text_files import ODD_WHITESPACE, Block, number
 from convbert_plugin.tokenization.sentencepiece_tokenizer import SentencePieceTokenizer
 from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS
 from convbert_plugin.tokenization.tokenizer_files import (
@@ -49,7 +49,7 @@ KNOWN_ERRORS = {
 
 def coverage(text: str) -> float:
     """An argparse type: what sentencepiece takes as its coverage."""
-    share = float(text)
+    share = number(text)
     if not 0.98 <= share <= 1.0:
         raise ValueError
     return share
@@ -60,7 +60,7 @@ coverage.__name__ = "number from 0.98 to 1"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``convbert train-vocab``."""
-    parser.add_argument("texts", metavar="TEXT", nargs="+", help="text, UTF-8: plain, .gz or .xz")
+    parser.add_argument("texts", metavar="TEXT", nargs="+", help="text: plain, .gz, .xz or .bz2")
     parser.add_argument("output", metavar="OUT", help="the folder to write")
     parser.add_argument(
         "--vocab-size",

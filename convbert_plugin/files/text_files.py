@@ -1,12 +1,18 @@
 """Text files: plain or compressed, read in blocks of whole lines."""
 
+import bz2
+import codecs
+import contextlib
 import gzip
+import io
 import lzma
 import os
 import re
+import unicodedata
 import zlib
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator, NamedTuple, Union
+from typing import Callable, Iterator, NamedTuple, Optional, Union
 
 from convbert_plugin.errors import UserError
 
@@ -15,9 +21,35 @@ PathLike = Union[str, os.PathLike]
 BLOCK_BYTES = 1 << 20
 # A line is tokenized as a whole, so memory is bounded only if lines are.
 LONGEST_LINE_BYTES = 1 << 23
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-DECOMPRESSORS: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
+# As many bytes tell the kind of a file.
+KIND_BYTES = 10
+DECOMPRESSORS: dict[bytes, Callable] = {
+    rb"\x1f\x8b": gzip.open,
+    rb"\xfd7zXZ\x00": lzma.open,
+    rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": bz2.open,
+}
+# Beginning -> what it is, and what makes a text of it.
+OTHER_FILES = {
+    rb"\x28\xb5\x2f\xfd": ("compressed with zstd", "unpack it first with `zstd -d`"),
+    rb"\x04\x22\x4d\x18": ("compressed with lz4", "unpack it first with `lz4 -d`"),
+    rb"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it first with `7z x`"),
+    rb"PK\x03\x04": (
+        "a zip archive, or a document of an office program",
+        "unpack it first with `unzip`, or save the document as text or .csv",
+    ),
+    rb"%PDF-": ("a PDF document", "make a text of it first, for example with `pdftotext`"),
+}
+# The longer ones first: that of UTF-32 begins with the one of UTF-16.
+WIDE_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+# A zero byte among the first ones is taken, as git does, for a sign that a file is no text.
+FIRST_BYTES = 8000
 ODD_WHITESPACE = re.compile(r"[^\S ]")
+NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
 
 
 class Block(NamedTuple):
@@ -27,9 +59,13 @@ class Block(NamedTuple):
     first_line: int
     data: bytes
 
+    def text(self) -> str:
+        """The text. Raises UserError where the bytes are not UTF-8."""
+        return decode_utf8(self.data, self.path, self.first_line)
+
     def lines(self) -> list[str]:
-        """The lines without their ends. Raises UserError where the bytes are not UTF-8."""
-        return split_lines(decode_utf8(self.data, self.path, self.first_line))
+        """The lines without their ends; errors as ``text``."""
+        return split_lines(self.text())
 
 
 def decode_utf8(data: bytes, path: PathLike, first_line: int = 1) -> str:
@@ -40,9 +76,10 @@ def decode_utf8(data: bytes, path: PathLike, first_line: int = 1) -> str:
         start = data.rfind(b"\n", 0, error.start) + 1
         line = first_line + data.count(b"\n", 0, error.start)
         column = len(data[start : error.start].decode("utf-8")) + 1
+        likely = _wide(data) or "LATIN1"
         raise UserError(
             f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x} at column {column}): "
-            "convert the file first, for example with `iconv -f LATIN1 -t UTF-8`"
+            f"convert the file first, for example with `iconv -f {likely} -t UTF-8`"
         ) from None
 
 
@@ -52,6 +89,18 @@ def split_lines(text: str) -> list[str]:
     if not lines[-1]:
         lines.pop()
     return [line[:-1] if line.endswith("\r") else line for line in lines]
+
+
+def number(word: str) -> float:
+    """The number that a word is to everyone. Raises ValueError: `0_3` is one to Python alone."""
+    if not NUMBER.fullmatch(word):
+        raise ValueError(f"{word!r} is no number")
+    return float(word)
+
+
+def composed(text: str) -> str:
+    """The text with é and the like as one character each, so that equal words are equal."""
+    return unicodedata.normalize("NFC", text)
 
 
 def check_is_file(path: PathLike) -> None:
@@ -78,37 +127,89 @@ def read_text(path: PathLike) -> str:
 def read_blocks(
     path: PathLike, report_position: Callable[[int], None] = lambda position: None
 ) -> Iterator[Block]:
-    """Yield the text of a plain, gzip or xz file in blocks of about 1 MiB of whole lines.
+    """Yield the text of a file in blocks of about 1 MiB of whole lines, as UTF-8.
 
-    The kind is told by the first bytes, not by the name. A byte order mark is dropped.
-    ``report_position`` gets the position in the file on disk, so compressed bytes.
-    Errors: a missing file, a corrupt or truncated archive, a line of more than 8 MiB.
+    It may be compressed (gzip, xz, bzip2), which its first bytes tell and not its name; a byte
+    order mark tells of UTF-16 and UTF-32, and is dropped. ``report_position`` gets the position in
+    the file on disk, so compressed bytes. Errors: a missing file, one that is no text, a corrupt or
+    truncated archive, a line of more than 8 MiB.
     """
     check_is_file(path)
-    with open(path, "rb") as raw:
-        magic = raw.peek(6)
-        opener = next((o for m, o in DECOMPRESSORS.items() if magic.startswith(m)), None)
-        stream = opener(raw) if opener else raw
+    with open(path, "rb") as raw, _told(path):
+        stream = _as_utf8(_unpacked(raw, path))
         first_line = 1
-        while data := _read_whole_lines(stream, path, first_line, opener is not None):
+        while data := _read_whole_lines(stream, path, first_line):
+            if first_line == 1 and b"\0" in data[:FIRST_BYTES]:
+                raise UserError(
+                    f"{path}: a zero byte near its start, so no UTF-8: convert it first, for "
+                    "example with `iconv -f UTF-16LE -t UTF-8`, or remove them with `tr -d '\\0'`"
+                )
             if raw.seekable():
                 report_position(raw.tell())
-            lines = data.count(b"\n")
-            yield Block(str(path), first_line, data.removeprefix(BYTE_ORDER_MARK))
-            first_line += lines
+            yield Block(str(path), first_line, data)
+            first_line += data.count(b"\n")
 
 
-def _read_whole_lines(stream: BinaryIO, path: PathLike, first_line: int, packed: bool) -> bytes:
+class _Recoded:
+    """A stream of another encoding, read as UTF-8; sizes are in characters."""
+
+    def __init__(self, stream: BufferedReader, encoding: str):
+        self.text = io.TextIOWrapper(stream, encoding, newline="\n")
+
+    def read(self, size: int) -> bytes:
+        return self.text.read(size).encode()
+
+    def readline(self, size: int) -> bytes:
+        return self.text.readline(size).encode()
+
+
+def _wide(beginning: bytes) -> Optional[str]:
+    return next((name for mark, name in WIDE_ENCODINGS.items() if beginning.startswith(mark)), None)
+
+
+def _unpacked(raw: BufferedReader, path: PathLike) -> BufferedReader:
+    beginning = raw.peek(KIND_BYTES)
+    for pattern, (kind, advice) in OTHER_FILES.items():
+        if re.match(pattern, beginning):
+            raise UserError(f"{path}: {kind}: {advice}")
+    openers = (opener for pattern, opener in DECOMPRESSORS.items() if re.match(pattern, beginning))
+    return next(openers, lambda file: file)(raw)
+
+
+def _as_utf8(stream: BufferedReader) -> Union[BufferedReader, _Recoded]:
+    beginning = stream.peek(KIND_BYTES)
+    if encoding := _wide(beginning):
+        return _Recoded(stream, encoding)
+    if beginning.startswith(codecs.BOM_UTF8):
+        stream.read(len(codecs.BOM_UTF8))
+    return stream
+
+
+@contextlib.contextmanager
+def _told(path: PathLike) -> Iterator[None]:
+    """Tell what is wrong with a file that is compressed, or in another encoding than UTF-8."""
     try:
-        data = stream.read(BLOCK_BYTES)
-        rest = b"" if data.endswith(b"\n") else stream.readline(LONGEST_LINE_BYTES)
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: broken {error.encoding}, which its byte order mark says it is "
+            f"({error.reason}): save it again, as UTF-8"
+        ) from None
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        if not packed:
+        # An error of the system has a number.
+        if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(
             f"{path}: a corrupt or truncated archive ({error}): fetch or pack it again"
         ) from None
-    if len(rest) == LONGEST_LINE_BYTES and not rest.endswith(b"\n"):
+
+
+def _read_whole_lines(
+    stream: Union[BufferedReader, _Recoded], path: PathLike, first_line: int
+) -> bytes:
+    data = stream.read(BLOCK_BYTES)
+    rest = b"" if data.endswith(b"\n") else stream.readline(LONGEST_LINE_BYTES)
+    if len(rest) >= LONGEST_LINE_BYTES and not rest.endswith(b"\n"):
         raise UserError(
             f"{path}:{first_line + data.count(10)}: a line of more than "
             f"{LONGEST_LINE_BYTES >> 20} MiB: put one paragraph or sentence on a line"

@@ -1,3 +1,5 @@
+import bz2
+import codecs
 import gzip
 import json
 import lzma
@@ -54,15 +56,22 @@ def encode(vocab, tmp_path):
         gzip.compress(TEXT.encode(), mtime=0),
         b"".join(gzip.compress(part.encode(), mtime=0) for part in (TEXT[:9], TEXT[9:])),
         lzma.compress(TEXT.encode()),
+        bz2.compress(TEXT.encode()),
+        b"".join(bz2.compress(part.encode()) for part in (TEXT[:9], TEXT[9:])),
+        TEXT.encode("utf-16"),
+        codecs.BOM_UTF16_BE + TEXT.replace("\n", "\r\n").encode("utf-16-be"),
+        TEXT.encode("utf-32"),
+        gzip.compress(TEXT.encode("utf-16")),
     ],
 )
 def test_one_line_a_line(encode, content):
     assert encode(content) == PIECES
 
 
-def test_only_line_feeds_end_a_line(encode):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_only_line_feeds_end_a_line(encode, encoding):
     text = "the\x85cat\u2028sat\x0bdog\x0cthe\rcat\x1csat\u2029dog\nthe\n"
-    pieces = encode(text.encode())
+    pieces = encode(text.encode(encoding))
     assert pieces.count("\n") == 2
     assert pieces.splitlines()[1] == "the"
     assert pieces.split("\n")[0].split() == pieces.split("\n")[0].split(" ")
@@ -77,11 +86,19 @@ def test_a_line_without_pieces_ends_no_document(encode, capsys):
     assert summary.endswith(" s, 2 lines dropped that hold no piece\n")
 
 
-def test_many_unknown_pieces_are_a_warning(encode, capsys):
+def test_unknown_pieces_above_one_in_a_hundred_are_a_warning_with_an_example(encode, capsys):
     encode(b"the bird sat\n")
     output = capsys.readouterr()
     assert "33.33% [UNK]" in output.out
-    assert output.err.splitlines()[-1].startswith("warning: 33.3% of the tokens are [UNK]: does")
+    warning = output.err.splitlines()[-1]
+    assert warning.startswith(
+        "warning: 33.3% of the tokens are [UNK]: does the vocabulary fit the "
+    )
+    assert warning.endswith(" is 'bird'")
+    # Decomposed, and of letters that are decomposed where accents are stripped.
+    assert all(word in warning for word in ("accents", "normalization", "case", "--keep-accents"))
+    encode(b"the cat\n" * 99 + b"sat bird\n", name="more.txt")
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_case_and_accents(encode):
@@ -237,7 +254,23 @@ def test_memory_stays_bounded(vocab, tmp_path):
 
 MISTAKES = {
     "encoding": (b"the\ncaf\xe9\n", r"in.txt:2: not UTF-8 \(byte 0xe9 at column 4\): convert"),
-    "UTF-16": ("the cat\n".encode("utf-16"), r"in.txt:1: not UTF-8 \(byte 0xff at column 1\)"),
+    "broken UTF-16": (
+        "the cat\n".encode("utf-16")[:-1],
+        r"in.txt: broken utf-16, which its byte order mark says it is \(truncated data\): save it",
+    ),
+    "unmarked UTF-16": (
+        "the cat\n".encode("utf-16-le"),
+        r"in.txt: a zero byte near its start, .* `iconv -f UTF-16LE -t UTF-8`, or remove",
+    ),
+    "tar": (
+        gzip.compress(b"in.txt" + bytes(506) + b"the cat\n"),
+        r"in.txt: a zero byte near its start",
+    ),
+    "zstd": (b"\x28\xb5\x2f\xfd\x04\x00the", r"in.txt: compressed with zstd: .* `zstd -d`"),
+    "zip": (b"PK\x03\x04\x14\x00", r"in.txt: a zip archive, .*`unzip`"),
+    "lz4": (b"\x04\x22\x4d\x18the", r"in.txt: compressed with lz4: .* `lz4 -d`"),
+    "7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", r"in.txt: a 7z archive: .* `7z x`"),
+    "PDF": (b"%PDF-1.4\n", r"in.txt: a PDF document: .*`pdftotext`"),
     "empty": (b"", r"in.txt: holds no text"),
     "blank": (b"\n \n\r\n\xe2\x80\x8b\n", r"in.txt: holds no text"),
     "cut gzip": (
@@ -245,6 +278,8 @@ MISTAKES = {
         r"in.txt: a corrupt or trunc",
     ),
     "cut xz": (lzma.compress(b"the cat\n" * 99)[:-5], r"in.txt: a corrupt or truncated archive"),
+    "cut bzip2": (bz2.compress(b"the cat\n" * 99)[:-5], r"in.txt: a corrupt or truncated archive"),
+    "broken bzip2": (b"BZh91AY&SY broken", r"in.txt: a corrupt or truncated archive"),
     "broken gzip": (b"\x1f\x8b broken", r"in.txt: a corrupt or truncated archive"),
     "broken xz": (b"\xfd7zXZ\x00 broken", r"in.txt: a corrupt or truncated archive"),
 }

@@ -91,7 +91,7 @@ def test_the_summary_counts_rows_classes_and_updates(prepare, source, capsys):
     prepare("--glue-task", "RTE")
     assert capsys.readouterr().out.splitlines() == [
         "train: 65 rows of train.tsv (entailment 64, not_entailment 1)",
-        "test: 1 rows of test.tsv",
+        "test: 1 row of test.tsv",
         "an epoch is 3 updates of 32 examples",
     ]
 
@@ -103,7 +103,7 @@ def test_broken_rows_of_qqp_are_passed_over_and_named(prepare, source, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == [
         "train.tsv: passed over 2 broken rows, the first on line 2",
-        "dev.tsv: passed over 1 broken rows, the first on line 2",
+        "dev.tsv: passed over 1 broken row, the first on line 2",
     ]
     assert read_back(folder, "train").texts == read_back(folder, "valid").texts == [("b", "c")]
 

@@ -6,6 +6,7 @@ tokenizer), ``input1/`` for pairs, and ``label/``; ``task.json`` beside them say
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, Sized
 
@@ -18,13 +19,18 @@ from convbert_plugin.data.glue.glue_rows import read_rows
 from convbert_plugin.data.glue.glue_tasks import (
     CLASSIFICATION_METRICS,
     REGRESSION_METRICS,
+    TASKS,
+    TESTS,
+    VALID_NAMES,
     GlueTask,
 )
 from convbert_plugin.data.vocabulary import Vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed, write_json
-from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.files.tables import choose_quoting
+from convbert_plugin.files.text_files import PathLike, number
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
+from convbert_plugin.tokenization.unknown_pieces import PieceCounts, count_pieces, total_of
 
 DESCRIPTION_FILE = "task.json"
 INPUTS = ("input0", "input1")
@@ -50,10 +56,11 @@ class PreparedTask(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What has been prepared, and of each file the lines that were passed over."""
+    """What has been prepared, and what is to be said of the files and to be warned of."""
 
     description: PreparedTask
-    skipped: dict[str, list[int]]
+    notes: list[str]
+    warnings: list[str]
 
 
 class PreparedRows(NamedTuple):
@@ -72,44 +79,50 @@ def prepare(
     destination: Path,
     tokenizer: Tokenizer,
     track: Callable[[Sequence, str], Iterable] = lambda examples, words: examples,
+    quoting: Optional[str] = None,
 ) -> Prepared:
     """Binarize every split of a task whose file is in the folder, into an empty folder.
 
     ``track`` gets the examples that are worked through and words for it, to show the progress.
+    ``quoting``: how tables are read; None as ``choose_quoting`` has it.
 
     Raises:
-        UserError: no file of the task there; as ``read_rows``.
+        UserError: no file of the task there, or two of one split; as ``read_rows``.
     """
-    present = {
-        split: source
-        for split, source in task.sources.items()
-        if (source_folder / source.file).is_file()
-    }
+    found = {split: _find(source_folder, source.file) for split, source in task.sources.items()}
+    present = {split: path for split, path in found.items() if path}
     if not present:
         files = ", ".join(source.file for source in task.sources.values())
         raise UserError(f"{source_folder}: none of {task.name}'s files in it ({files})")
+    chosen = choose_quoting([*present.values()], task.name in TASKS, quoting)
     tokenizer.save(destination / INPUTS[0])
     vocabulary = load_vocabulary(destination)
-    splits, skipped = {}, {}
-    for split, source in present.items():
-        rows = read_rows(source_folder / source.file, source, task)
-        skipped[source.file] = rows.skipped
-        for number, name in enumerate(INPUTS[: len(source.texts)]):
+    sources, splits = {**task.sources}, {}
+    notes, warnings = [], []
+    for split, path in present.items():
+        source, how = sources[split], chosen[path]
+        rows = read_rows(path, source, task, split in TESTS, how.quoting)
+        notes += [f"{path.name}: {note}" for note in (how.note, *rows.notes) if note]
+        counts: list[PieceCounts] = []
+        for column, name in enumerate(INPUTS[: len(source.texts)]):
             examples = track(rows.examples, f"{split}, {name}")
-            texts = (example.texts[number] for example in examples)
-            lines = _token_ids(texts, tokenizer, vocabulary)
+            texts = (example.texts[column] for example in examples)
+            lines = _token_ids(texts, tokenizer, vocabulary, counts)
             _write_lines(destination / name / split, lines, len(vocabulary))
+        if warning := total_of(counts).warning(tokenizer.unknown):
+            warnings.append(f"{path.name}: {warning}")
         labels = [example.label for example in rows.examples if example.label is not None]
         if labels:
             _write_labels(destination / LABELS / split, labels, task)
-        counts = _label_counts(labels, task)
-        splits[split] = PreparedSplit(source.file, len(rows.examples), counts)
-    prepared = PreparedTask(task, splits)
-    if counts := next((split.label_counts for split in splits.values() if split.label_counts), ()):
+        else:
+            sources[split] = source._replace(label=None)
+        splits[split] = PreparedSplit(path.name, len(rows.examples), _label_counts(labels, task))
+    prepared = PreparedTask(task._replace(sources=sources), splits)
+    if counted := next((split.label_counts for split in splits.values() if split.label_counts), ()):
         # Not finalized, which would order the classes by their frequency.
-        _labels_dictionary(task, counts).save(str(destination / LABELS / DICTIONARY_FILE))
+        _labels_dictionary(task, counted).save(str(destination / LABELS / DICTIONARY_FILE))
     write_json(destination / DESCRIPTION_FILE, _as_json(prepared))
-    return Prepared(prepared, {file: lines for file, lines in skipped.items() if lines})
+    return Prepared(prepared, notes, warnings)
 
 
 def read_description(folder: PathLike) -> PreparedTask:
@@ -164,6 +177,15 @@ def open_rows(
     return PreparedRows(texts, targets)
 
 
+def _find(folder: Path, file: str) -> Optional[Path]:
+    """The file in a folder; a validation set may have any of its names."""
+    names = dict.fromkeys(re.sub("^dev", name, file) for name in VALID_NAMES)
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) > 1:
+        raise UserError(f"{found[0]} and {found[1].name}: two validation sets: remove one of them")
+    return found[0] if found else None
+
+
 def _write_labels(path: Path, labels: list[float], task: GlueTask) -> None:
     path.parent.mkdir(exist_ok=True)
     if task.is_regression:
@@ -177,11 +199,13 @@ def _write_labels(path: Path, labels: list[float], task: GlueTask) -> None:
 
 
 def _token_ids(
-    texts: Iterable[str], tokenizer: Tokenizer, vocabulary: Vocabulary
+    texts: Iterable[str], tokenizer: Tokenizer, vocabulary: Vocabulary, counts: list[PieceCounts]
 ) -> Iterator[list[int]]:
     texts = iter(texts)
     while chunk := list(itertools.islice(texts, TEXTS_AT_ONCE)):
-        for pieces in tokenizer.pieces_batch(chunk):
+        pieces_of_texts = tokenizer.pieces_batch(chunk)
+        counts.append(count_pieces(tokenizer, chunk, pieces_of_texts))
+        for pieces in pieces_of_texts:
             yield [*map(vocabulary.index, pieces), vocabulary.eos()]
 
 
@@ -204,7 +228,7 @@ def _targets(path: Path, task: GlueTask) -> np.ndarray:
     if task.score_range is not None:
         path = path.with_name(f"{path.name}.label")
         try:
-            scores = np.array([float(line) for line in path.read_text().splitlines()])
+            scores = np.array([number(line) for line in path.read_text().splitlines()])
         except (OSError, ValueError):
             raise UserError(
                 f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}"

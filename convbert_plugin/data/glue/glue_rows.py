@@ -1,14 +1,15 @@
-"""Rows of .tsv and .jsonl files to texts and labels; a row that is wrong is named."""
+"""Rows of .tsv, .csv and .jsonl files to texts and labels; a row that is wrong is named."""
 
+import contextlib
 import json
-import math
 import re
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Sequence
 
 from convbert_plugin.data.glue.glue_tasks import Column, GlueTask, Source
-from convbert_plugin.errors import UserError, listed, shown
-from convbert_plugin.files.text_files import PathLike, read_blocks
+from convbert_plugin.errors import UserError, counted, listed, shown
+from convbert_plugin.files.tables import NONE, open_table
+from convbert_plugin.files.text_files import composed, number, read_blocks
 
 JSON_SUFFIX = ".jsonl"
 # Half of a pair of \u escapes, which is no character.
@@ -23,137 +24,165 @@ class Example(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The examples of a file, and the lines of rows that were passed over."""
+    """The examples of a file, and what is to be said of how they were read."""
 
     examples: list[Example]
-    skipped: list[int]
+    notes: list[str]
 
 
-Cells = dict[Column, str]
-"""What stands in the columns of a row that are wanted; none of a row to pass over."""
+class Row(NamedTuple):
+    """The line on which it begins (from 1), and what stands in the columns that are wanted."""
+
+    line: int
+    cells: dict[Column, str]
 
 
-def read_rows(path: PathLike, source: Source, task: GlueTask) -> Rows:
-    """Read the examples of one split.
+def read_rows(
+    path: Path, source: Source, task: GlueTask, is_test: bool = False, quoting: str = NONE
+) -> Rows:
+    """Read the examples of one split; those of a test set may have labels or not.
 
-    A .tsv has no quoting, as the official readers take it: a quotation mark is one. Line ends
-    may be CRLF, the last one may be missing, and so may be a byte order mark.
+    Line ends may be CRLF, the last one may be missing, and so may be a byte order mark. A letter
+    with an accent may be composed or not, in labels and in names of columns.
 
     Raises:
         UserError: a missing column, file or row, a broken one, an unknown label, with file and
             line.
     """
-    examples, skipped = [], []
-    reader = _json_rows if Path(path).suffix == JSON_SUFFIX else _tab_separated_rows
-    wanted = source.texts if source.label is None else (*source.texts, source.label)
-    for line, cells in reader(path, source, wanted):
-        if not cells:
-            skipped.append(line)
-            continue
-        label = None
-        if source.label is not None:
-            label = _label(cells[source.label].strip(), task, f"{path}:{line}")
-        examples.append(Example(tuple(cells[column] for column in source.texts), label))
-    if not examples:
+    notes: list[str] = []
+    if path.suffix == JSON_SUFFIX:
+        rows = _json_rows(path, source, is_test)
+    else:
+        rows = _table_rows(path, source, task, is_test, quoting, notes)
+    if not rows:
         raise UserError(f"{path}: no row in it: a split needs at least one example")
-    return Rows(examples, skipped)
+    texts = (tuple(row.cells[column] for column in source.texts) for row in rows)
+    labels: list[Optional[float]] = [None] * len(rows)
+    if source.label in rows[0].cells:
+        words = [row.cells[source.label] for row in rows]
+        labels = [_label(word, task) for word in words]
+        if is_test and labels.count(None) == len(labels):
+            notes.append(f"its column {source.label!r} holds no label of {task.name}: not scored")
+        elif None in labels:
+            wrong = labels.index(None)
+            raise UserError(f"{path}:{rows[wrong].line}: {_no_label(words[wrong], task)}")
+    return Rows(list(map(Example, texts, labels)), notes)
 
 
-def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
-    # Empty lines at the end are no rows; one in the middle is a broken one.
-    empty: list[int] = []
-    for block in read_blocks(path):
-        for number, line in enumerate(block.lines(), start=block.first_line):
-            if not line:
-                empty.append(number)
-                continue
-            yield from ((skipped, "") for skipped in empty)
-            empty.clear()
-            yield number, line
+def _wanted(source: Source, names: Sequence[Column], is_test: bool) -> list[Column]:
+    """The columns to read: a test set needs no label."""
+    if source.label is None or (is_test and source.label not in names):
+        return [*source.texts]
+    return [*source.texts, source.label]
 
 
-def _tab_separated_rows(
-    path: PathLike, source: Source, wanted: tuple[Column, ...]
-) -> Iterator[tuple[int, Cells]]:
-    lines = _lines(path)
+def _table_rows(
+    path: Path, source: Source, task: GlueTask, is_test: bool, quoting: str, notes: list[str]
+) -> list[Row]:
+    rows = list(open_table(path, quoting, source.texts).rows())
+    if not rows:
+        return []
     if source.has_header:
-        header = next(lines, None)
-        if header is None:
-            return
-        found = header[1].split("\t")
-        names: list[Column] = [*found]
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise UserError(
-                f"{path}: no column {', '.join(map(repr, missing))} in its header "
-                f"({listed(found)}): name another with --text or --label, or is it another task's "
-                "file?"
-            )
-        if twice := next((name for name in wanted if names.count(name) > 1), None):
-            raise UserError(f"{path}: its header has the column {twice!r} twice: rename one")
-        places = {name: names.index(name) for name in wanted}
-        width = len(names)
+        names: list[Column] = [composed(name) for name in rows.pop(0)[1]]
     else:
         # CoLA's: the texts stand in the last column.
-        places = {place: int(place) for place in wanted}
-        width = max(places.values()) + 1
-    for number, line in lines:
-        cells = line.split("\t")
-        if len(cells) == width:
-            yield number, {column: cells[place] for column, place in places.items()}
-        elif source.skips_broken_rows:
-            yield number, {}
-        else:
+        names = [*range(int(source.texts[-1]) + 1)]
+    places = _places(path, names, _wanted(source, names, is_test))
+    official = {other.label for other in task.sources.values()}
+    if source.label is None and (unread := official & set(names)):
+        notes.append(f"its column {unread.pop()!r} is not read: official test sets have no labels")
+    rows = rows[: _end(rows, len(names), notes)]
+    whole = [(line, cells) for line, cells in rows if len(cells) == len(names)]
+    if len(whole) < len(rows):
+        line, cells = next(row for row in rows if len(row[1]) != len(names))
+        if not source.skips_broken_rows:
             raise UserError(
-                f"{path}:{number}: {len(cells)} columns where {width} are expected: mend the row, "
-                "or see whether this is another task's file"
+                f"{path}:{line}: {len(cells)} columns where {len(names)} are expected: mend the "
+                "row, or see whether this is another task's file"
             )
+        broken = counted(len(rows) - len(whole), "broken row")
+        notes.append(f"passed over {broken}, the first on line {line}")
+    return [
+        Row(line, {name: cells[place] for name, place in places.items()}) for line, cells in whole
+    ]
 
 
-def _json_rows(
-    path: PathLike, source: Source, wanted: tuple[Column, ...]
-) -> Iterator[tuple[int, Cells]]:
-    for number, line in _lines(path):
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict):
-            raise UserError(f"{path}:{number}: not a JSON object: write one on each line")
-        missing = [name for name in wanted if name not in values]
-        if missing:
+def _places(path: Path, names: list[Column], wanted: list[Column]) -> dict[Column, int]:
+    if missing := [name for name in wanted if name not in names]:
+        raise UserError(
+            f"{path}: no column {', '.join(map(repr, missing))} in its header "
+            f"({listed([*map(str, names)])}): name another with --text or --label, or is it "
+            "another task's file?"
+        )
+    if twice := next((name for name in wanted if names.count(name) > 1), None):
+        raise UserError(f"{path}: its header has the column {twice!r} twice: rename one")
+    return {name: names.index(name) for name in wanted}
+
+
+def _end(rows: list[tuple[int, list[str]]], width: int, notes: list[str]) -> int:
+    """How many rows there are: empty lines at the end are rows where there is one column."""
+    filled = len(rows)
+    while filled and rows[filled - 1][1] == [""]:
+        filled -= 1
+    if filled in (0, len(rows)) or width > 1:
+        return filled
+    empty = counted(len(rows) - filled, "empty row")
+    notes.append(f"{empty} at its end, taken for empty texts: remove what is none")
+    return len(rows)
+
+
+def _json_rows(path: Path, source: Source, is_test: bool) -> list[Row]:
+    lines = [
+        line for block in read_blocks(path) for line in enumerate(block.lines(), block.first_line)
+    ]
+    # Empty lines at the end are no rows; one in the middle is a broken one.
+    while lines and not lines[-1][1]:
+        lines.pop()
+    objects = [(line, _json_object(path, line, text)) for line, text in lines]
+    wanted = _wanted(source, [name for _, held in objects for name in held], is_test)
+    for line, values in objects:
+        if missing := [name for name in wanted if name not in values]:
             raise UserError(
-                f"{path}:{number}: no {', '.join(map(repr, missing))} in this row: add it, or name "
+                f"{path}:{line}: no {', '.join(map(repr, missing))} in this row: add it, or name "
                 "another column with --text or --label"
             )
         for name in source.texts:
             if not isinstance(values[name], str) or HALF_PAIR.search(values[name]):
-                raise UserError(f"{path}:{number}: {name!r} is not a text: write it as a string")
-        yield number, {name: _as_text(values[name]) for name in wanted}
+                raise UserError(f"{path}:{line}: {name!r} is not a text: write it as a string")
+    return [
+        Row(line, {name: _as_text(values[name]) for name in wanted}) for line, values in objects
+    ]
+
+
+def _json_object(path: Path, line: int, text: str) -> dict[Column, Any]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}:{line}: not a JSON object: write one on each line")
+    return {composed(name): value for name, value in values.items()}
 
 
 def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _label(word: str, task: GlueTask, where: str) -> float:
-    if task.score_range is not None:
-        return _score(word, task.score_range, where)
-    if word not in task.labels:
-        raise UserError(
-            f"{where}: the label {shown(word)} is none of {task.name}'s: {', '.join(task.labels)}"
-        )
-    return task.labels.index(word)
+def _label(word: str, task: GlueTask) -> Optional[float]:
+    """The number of a class, or a score; None where the word is neither."""
+    word = composed(word.strip())
+    if task.score_range is None:
+        return task.labels.index(word) if word in task.labels else None
+    lowest, highest = task.score_range
+    with contextlib.suppress(ValueError):
+        if lowest <= number(word) <= highest:
+            return number(word)
+    return None
 
 
-def _score(word: str, score_range: tuple[float, float], where: str) -> float:
-    lowest, highest = score_range
-    try:
-        score = float(word)
-    except ValueError:
-        score = math.nan
-    if not lowest <= score <= highest:
-        raise UserError(
-            f"{where}: the score {shown(word)} is no number from {lowest:g} to {highest:g}"
-        )
-    return score
+def _no_label(word: str, task: GlueTask) -> str:
+    word = shown(word.strip())
+    if task.score_range is None:
+        return f"the label {word} is none of {task.name}'s: {', '.join(task.labels)}"
+    lowest, highest = task.score_range
+    return f"the score {word} is no number from {lowest:g} to {highest:g}"

@@ -4,6 +4,7 @@ from math import isfinite
 from typing import NamedTuple, Optional, Union
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.text_files import composed
 from convbert_plugin.tokenization.symbols import FAIRSEQ_FIRST
 
 Column = Union[str, int]
@@ -12,6 +13,10 @@ Column = Union[str, int]
 TRAIN, VALID, TEST = "train", "valid", "test"
 # The second of MNLI's sets, by fairseq's way of counting splits.
 SECOND_VALID, SECOND_TEST = "valid1", "test1"
+TESTS = (TEST, SECOND_TEST)
+
+# What a validation set is called; "dev" stands in the table.
+VALID_NAMES = ("dev", "valid", "validation")
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "mcc")
 REGRESSION_METRICS = ("pearson", "spearman")
@@ -161,11 +166,14 @@ def own_task(
     score_range: Optional[tuple[float, float]] = None,
     metrics: tuple[str, ...] = (),
 ) -> GlueTask:
-    """The row for a user's own files train, dev and test with the ``suffix`` .tsv or .jsonl.
+    """The row for a user's own files train, dev and test with a ``suffix``.
+
+    Its test set may have labels.
 
     Raises:
         UserError: labels, scores or metrics that do not go together.
     """
+    label, labels = composed(label), tuple(map(composed, labels))
     if name.lower() in TASKS:
         raise UserError(f"--glue-task {name}: an official task has its own columns: rename yours")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -190,4 +198,6 @@ def own_task(
         possible = tuple(metric for metric in possible if metric != "f1")
     if wrong := next((metric for metric in metrics if metric not in possible), None):
         raise UserError(f"--metrics {wrong}: for this task choose from {', '.join(possible)}")
-    return _task(name, labels, metrics, texts, label, score_range, suffix)
+    task = _task(name, labels, metrics, tuple(map(composed, texts)), label, score_range, suffix)
+    test = task.sources[TEST]._replace(label=label)
+    return task._replace(sources={**task.sources, TEST: test})

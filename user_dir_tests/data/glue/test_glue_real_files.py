@@ -95,12 +95,12 @@ def test_every_row_is_there_with_its_label(prepared, real_data, name):
 
 def test_the_largest_file_is_read_whole(real_data):
     task = TASKS["sst-2"]
-    examples, skipped = read_rows(
+    examples, notes = read_rows(
         real_data / "glue" / "SST-2" / "train.tsv", task.sources[TRAIN], task
     )
     rows = rows_of(real_data, "SST-2", TRAIN)
     assert len(examples) == COUNTS["SST-2"][0]
-    assert not skipped
+    assert not notes
     assert [example.texts for example in examples] == [(row[0],) for row in rows]
     assert [example.label for example in examples] == targets_of("SST-2", rows)
 
