@@ -113,10 +113,10 @@ def at_least(minimum: int) -> Callable[[str], int]:
     """An argparse type: a whole number from ``minimum`` on."""
 
     def parse(text: str) -> int:
-        number = int(text)
-        if number < minimum:
+        # To Python alone `1_0` and digits of other scripts are numbers.
+        if not (text.isascii() and text.isdigit()) or int(text) < minimum:
             raise ValueError
-        return number
+        return int(text)
 
     # argparse names the type when it refuses a value.
     parse.__name__ = f"whole number of at least {minimum}"

@@ -165,6 +165,164 @@ def test_a_task_of_ones_own(prepare, source, suffix, options, columns, rows, tex
     assert read_back(folder, "test") == (texts, None)
 
 
+def write(path, text):
+    path.write_bytes(text.encode())
+
+
+def test_a_csv_alone_is_read(prepare, source, capsys):
+    write(source / "train.csv", 'more,x,label\r\n1,"a, ""b""\nc",z\r\n2,d,a\r\n')
+    read = read_back(prepare(*CLASSES), "train")
+    assert read == ([('a , " b " c',), ("d",)], [0, 1])
+    assert capsys.readouterr().out.startswith(
+        "train: 2 rows of train.csv (z 1, a 1, m 0)\nan epoch"
+    )
+
+
+def test_a_quoted_cell_with_a_line_end_is_one_row(prepare, source, capsys):
+    write(source / "train.tsv", "x\tlabel\na\tz\n")
+    write(source / "test.tsv", 'x\n"a\nb"\nc\n')
+    folder = prepare(*CLASSES)
+    assert read_back(folder, "test").texts == [("a b",), ("c",)]
+    note = "test.tsv: cells between quotation marks are read by the rules of csv, without the marks"
+    assert f"{note}: --quoting none keeps them" in capsys.readouterr().out.splitlines()
+
+
+QUOTED = {
+    (): ["a b", 'c " d'],
+    ("--quoting", "csv"): ["a b", 'c " d'],
+    ("--quoting", "none"): ['" a b "', '" c " " d "'],
+}
+
+
+@pytest.mark.parametrize("options", QUOTED)
+def test_quotation_marks_of_ones_own_files(prepare, source, options, capsys):
+    write(source / "train.tsv", 'x\tlabel\n"a b"\tz\n"c "" d"\ta\n')
+    assert read_back(prepare(*CLASSES, *options), "train").texts == [(t,) for t in QUOTED[options]]
+    # What is chosen by the user need not be said.
+    assert ("--quoting" in capsys.readouterr().out) == (not options)
+
+
+def test_quotation_marks_of_official_files_stay_unless_they_are_said_to_be_csv(
+    prepare, source, capsys, tmp_path
+):
+    write(source / "train.tsv", 'p\t1\t\t"a ""b"" c"\n')
+    assert read_back(prepare("--glue-task", "cola"), "train").texts == [('" a " " b " " c "',)]
+    assert "train.tsv: read without quoting, as official" in capsys.readouterr().out
+    (tmp_path / "out").rename(tmp_path / "first")
+    folder = prepare("--glue-task", "cola", "--quoting", "csv")
+    assert read_back(folder, "train").texts == [('a " b " c',)]
+
+
+ONE_ROW = {
+    "tsv": "x\tlabel\na\tz\n",
+    "csv": "x,label\na,z\n",
+    "jsonl": '{"x": "a", "label": "z"}\n',
+}
+
+
+@pytest.mark.parametrize("name", ["dev", "valid", "validation"])
+@pytest.mark.parametrize("suffix", ONE_ROW)
+def test_validation_sets_have_three_names(prepare, source, name, suffix, capsys):
+    for split in ("train", name):
+        write(source / f"{split}.{suffix}", ONE_ROW[suffix])
+    assert read_back(prepare(*CLASSES), "valid") == ([("a",)], [0])
+    assert f"valid: 1 row of {name}.{suffix} (z 1, a 0, m 0)" in capsys.readouterr().out
+
+
+def test_official_validation_sets_have_three_names_too(prepare, prepare_fails, source):
+    rows = ["sentence1|sentence2|gold_label", "a|b|neutral"]
+    write_table(source / "validation_matched.tsv", *rows)
+    write_table(source / "valid_mismatched.tsv", *rows, *rows[1:])
+    write_table(source / "dev_mismatched.tsv", *rows)
+    message = r"dev_mismatched.tsv and valid_mismatched.tsv: two validation sets: remove one"
+    prepare_fails("--glue-task", "mnli", message=message)
+    (source / "dev_mismatched.tsv").unlink()
+    folder = prepare("--glue-task", "mnli")
+    assert read_back(folder, "valid").targets == [2]
+    assert read_back(folder, "valid1").targets == [2, 2]
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+def test_a_test_set_of_ones_own_may_have_labels(prepare, source, suffix, capsys):
+    rows = {
+        "tsv": "x\tlabel\na\tm\nb\tz\n",
+        "jsonl": '{"x": "a", "label": "m"}\n{"x": "b", "label": "z"}\n',
+    }[suffix]
+    write(source / f"train.{suffix}", rows)
+    write(source / f"test.{suffix}", rows)
+    assert read_back(prepare(*CLASSES), "test") == ([("a",), ("b",)], [2, 0])
+    assert f"test: 2 rows of test.{suffix} (z 1, a 0, m 1)" in capsys.readouterr().out
+
+
+def test_what_stands_for_no_label_in_a_test_set_is_none(prepare, source, capsys):
+    write(source / "train.tsv", "x\tlabel\na\tz\n")
+    write(source / "test.tsv", "x\tlabel\na\t-1\nb\t-1\n")
+    assert read_back(prepare(*CLASSES), "test") == ([("a",), ("b",)], None)
+    note = "test.tsv: its column 'label' holds no label of topic: not scored"
+    assert note in capsys.readouterr().out.splitlines()
+
+
+def test_a_wrong_label_among_those_of_a_test_set_is_one_line(prepare_fails, source):
+    write(source / "train.tsv", "x\tlabel\na\tz\n")
+    write(source / "test.tsv", "x\tlabel\na\tz\nb\tq\n")
+    prepare_fails(*CLASSES, message=r"test.tsv:3: the label 'q' is none of topic's: z, a, m$")
+
+
+def test_labels_in_an_official_test_set_are_not_read_and_that_is_said(prepare, source, capsys):
+    write_table(source / "train.tsv", *RTE)
+    write_table(source / "test.tsv", *RTE)
+    assert read_back(prepare("--glue-task", "rte"), "test").targets is None
+    assert "test.tsv: its column 'label' is not read: official" in capsys.readouterr().out
+
+
+def test_empty_rows_at_the_end_of_one_column_are_rows(prepare, source, capsys):
+    write(source / "train.tsv", "x\tlabel\na\tz\n\n")
+    write(source / "test.tsv", "x\na\n\nb\n\n\r\n")
+    folder = prepare(*CLASSES)
+    assert read_back(folder, "train").texts == [("a",)]
+    assert read_back(folder, "test").texts == [("a",), ("",), ("b",), ("",), ("",)]
+    note = "test.tsv: 2 empty rows at its end, taken for empty texts: remove what is none"
+    assert note in capsys.readouterr().out.splitlines()
+
+
+COMPOSED, DECOMPOSED = "tr\u00e8s", "tre\u0300s"
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+@pytest.mark.parametrize("given", [COMPOSED, DECOMPOSED])
+def test_labels_and_columns_are_the_same_composed_and_decomposed(prepare, source, given, suffix):
+    rows = [{DECOMPOSED: "a", COMPOSED * 2: label} for label in (COMPOSED, "pas", DECOMPOSED)]
+    table = "\n".join(
+        "\t".join(cells) for cells in [rows[0].keys(), *(row.values() for row in rows)]
+    )
+    objects = "\n".join(map(json.dumps, rows))
+    write(source / f"train.{suffix}", table if suffix == "tsv" else objects)
+    options = ("--text", given, "--label", given * 2, "--labels", f"{given},pas")
+    read = read_back(prepare("--glue-task", "own", *options), "train")
+    assert read == ([("a",)] * 3, [0, 1, 0])
+
+
+def test_a_label_may_hold_a_comma_and_marks(prepare, source):
+    write(source / "train.csv", 'x,label\na,"yes, surely"\nb,"say ""no"""\nc,perhaps\n')
+    labels = '"yes, surely", perhaps,"say ""no"""'
+    folder = prepare("--glue-task", "own", "--text", "x", "--labels", labels)
+    assert read_back(folder, "train").targets == [0, 2, 1]
+
+
+def test_unknown_pieces_above_one_in_a_hundred_are_a_warning_with_an_example(
+    prepare, source, capsys
+):
+    many = [f"p|1||{'a ' * 99}"]
+    write_table(source / "train.tsv", *many, "p|1||a \U0001f600")
+    write_table(source / "dev.tsv", "p|1||a", "p|0||b \uc138\uc0c1\uc774 c \U0001f600")
+    prepare("--glue-task", "cola")
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(
+        "warning: dev.tsv: 40.0% of the tokens are [UNK]: does the vocabulary"
+    )
+    assert warning.endswith("is '\uc138\uc0c1\uc774'")
+
+
 TSV_MISTAKES = {
     "unknown label": (
         [*RTE, "2|a|b|maybe"],
@@ -212,7 +370,10 @@ def test_a_file_of_another_task_is_one_line(prepare_fails, source, task, file, r
     prepare_fails("--glue-task", task, message=message)
 
 
-@pytest.mark.parametrize("score", ["3.01", "-1.01", "nan", "inf", "-inf", "", "two", "1 2", "0,5"])
+NO_SCORES = ["3.01", "-1.01", "nan", "inf", "-inf", "", "two", "1 2", "0,5", "0_3", "\u0662", "0x1"]
+
+
+@pytest.mark.parametrize("score", NO_SCORES)
 def test_a_score_that_is_none_is_one_line(prepare_fails, source, score):
     write_table(source / "train.tsv", "x|y|like", "a|b|0", f"c|d|{score}")
     message = rf"train.tsv:3: the score '{score}' is no number from -1 to 3"
@@ -271,6 +432,11 @@ WRONG_OPTIONS = [
     (("--glue-task", "own", *TEXT, "--score-range", "1", "1"), r"--score-range 1 1: give the"),
     (("--glue-task", "own", *TEXT, "--score-range", "0", "inf"), r"--score-range 0 inf: give the"),
     (("--glue-task", "own", *TEXT, "--score-range", "nan", "1"), r"--score-range nan 1: give the"),
+    (
+        ("--glue-task", "own", *TEXT, "--labels", 'a,"b'),
+        r"no list of words: separate them with com",
+    ),
+    (("--glue-task", "own", *TEXT, "--labels", "\u00e9,e\u0301"), r"give two or more different"),
     ((*CLASSES, "--metrics", "pearson"), r"--metrics pearson: .* choose from accuracy, mcc"),
     ((*CLASSES, "--metrics", "f1"), r"--metrics f1: .* choose from accuracy, mcc"),
     ((*CLASSES, "--label", "class"), r"train.tsv: no column 'class' in its header \(x, label\)"),
@@ -290,6 +456,7 @@ def test_options_that_do_not_go_together_are_one_line(prepare_fails, source, opt
         ((), r"source: holds no train, dev or test: name a folder"),
         (("other.tsv", "train.txt"), r"source: holds no train, dev or test"),
         (("train.tsv", "dev.jsonl"), r"source: holds both .tsv and .jsonl: name a folder"),
+        (("train.tsv", "valid.csv"), r"source: holds both .tsv and .csv: name a folder"),
     ],
 )
 def test_a_folder_of_other_files_is_one_line(prepare_fails, source, files, message):
@@ -333,7 +500,15 @@ def test_the_command_says_nothing_but_its_own_lines(tmp_path, source):
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("options", [(), ("--glue-task", "own", "--score-range", "0", "x")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--glue-task", "own", "--score-range", "0", "x"),
+        ("--glue-task", "own", "--score-range", "0", "1_0"),
+        ("--glue-task", "rte", "--quoting", "tsv"),
+    ],
+)
 def test_wrong_arguments_end_with_status_2(options, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["prepare-glue", "--tokenizer", "v", *options, str(tmp_path), str(tmp_path / "out")])

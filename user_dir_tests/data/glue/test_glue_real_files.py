@@ -15,7 +15,7 @@ from convbert_plugin.data.glue.glue_files import (
     read_description,
 )
 from convbert_plugin.data.glue.glue_rows import read_rows
-from convbert_plugin.data.glue.glue_tasks import TASKS, TRAIN
+from convbert_plugin.data.glue.glue_tasks import TASKS, TRAIN, own_task
 from convbert_plugin.tokenization.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.glue
@@ -103,6 +103,42 @@ def test_the_largest_file_is_read_whole(real_data):
     assert not notes
     assert [example.texts for example in examples] == [(row[0],) for row in rows]
     assert [example.label for example in examples] == targets_of("SST-2", rows)
+
+
+def by_pandas(rows):
+    """With an index, whose column has no name."""
+    return [[str(row - 1) if row else "", *cells] for row, cells in enumerate(rows)]
+
+
+WRITERS = {
+    "csv module": ("train.tsv", "utf-8", {"delimiter": "\t"}, list),
+    "pandas": ("train.tsv", "utf-8", {"delimiter": "\t", "lineterminator": "\n"}, by_pandas),
+    "Excel's text": ("train.tsv", "utf-16", {"delimiter": "\t"}, list),
+    "Excel": ("train.csv", "utf-8-sig", {}, list),
+    "Excel in German": ("train.csv", "utf-8-sig", {"delimiter": ";"}, list),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_others_write_gives_the_same_ids(
+    prepared, real_data, vocabulary_file, tmp_path, writer
+):
+    file, encoding, options, changed = WRITERS[writer]
+    header = ["sentence1", "sentence2", "label"]
+    rows = [row[1:] for row in rows_of(real_data, "RTE", "valid")]
+    assert sum('"' in "".join(row) for row in rows) > 40
+    (tmp_path / "source").mkdir()
+    with open(tmp_path / "source" / file, "w", encoding=encoding, newline="") as target:
+        csv.writer(target, **options).writerows(changed([header, *rows]))
+    labels = TASKS["rte"].labels
+    task = own_task("own", f".{file[-3:]}", ("sentence1", "sentence2"), "label", labels)
+    (tmp_path / "out").mkdir()
+    prepare(task, tmp_path / "source", tmp_path / "out", load_tokenizer(vocabulary_file))
+    for name in ("input0", "input1", "label"):
+        written = [(folder / name) for folder in (prepared("RTE"), tmp_path / "out")]
+        for suffix in ("bin", "idx"):
+            official, own = written[0] / f"valid.{suffix}", written[1] / f"train.{suffix}"
+            assert own.read_bytes() == official.read_bytes()
 
 
 def as_dataset(folder, split, max_length, double_unordered=False):
