@@ -192,7 +192,7 @@ def _told(path: PathLike) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: broken {error.encoding}, which its byte order mark says it is "
+            f"{path}: broken {error.encoding.upper()}, which its byte order mark says it is "
             f"({error.reason}): save it again, as UTF-8"
         ) from None
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:

@@ -100,6 +100,20 @@ class GlueFineTuningTask(FineTuningTask):
             raise UserError(f"--double-unordered: {row.name} has no pairs: leave it out")
         return cls(cfg, prepared, load_vocabulary(cfg.data))
 
+    def begin(self) -> None:
+        super().begin()
+        # MNLI's recipe names both of its sets, and a folder may hold one of them.
+        named = self.cfg.valid_subset.split(",")
+        held = [split for split in named if split in self.prepared.splits]
+        missing = [split for split in named if split not in held]
+        if held and missing and set(missing) <= self.row.sources.keys():
+            files = " and ".join(self.row.sources[split].file for split in missing)
+            logger.warning(
+                f"{self.cfg.data}: was prepared without {files}: validating on {', '.join(held)}"
+            )
+            # What fairseq goes through stands in the settings that those of the task belong to.
+            self.cfg._get_root().dataset.valid_subset = ",".join(held)
+
     def add_head(self, model: ConvBertModel) -> None:
         model.register_classification_head(
             self.row.head, self.row.outputs, str(self.cfg.classification_head)

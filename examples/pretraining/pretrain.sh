@@ -5,7 +5,7 @@
 #
 #   bash examples/pretraining/pretrain.sh TRAIN VALID TOKENIZER OUT [option of fairseq-train ...]
 #
-# TRAIN and VALID: text, plain, .gz or .xz; one sentence or paragraph a line, an empty line between
+# TRAIN and VALID: text, plain, .gz, .xz or .bz2; one sentence or paragraph a line, an empty line between
 # documents. TOKENIZER: an uncased WordPiece vocab.txt, or a folder: made by convbert train-vocab, or
 # with a vocab.txt and a tokenizer_config.json ({"do_lower_case": false} where it is cased). Options
 # are added to those of the recipe and win over them: --max-update 1200 --batch-size 32, say. What

@@ -256,7 +256,7 @@ MISTAKES = {
     "encoding": (b"the\ncaf\xe9\n", r"in.txt:2: not UTF-8 \(byte 0xe9 at column 4\): convert"),
     "broken UTF-16": (
         "the cat\n".encode("utf-16")[:-1],
-        r"in.txt: broken utf-16, which its byte order mark says it is \(truncated data\): save it",
+        r"in.txt: broken UTF-16-LE, which its byte order mark says it is \(truncated data\): save",
     ),
     "unmarked UTF-16": (
         "the cat\n".encode("utf-16-le"),

@@ -92,6 +92,17 @@ def test_the_accuracy_of_both_sets_of_mnli_in_one_run(glue_data, fine_tune, tmp_
     assert run.checkpoint("checkpoint_best.pt")["extra_state"]["val_loss"] == best
 
 
+def test_mnli_without_its_mismatched_set_trains_by_the_same_recipe(
+    corpus, fine_tune, tmp_path, caplog
+):
+    folder = write_mnli(tmp_path / "MNLI")
+    (folder / "dev_mismatched.tsv").unlink()
+    data = prepare("mnli", folder, tmp_path / "data", corpus.pieces)
+    run = fine_tune(data, tmp_path / "run", "--valid-subset", "valid,valid1", "--max-update", "1")
+    assert [entry["subset"] for entry in record_of(run)["validations"]] == ["valid"]
+    assert f"{data}: was prepared without dev_mismatched.tsv: validating on valid" in caplog.text
+
+
 def test_the_correlations_of_scores(glue_data, fine_tune, tmp_path):
     data = glue_data["sts-b"]
     options = ("--double-unordered", "--best-checkpoint-metric", "pearson", "--max-update", "20")
@@ -306,7 +317,8 @@ def test_mistakes_end_in_a_line_that_says_what_to_do(
         ),
         "no such split": (
             lambda: fine_tune(rte, tmp_path / "a", "--valid-subset", "valid,valid1"),
-            f"{rte}: holds no split valid1, only train, valid, test",
+            f"{rte}: holds no split valid1, only train, valid, test: prepare it from the files "
+            "with convbert prepare-glue, or leave it out with --valid-subset valid (dataset.valid_",
         ),
         "a split without labels": (
             lambda: fine_tune(rte, tmp_path / "a", "--valid-subset", "test"),

@@ -141,7 +141,7 @@ def test_a_cell_may_be_long(tmp_path):
 def test_marks_take_time_by_the_length_of_the_text(tmp_path):
     # Cells that begin with marks which nothing ends, and marks after marks.
     for cell in ('"a', '""a', '"""a', '"' * 999):
-        path = write(tmp_path, "train.tsv", "text\n" + f"{cell}\n" * (2_000_000 // len(cell)))
+        path = write(tmp_path, "train.tsv", "text\n" + f"{cell}\n" * (500_000 // len(cell)))
         begin = time.process_time()
         read(path)
-        assert time.process_time() - begin < 5
+        assert time.process_time() - begin < 2

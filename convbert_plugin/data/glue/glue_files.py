@@ -21,6 +21,7 @@ from convbert_plugin.data.glue.glue_tasks import (
     REGRESSION_METRICS,
     TASKS,
     TESTS,
+    VALID,
     VALID_NAMES,
     GlueTask,
 )
@@ -158,7 +159,7 @@ def open_rows(
     if split not in prepared.splits:
         raise UserError(
             f"{folder}: holds no split {split}, only {', '.join(prepared.splits)}: prepare it from "
-            f"the files with {DATA_MAKER}"
+            f"the files with {DATA_MAKER}{_instead(split, prepared)}"
         )
     inputs = INPUTS if prepared.task.is_pair else INPUTS[:1]
     texts = [open_lines(folder / name / split, vocabulary, remedy=DATA_MAKER) for name in inputs]
@@ -184,6 +185,15 @@ def _find(folder: Path, file: str) -> Optional[Path]:
     if len(found) > 1:
         raise UserError(f"{found[0]} and {found[1].name}: two validation sets: remove one of them")
     return found[0] if found else None
+
+
+def _instead(split: str, prepared: PreparedTask) -> str:
+    """How to go on without a validation set."""
+    if not split.startswith(VALID):
+        return ""
+    if VALID not in prepared.splits:
+        return ", or leave it out with --disable-validation (dataset.disable_validation=true)"
+    return f", or leave it out with --valid-subset {VALID} (dataset.valid_subset={VALID})"
 
 
 def _write_labels(path: Path, labels: list[float], task: GlueTask) -> None:
