@@ -2,12 +2,14 @@
 
 Both are written beside their place, under a name of this process, brought to the disk, and renamed.
 Where that fails, nothing is left behind: folders that were missing are made, and removed again.
+Whoever reads a pipe gets all of a file, or nothing.
 """
 
 import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterator, Optional
 
@@ -16,20 +18,36 @@ from convbert_plugin.files.text_files import PathLike
 
 # What only writing meets; such an error names no file.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_READER = errno.EPIPE
 
 
 @contextlib.contextmanager
 def whole_file(path: PathLike) -> Iterator[BinaryIO]:
     """Open a file for bytes, which takes the name ``path`` only if all goes well.
 
-    What a link at ``path`` leads to is made, or replaced, in its place.
+    What a link at ``path`` leads to is made, or replaced, in its place; into a pipe all is written
+    at the end.
 
     Raises:
-        UserError: what stands at ``path`` is no regular file; it cannot be made or written there.
+        UserError: what stands at ``path`` is neither a regular file nor a pipe with a name; it
+            cannot be made or written there.
     """
     target = _real_path(path)
+    if _is_open_file(Path(path)):
+        raise UserError(f"{path}: an open file, which cannot be replaced: name one in a folder")
+    if target.is_fifo():
+        # First of all, so that a reader is not left waiting where nothing comes.
+        with (
+            _told(target, "written", target),
+            open(target, "wb") as pipe,
+            tempfile.TemporaryFile() as file,
+        ):
+            yield file
+            file.seek(0)
+            shutil.copyfileobj(file, pipe)
+        return
     if target.exists() and not target.is_file():
-        kind = "a folder" if target.is_dir() else "a pipe or a device"
+        kind = "a folder" if target.is_dir() else "a device"
         raise UserError(f"{target}: {kind}, where a file is to be written: choose another name")
     with _beside(target, Path.touch) as part, open(part, "wb") as file:
         yield file
@@ -57,6 +75,15 @@ def _real_path(path: PathLike) -> Path:
     if real.is_symlink():
         raise UserError(f"{real}: a link that leads to itself: choose another name")
     return real
+
+
+def _is_open_file(path: Path) -> bool:
+    """Whether a path stands for what a process has open, as /dev/stdout does."""
+    while Path("/proc") not in path.parent.resolve().parents:
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return True
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -100,7 +127,7 @@ def _beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 def _is_of(part: Path, error: OSError) -> bool:
     """Whether an error is one of writing ``part``, not of what is read for it."""
     if error.filename is None:
-        return error.errno in NO_ROOM
+        return error.errno in (*NO_ROOM, NO_READER)
     path = Path(os.fsdecode(error.filename))
     return part in (path, *path.parents)
 

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,12 +103,12 @@ def in_the_way(tmp_path: Path, kind: str) -> tuple[Path, str]:
     if kind == "a folder":
         path.mkdir()
         return path, f"{path}: a folder, where a file is to be written: "
-    if kind == "a pipe":
-        os.mkfifo(path)
-        return path, f"{path}: a pipe or a device, where a file is to be written: "
     if kind == "a device":
         path.symlink_to(os.devnull)
-        return path, f"{os.devnull}: a pipe or a device, where a file is to be written: "
+        return path, f"{os.devnull}: a device, where a file is to be written: "
+    if kind == "standard output":
+        path.symlink_to("/dev/stdout")
+        return path, f"{path}: an open file, which cannot be replaced: "
     if kind == "a link to itself":
         path.symlink_to("out")
         return path, f"{path}: a link that leads to itself: "
@@ -120,8 +121,8 @@ def in_the_way(tmp_path: Path, kind: str) -> tuple[Path, str]:
     "kind",
     [
         "a folder",
-        "a pipe",
         "a device",
+        "standard output",
         "a link to itself",
         "a file for its folder",
         "a file for a folder above",
@@ -136,6 +137,76 @@ def test_what_is_in_the_way_of_a_file(tmp_path, kind):
     assert "\n" not in str(error.value)
     assert sorted(tmp_path.rglob("*")) == before
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def read_in_thread(pipe: Path, count: int = -1) -> Future:
+    """What a reader of the pipe gets."""
+
+    def read():
+        with open(pipe, "rb") as file:
+            return file.read(count)
+
+    return ThreadPoolExecutor().submit(read)
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_reader_of_a_pipe_gets_all(tmp_path, pipe, is_link):
+    reader = read_in_thread(pipe)
+    if is_link:
+        (tmp_path / "link").symlink_to("pipe")
+    write_file(tmp_path / "link" if is_link else pipe)
+    assert reader.result(timeout=60) == NEW
+    assert pipe.is_fifo()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, UserError])
+def test_a_reader_of_a_pipe_gets_nothing_of_what_fails(pipe, error):
+    reader = read_in_thread(pipe)
+
+    def write_and_fail(file):
+        file.write(NEW)
+        raise error
+
+    with pytest.raises(error), whole_file(pipe) as file:
+        write_and_fail(file)
+    assert reader.result(timeout=60) == b""
+    assert pipe.is_fifo()
+
+
+def test_a_reader_of_a_pipe_that_is_gone(pipe):
+    reader = read_in_thread(pipe, 1)
+    with pytest.raises(UserError, match=r"pipe: cannot be written \(Broken pipe\): choose another"):
+        write_file(pipe)
+    assert reader.result(timeout=60) == NEW[:1]
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("leads_to", ["a file", "a pipe", "a device"])
+def test_an_open_file_stays_open(tmp_path, name, leads_to):
+    """A shell appends to it; to replace it would lose what stands there."""
+    out = tmp_path / "out" if leads_to == "a file" else Path(os.devnull)
+    out.write_bytes(OLD)
+    code = "import sys; from user_dir_tests.files.test_whole_output import write_file, Path\n"
+    command = [sys.executable, "-c", f"{code}write_file(Path({name!r}))"]
+    with open(out, "ab") as stdout:
+        done = subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE if leads_to == "a pipe" else stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"{name}: an open file, which cannot be replaced: name one in a folder\n"
+    assert not done.stdout
+    assert leads_to != "a file" or out.read_bytes() == OLD
 
 
 LIMITED = f"""
