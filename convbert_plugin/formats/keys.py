@@ -113,8 +113,8 @@ ENCODER_SECTIONS = (
 # fmt: on
 # What the placeholders of our own names stand for.
 PLACEHOLDERS = {"network": r"encoder|generator\.stack", "i": r"\d+", "head": r"[^.]+"}
-# What stands before the number of a layer in the name of a tensor, the number, and the rest.
-NUMBER_OF_LAYER = re.compile(r"(.*?layers?[._])?(\d+(?=[._/]))?(.*)")
+# The number of a layer in the name of a tensor.
+NUMBER_OF_LAYER = re.compile(r"(?<=[._])(\d+)(?=[._/])")
 TENSORFLOW_NETWORKS = {"encoder": "electra", "generator.stack": "generator"}
 
 
@@ -256,17 +256,13 @@ def shape_problems(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> 
 
 def _in_one_line(problems: Iterable[tuple[str, str]]) -> str:
     """All problems; where layers share one, their numbers stand in braces."""
-    layers: dict[tuple, list[Optional[str]]] = {}
+    layers: dict[tuple, list[str]] = {}
     for name, words in problems:
-        found = NUMBER_OF_LAYER.fullmatch(readable(name))
-        before, number, after = found.groups() if found else (None, None, name)
+        before, number, after = (*NUMBER_OF_LAYER.split(readable(name), maxsplit=1), "", "")[:3]
         layers.setdefault((before, after, words), []).append(number)
     return "; ".join(
-        f"{before or ''}{_numbers(numbers)}{after} {words}"
+        before
+        + (numbers[0] if len(numbers) == 1 else f"{{{','.join(numbers)}}}")
+        + f"{after} {words}"
         for (before, after, words), numbers in layers.items()
     )
-
-
-def _numbers(numbers: Iterable[Optional[str]]) -> str:
-    told = [number for number in numbers if number is not None]
-    return "".join(told) if len(told) < 2 else "{" + ",".join(told) + "}"
