@@ -39,18 +39,6 @@ def open_lines(
     Raises:
         UserError: files that are missing, damaged, without text or of another vocabulary.
     """
-    lines = _load_lines(path, vocabulary, combine, remedy)
-    _check_lines(f"{path}.bin", lines, vocabulary)
-    return lines
-
-
-def document_count(sizes: np.ndarray) -> int:
-    """Runs of lines [n] that are not empty, an empty one being an end-of-sequence token alone."""
-    is_text = sizes > 1
-    return int(is_text[0]) + int((is_text[1:] & ~is_text[:-1]).sum())
-
-
-def _load_lines(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: str) -> IndexedLines:
     for file in (f"{path}.bin", f"{path}.idx"):
         if not os.path.isfile(file):
             raise UserError(f"{file} is missing: make it with {remedy}, or name another split")
@@ -69,7 +57,14 @@ def _load_lines(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: s
         raise UserError(
             f"{path}.bin: this format has no random access: binarize with --dataset-impl mmap"
         )
+    _check_lines(f"{path}.bin", lines, vocabulary)
     return lines
+
+
+def document_count(sizes: np.ndarray) -> int:
+    """Runs of lines [n] that are not empty, an empty one being an end-of-sequence token alone."""
+    is_text = sizes > 1
+    return int(is_text[0]) + int((is_text[1:] & ~is_text[:-1]).sum())
 
 
 def _check_lines(path: str, lines: IndexedLines, vocabulary: Dictionary) -> None:

@@ -12,39 +12,34 @@ import unicodedata
 import zlib
 from io import BufferedReader
 from pathlib import Path
-from typing import Callable, Iterator, NamedTuple, Optional, Union
+from typing import Callable, Iterator, Mapping, NamedTuple, Optional, TypeVar, Union
 
 from convbert_plugin.errors import UserError
 
 PathLike = Union[str, os.PathLike]
+Kind = TypeVar("Kind")
 
 BLOCK_BYTES = 1 << 20
 # A line is tokenized as a whole, so memory is bounded only if lines are.
 LONGEST_LINE_BYTES = 1 << 23
-# As many bytes tell the kind of a file.
+# As many bytes tell the kind of a file, by the tables that follow.
 KIND_BYTES = 10
 DECOMPRESSORS: dict[bytes, Callable] = {
     rb"\x1f\x8b": gzip.open,
     rb"\xfd7zXZ\x00": lzma.open,
     rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": bz2.open,
 }
-# Beginning -> what it is, and what makes a text of it.
 OTHER_FILES = {
-    rb"\x28\xb5\x2f\xfd": ("compressed with zstd", "unpack it first with `zstd -d`"),
-    rb"\x04\x22\x4d\x18": ("compressed with lz4", "unpack it first with `lz4 -d`"),
-    rb"7z\xbc\xaf\x27\x1c": ("a 7z archive", "unpack it first with `7z x`"),
-    rb"PK\x03\x04": (
-        "a zip archive, or a document of an office program",
-        "unpack it first with `unzip`, or save the document as text or .csv",
-    ),
-    rb"%PDF-": ("a PDF document", "make a text of it first, for example with `pdftotext`"),
+    rb"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it first with `zstd -d`",
+    rb"\x04\x22\x4d\x18": "compressed with lz4: unpack it first with `lz4 -d`",
+    rb"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it first with `7z x`",
+    rb"PK\x03\x04": "a zip archive, or an office document: unpack it first, or save it as a text",
+    rb"%PDF-": "a PDF document: make a text of it first, for example with `pdftotext`",
 }
-# The longer ones first: that of UTF-32 begins with the one of UTF-16.
+# The mark of UTF-32 begins with that of UTF-16.
 WIDE_ENCODINGS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
+    rb"\xff\xfe\0\0|\0\0\xfe\xff": "UTF-32",
+    rb"\xff\xfe|\xfe\xff": "UTF-16",
 }
 # A zero byte among the first ones is taken, as git does, for a sign that a file is no text.
 FIRST_BYTES = 8000
@@ -76,7 +71,7 @@ def decode_utf8(data: bytes, path: PathLike, first_line: int = 1) -> str:
         start = data.rfind(b"\n", 0, error.start) + 1
         line = first_line + data.count(b"\n", 0, error.start)
         column = len(data[start : error.start].decode("utf-8")) + 1
-        likely = _wide(data) or "LATIN1"
+        likely = _kind(data, WIDE_ENCODINGS) or "LATIN1"
         raise UserError(
             f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x} at column {column}): "
             f"convert the file first, for example with `iconv -f {likely} -t UTF-8`"
@@ -163,22 +158,21 @@ class _Recoded:
         return self.text.readline(size).encode()
 
 
-def _wide(beginning: bytes) -> Optional[str]:
-    return next((name for mark, name in WIDE_ENCODINGS.items() if beginning.startswith(mark)), None)
+def _kind(beginning: bytes, kinds: Mapping[bytes, Kind]) -> Optional[Kind]:
+    return next((kind for pattern, kind in kinds.items() if re.match(pattern, beginning)), None)
 
 
 def _unpacked(raw: BufferedReader, path: PathLike) -> BufferedReader:
     beginning = raw.peek(KIND_BYTES)
-    for pattern, (kind, advice) in OTHER_FILES.items():
-        if re.match(pattern, beginning):
-            raise UserError(f"{path}: {kind}: {advice}")
-    openers = (opener for pattern, opener in DECOMPRESSORS.items() if re.match(pattern, beginning))
-    return next(openers, lambda file: file)(raw)
+    if problem := _kind(beginning, OTHER_FILES):
+        raise UserError(f"{path}: {problem}")
+    opener = _kind(beginning, DECOMPRESSORS)
+    return opener(raw) if opener else raw
 
 
 def _as_utf8(stream: BufferedReader) -> Union[BufferedReader, _Recoded]:
     beginning = stream.peek(KIND_BYTES)
-    if encoding := _wide(beginning):
+    if encoding := _kind(beginning, WIDE_ENCODINGS):
         return _Recoded(stream, encoding)
     if beginning.startswith(codecs.BOM_UTF8):
         stream.read(len(codecs.BOM_UTF8))

@@ -267,7 +267,7 @@ MISTAKES = {
         r"in.txt: a zero byte near its start",
     ),
     "zstd": (b"\x28\xb5\x2f\xfd\x04\x00the", r"in.txt: compressed with zstd: .* `zstd -d`"),
-    "zip": (b"PK\x03\x04\x14\x00", r"in.txt: a zip archive, .*`unzip`"),
+    "zip": (b"PK\x03\x04\x14\x00", r"in.txt: a zip archive, .*: unpack it first"),
     "lz4": (b"\x04\x22\x4d\x18the", r"in.txt: compressed with lz4: .* `lz4 -d`"),
     "7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", r"in.txt: a 7z archive: .* `7z x`"),
     "PDF": (b"%PDF-1.4\n", r"in.txt: a PDF document: .*`pdftotext`"),
