@@ -24,13 +24,13 @@ def confusion(predicted: Tensor, gold: Tensor, classes: int) -> Tensor:
 
 def accuracy(counts: Tensor) -> Tensor:
     """Return the share [] of examples judged rightly, of a ``confusion`` [C, C]."""
-    return _ratio(counts.diagonal().sum(), counts.sum())
+    return ratio(counts.diagonal().sum(), counts.sum())
 
 
 def f1(counts: Tensor) -> Tensor:
     """Return the F1 score [] of the second of two classes, of a ``confusion`` [2, 2]."""
     true_positives = counts[1, 1]
-    return _ratio(2 * true_positives, counts[1].sum() + counts[:, 1].sum())
+    return ratio(2 * true_positives, counts[1].sum() + counts[:, 1].sum())
 
 
 def mcc(counts: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def mcc(counts: Tensor) -> Tensor:
     gold, predicted = counts.sum(1), counts.sum(0)
     covariance = counts.diagonal().sum() * total - gold @ predicted
     variances = (total**2 - gold @ gold) * (total**2 - predicted @ predicted)
-    return _ratio(covariance, variances.sqrt())
+    return ratio(covariance, variances.sqrt())
 
 
 def pearson(scores: Tensor, gold: Tensor) -> Tensor:
@@ -69,8 +69,9 @@ def _is_constant(values: Tensor) -> bool:
     return len(values) < 2 or bool((values == values[0]).all())
 
 
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    return torch.where(denominator > 0, numerator / denominator, 0.0)
+def ratio(numerator: Tensor, denominator: Tensor, otherwise: float = 0.0) -> Tensor:
+    """Return a quotient [], and ``otherwise`` where the denominator is 0."""
+    return torch.where(denominator > 0, numerator / denominator, otherwise)
 
 
 METRICS_OF_CLASSES = {"accuracy": accuracy, "f1": f1, "mcc": mcc}

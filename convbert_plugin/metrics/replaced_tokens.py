@@ -5,10 +5,13 @@ every update.
 """
 
 import math
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
+
+from convbert_plugin.metrics import glue_scores
+from convbert_plugin.metrics.glue_scores import ratio
 
 BINS = 2048
 """Bins of a histogram, half of them for each sign of the logit."""
@@ -21,15 +24,6 @@ LARGEST_LOGIT = 80.0
 
 _BINS_OF_ONE_SIGN = BINS // 2
 _BINS_PER_UNIT = _BINS_OF_ONE_SIGN / math.asinh(LARGEST_LOGIT / LINEAR_RANGE)
-
-
-class ConfusionCounts(NamedTuple):
-    """How many tokens were judged rightly and wrongly, each []; "positive" means replaced."""
-
-    true_positives: Tensor
-    false_positives: Tensor
-    true_negatives: Tensor
-    false_negatives: Tensor
 
 
 def _bin_of(logits: Tensor) -> Tensor:
@@ -62,10 +56,6 @@ def logit_histogram(logits: Tensor, labels: Tensor, weights: Optional[Tensor] = 
         return histogram.view(2, BINS)
 
 
-def _ratio(numerator: Tensor, denominator: Tensor, otherwise: float = 0.0) -> Tensor:
-    return torch.where(denominator > 0, numerator / denominator, otherwise)
-
-
 def auc(histogram: Tensor) -> Tensor:
     """Return the area [] under the ROC curve of a ``logit_histogram`` [2, BINS].
 
@@ -76,41 +66,34 @@ def auc(histogram: Tensor) -> Tensor:
     """
     originals, replaced = histogram.double()
     originals_below = originals.cumsum(0) - originals / 2
-    return _ratio((replaced * originals_below).sum(), replaced.sum() * originals.sum(), 0.5)
+    return ratio((replaced * originals_below).sum(), replaced.sum() * originals.sum(), 0.5)
 
 
-def confusion_counts(histogram: Tensor) -> ConfusionCounts:
-    """Return the counts of a ``logit_histogram`` [2, BINS] for the threshold probability > 0.5.
+def confusion_of(histogram: Tensor) -> Tensor:
+    """Return the ``confusion`` [2, 2] of a ``logit_histogram`` [2, BINS] at probability > 0.5.
 
     Exact, since the middle of the histogram lies at logit 0. A logit of exactly 0 counts as
     "original", as in the released code (run_pretraining.py:177-202: ``round((sign + 1) / 2)``,
     where 0.5 rounds to 0).
     """
-    originals, replaced = histogram.double().view(2, 2, _BINS_OF_ONE_SIGN).sum(-1)
-    return ConfusionCounts(
-        true_positives=replaced[1],
-        false_positives=originals[1],
-        true_negatives=originals[0],
-        false_negatives=replaced[0],
-    )
+    return histogram.double().view(2, 2, _BINS_OF_ONE_SIGN).sum(-1)
 
 
 def accuracy(histogram: Tensor) -> Tensor:
     """Return the share [] of tokens judged rightly; 0 without tokens."""
-    counts = confusion_counts(histogram)
-    return _ratio(counts.true_positives + counts.true_negatives, histogram.double().sum())
+    return glue_scores.accuracy(confusion_of(histogram))
 
 
 def precision(histogram: Tensor) -> Tensor:
     """Return the share [] of replaced tokens among those judged so; 0 if there are none."""
-    counts = confusion_counts(histogram)
-    return _ratio(counts.true_positives, counts.true_positives + counts.false_positives)
+    counts = confusion_of(histogram)
+    return ratio(counts[1, 1], counts[:, 1].sum())
 
 
 def recall(histogram: Tensor) -> Tensor:
     """Return the share [] of the replaced tokens that were judged so; 0 if there are none."""
-    counts = confusion_counts(histogram)
-    return _ratio(counts.true_positives, counts.true_positives + counts.false_negatives)
+    counts = confusion_of(histogram)
+    return ratio(counts[1, 1], counts[1].sum())
 
 
 SCORES = {"auc": auc, "accuracy": accuracy, "precision": precision, "recall": recall}

@@ -1,11 +1,3 @@
 """The optimizer and the schedule: importing this package registers both with fairseq."""
 
-from convbert_plugin.optim.convbert_adamw import ConvBertAdamW, ConvBertAdamWConfig
-from convbert_plugin.optim.convbert_linear import ConvBertLinearConfig, ConvBertLinearSchedule
-
-__all__ = [
-    "ConvBertAdamW",
-    "ConvBertAdamWConfig",
-    "ConvBertLinearConfig",
-    "ConvBertLinearSchedule",
-]
+from convbert_plugin.optim import convbert_adamw, convbert_linear  # noqa: F401

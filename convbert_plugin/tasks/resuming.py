@@ -22,10 +22,13 @@ BLOCKWISE = "FairseqBMUF"
 COUNT_LIMIT = 1 << 31
 
 
+Test = Callable[[Any], bool]
+
+
 class Kind(NamedTuple):
     """What a field may be: a test of its value, and the words for it."""
 
-    holds: Callable[[object], bool]
+    holds: Test
     words: str
 
 
@@ -46,44 +49,35 @@ def is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
 
 
-def _is_sound_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and tensor_problem(value) is None
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _are_groups(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(group, dict)
-        and all(isinstance(name, str) for name in group)
-        and isinstance(group.get("params"), list)
-        and all(map(is_count, group["params"]))
-        for group in value
+def _is_sound(value: Any) -> bool:
+    """Anything but a tensor that is not what it says."""
+    return not isinstance(value, torch.Tensor) or tensor_problem(value) is None
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _table_of(is_key: Test, is_entry: Test) -> Test:
+    return lambda value: (
+        _is_table(value) and all(is_key(key) and is_entry(held) for key, held in value.items())
     )
 
 
-def _are_states(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        is_count(parameter) and isinstance(state, dict) and all(map(_is_state_entry, state.items()))
-        for parameter, state in value.items()
-    )
+def _list_of(is_row: Test) -> Test:
+    return lambda value: isinstance(value, list) and all(map(is_row, value))
 
 
-def _is_state_entry(entry: tuple) -> bool:
-    name, value = entry
-    return isinstance(name, str) and (
-        not isinstance(value, torch.Tensor) or _is_sound_tensor(value)
-    )
+def _is_group(value: Any) -> bool:
+    return _is_table(value) and all(map(_is_text, value)) and _list_of(is_count)(value.get("params"))
 
 
-def _are_metrics(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(group, str) and isinstance(rows, list) and _are_meters(rows)
-        for group, rows in value.items()
-    )
-
-
-def _are_meters(rows: list) -> bool:
-    names = [row[1] for row in rows if _is_meter(row)]
-    return len(names) == len(rows) == len(set(names))
+def _are_meters(value: Any) -> bool:
+    return _list_of(_is_meter)(value) and len({name for _, name, *_ in value}) == len(value)
 
 
 def _is_meter(row: Any) -> bool:
@@ -91,47 +85,46 @@ def _is_meter(row: Any) -> bool:
     if not isinstance(row, (list, tuple)) or len(row) != 4:
         return False
     priority, name, class_name, state = row
-    if not (is_number(priority) and isinstance(name, str) and isinstance(class_name, str)):
+    if not (is_number(priority) and _is_text(name) and _is_text(class_name) and _is_table(state)):
         return False
     meter = getattr(meters, class_name, None)
-    if not (isinstance(meter, type) and issubclass(meter, meters.Meter)):
-        return False
     return (
-        isinstance(state, dict)
+        isinstance(meter, type)
+        and issubclass(meter, meters.Meter)
         and meter().state_dict().keys() <= state.keys()
-        and all(map(_is_meter_entry, state.items()))
+        and all(_is_of_meter(*entry) for entry in state.items())
     )
 
 
-def _is_meter_entry(entry: tuple) -> bool:
-    name, value = entry
+def _is_of_meter(name: Any, value: Any) -> bool:
     if name == "round":
         return value is None or is_count(value)
     if value is None:
         return name in ("val", "tensor")
-    return is_number(value) or _is_sound_tensor(value)
-
-
-NOTHING = Kind(lambda value: False, "nothing")
+    return is_number(value) or (isinstance(value, torch.Tensor) and _is_sound(value))
 
 
 def _are_seconds(value: Any) -> bool:
     # Several workers add theirs up in a tensor, which fairseq keeps.
-    if _is_sound_tensor(value) and value.numel() == 1 and value.is_floating_point():
+    if isinstance(value, torch.Tensor) and _is_sound(value) and value.numel() == 1:
         value = value.item()
     return is_number(value) and math.isfinite(value)
 
 
-TABLE = Kind(lambda value: isinstance(value, dict), "a dictionary")
-TEXT = Kind(lambda value: isinstance(value, str), "a name")
+NOTHING = Kind(lambda value: False, "nothing")
+TABLE = Kind(_is_table, "a dictionary")
+TEXT = Kind(_is_text, "a name")
 COUNT = Kind(is_count, "a whole number from 0 on")
 YES_OR_NO = Kind(lambda value: isinstance(value, bool), "True or False")
 NUMBER = Kind(is_number, "a number")
 SCORE = Kind(lambda value: value is None or is_number(value), "a number or None")
 SECONDS = Kind(_are_seconds, "a number of seconds")
-GROUPS = Kind(_are_groups, "a list of groups of parameters")
-STATES = Kind(_are_states, "a dictionary of sound tensors for each parameter")
-METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters")
+GROUPS = Kind(_list_of(_is_group), "a list of groups of parameters")
+STATES = Kind(
+    _table_of(is_count, _table_of(_is_text, _is_sound)),
+    "a dictionary of sound tensors for each parameter",
+)
+METRICS = Kind(_table_of(_is_text, _are_meters), "a dictionary of fairseq's meters")
 
 HISTORY, OPTIMIZER_STATE, EXTRA = "optimizer_history", "last_optimizer_state", "extra_state"
 # The trainer goes on from the last entry alone.
