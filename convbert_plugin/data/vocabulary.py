@@ -10,7 +10,6 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike, read_file
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
-    WORDPIECE_SPECIALS,
     check_same_symbols,
     fingerprint,
     read_symbols,
@@ -35,7 +34,6 @@ class Vocabulary(Dictionary):
     def __init__(self, *, mask: str = FAIRSEQ_SPECIALS["mask"], **arguments: Any):
         super().__init__(**arguments)
         self.mask_word = mask
-        self.is_wordpiece = False
         self.tokenizer_files: dict[str, str] = {}
 
     @classmethod
@@ -48,7 +46,7 @@ class Vocabulary(Dictionary):
         ``read_symbols``; tokenizer files beside a ``dict.txt`` that do not fit it.
         """
         path = Path(f).absolute()
-        symbols, counts, specials, implied = read_symbols(f)
+        symbols, counts, specials, implied, _ = read_symbols(f)
         vocabulary = cls() if implied else cls._of_rows(specials)
         for symbol, count in list(zip(symbols, counts, strict=True))[len(vocabulary) :]:
             vocabulary.add_symbol(symbol, count)
@@ -62,7 +60,6 @@ class Vocabulary(Dictionary):
         vocabulary = cls(**specials, add_special_symbols=False)
         # save() writes the symbols from here on: all of them, since their rows are their ids.
         vocabulary.nspecial = 0
-        vocabulary.is_wordpiece = specials is WORDPIECE_SPECIALS
         return vocabulary
 
     def save(self, f: Union[PathLike, TextIO]) -> None:

@@ -73,7 +73,9 @@ def _list_of(is_row: Test) -> Test:
 
 
 def _is_group(value: Any) -> bool:
-    return _is_table(value) and all(map(_is_text, value)) and _list_of(is_count)(value.get("params"))
+    return (
+        _is_table(value) and all(map(_is_text, value)) and _list_of(is_count)(value.get("params"))
+    )
 
 
 def _are_meters(value: Any) -> bool:

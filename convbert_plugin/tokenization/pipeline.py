@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Optional
+from typing import TYPE_CHECKING, Optional
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.json_files import read_json_object
@@ -23,7 +23,6 @@ from convbert_plugin.tokenization.symbols import (
 )
 from convbert_plugin.tokenization.time_bound import within
 from convbert_plugin.tokenization.tokenizer_files import (
-    DICTIONARY_FILE,
     PIPELINE_FILE,
     SETTINGS_FILE,
     VOCAB_FILE,
@@ -54,15 +53,19 @@ class PipelineTokenizer(Tokenizer):
     for.
     """
 
+    pipeline: "Pipeline"
+
     def __init__(self, content: bytes, path: Path, settings: Optional[bytes] = None):
         self.content = content
         self.path = path
         self.settings = settings
         self.pipeline = _load(content, path)
-        self.symbols = in_order(self.pipeline.get_vocab(with_added_tokens=True), path)
+        ids = self.pipeline.get_vocab(with_added_tokens=True)
+        self.symbols = in_order(ids, path)
+        self._pieces = dict(zip(self.symbols, sorted(ids, key=ids.__getitem__), strict=True))
         check_vocabulary(self.symbols, path)
         self.specials = specials_of(self.symbols, path)
-        _take_text_alone(self.pipeline, self.specials)
+        self.pipeline = _taking_text_alone(self.pipeline, set(self.specials.values()))
         model = self.pipeline.model
         if getattr(model, "continuing_subword_prefix", None) == CONTINUATION:
             self.longest_word = getattr(model, "max_input_chars_per_word", 0)
@@ -73,10 +76,6 @@ class PipelineTokenizer(Tokenizer):
     def __reduce__(self) -> tuple:
         # The library forgets in a copy that special tokens are plain text.
         return type(self), (self.content, self.path, self.settings)
-
-    def normalized(self, text: str) -> str:
-        normalizer = self.pipeline.normalizer
-        return text if normalizer is None else normalizer.normalize_str(text)
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
         encodings = within(
@@ -90,7 +89,7 @@ class PipelineTokenizer(Tokenizer):
 
     def detokenize(self, pieces: list[str]) -> str:
         if self.longest_word:
-            return joined(pieces)
+            return joined(map(self._pieces.__getitem__, pieces))
         ids = [self._index[piece] for piece in pieces]
         return within(
             SECONDS_AT_LEAST + len(ids) // CHARACTERS_A_SECOND,
@@ -105,16 +104,13 @@ class PipelineTokenizer(Tokenizer):
     def identity(self) -> tuple:
         return "pipeline", self.content
 
-    def of_file(self, file: Path) -> Tokenizer:
-        return load_pipeline(file)
-
 
 def load_pipeline(path: Path) -> PipelineTokenizer:
     """The tokenizer of a ``tokenizer.json``, which is used as it stands.
 
     Errors: a broken file, or one that asks for too much; ids with holes; pieces that a dictionary
     cannot hold; special tokens of other names than the two sets, or another frame than ours; a
-    vocab.txt or dict.txt beside it that numbers other pieces.
+    vocab.txt beside it that numbers other pieces.
     """
     content, parsed = read_within_limits(path)
     stored = path.with_name(SETTINGS_FILE)
@@ -123,11 +119,11 @@ def load_pipeline(path: Path) -> PipelineTokenizer:
     kind = config.get("tokenizer_class") or "BertTokenizer"
     if parsed.get("post_processor") or not FRAMING_CLASSES.fullmatch(str(kind)):
         _check_frame(tokenizer)
-    for beside in filter(Path.exists, map(path.with_name, (DICTIONARY_FILE, VOCAB_FILE))):
+    beside = path.with_name(VOCAB_FILE)
+    if beside.exists():
         rows = read_symbols(beside).symbols
         # transformers writes what was added later into tokenizer.json alone.
-        count = len(rows) if beside.name == VOCAB_FILE else None
-        check_same_symbols(beside, rows, path, tokenizer.symbols[:count])
+        check_same_symbols(beside, rows, path, tokenizer.symbols[: len(rows)])
     return tokenizer
 
 
@@ -166,18 +162,24 @@ def _load(content: bytes, path: Path) -> "Pipeline":
     return pipeline
 
 
-def _take_text_alone(pipeline: "Pipeline", specials: Mapping[str, str]) -> None:
-    """Change the pipeline so that a text keeps its length and gets no special token."""
+def _taking_text_alone(pipeline: "Pipeline", specials: set[str]) -> "Pipeline":
+    """The pipeline where a text keeps its length, and gets added tokens but no special one."""
+    from tokenizers import Tokenizer as Pipeline
     from tokenizers import models
 
+    added = pipeline.get_added_tokens_decoder().values()
+    if any(token.special != (token.content in specials) for token in added):
+        content = json.loads(pipeline.to_str())
+        for token in content["added_tokens"]:
+            token["special"] = token["content"] in specials
+        pipeline = Pipeline.from_str(json.dumps(content))
     pipeline.no_truncation()
     pipeline.no_padding()
     pipeline.encode_special_tokens = True
     if isinstance(pipeline.model, models.Unigram):
-        # Its rows are all pieces of text, those of the special tokens too.
-        added = pipeline.get_added_tokens_decoder().values()
-        names = {*specials.values(), *(token.content for token in added if token.special)}
-        # As the library holds it: a number read twice may differ in its last digit.
+        # Its rows are all pieces of text, those of the special tokens too. As the library holds
+        # it: a number read twice may differ in its last digit.
         model = json.loads(pipeline.to_str())["model"]
-        rows = [(without_text(row) if row in names else row, cost) for row, cost in model["vocab"]]
+        rows = [(without_text(row) if row in specials else row, n) for row, n in model["vocab"]]
         pipeline.model = models.Unigram(rows, model["unk_id"], model["byte_fallback"])
+    return pipeline

@@ -1,11 +1,17 @@
 """A sentencepiece model, whose pieces a fairseq dictionary numbers."""
 
+import itertools
 from pathlib import Path
 from typing import Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import ODD_WHITESPACE, PathLike, read_file
-from convbert_plugin.tokenization.symbols import FAIRSEQ_FIRST, FAIRSEQ_SPECIALS, read_symbols
+from convbert_plugin.tokenization.symbols import (
+    FAIRSEQ_FIRST,
+    FAIRSEQ_SPECIALS,
+    names_of,
+    read_symbols,
+)
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
     SENTENCEPIECE_FILE,
@@ -27,33 +33,24 @@ class SentencePieceTokenizer(Tokenizer):
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError:
             raise UserError(f"{path}: not a sentencepiece model, or a broken one") from None
-        own = self._own_symbols()
-        odd = next((piece for piece in own if piece.split() != [piece]), None)
-        if odd is not None:
-            raise UserError(
-                f"{path}: its piece {odd!r} holds whitespace, where fairseq would split it: "
-                "train a vocabulary with `convbert train-vocab`"
-            )
-        self.symbols = own if symbols is None else symbols
-        self._piece_of_id = self._pieces_by_id(set(self.symbols))
+        own = [self._processor.IdToPiece(index) for index in range(len(self._processor))]
+        self._pieces = dict(zip(names_of(own), own, strict=True))
+        self.symbols = self.own_symbols() if symbols is None else symbols
+        # Sentencepiece spells an unknown stretch of text out, "[MASK]" or "<mask>" included:
+        # only what its ids name may become a piece, and no special symbol.
+        usable = set(self.symbols) - set(FAIRSEQ_SPECIALS.values())
+        self._piece_of_id = [name if name in usable else self.unknown for name in self._pieces]
 
-    def _own_symbols(self) -> list[str]:
+    def own_symbols(self) -> list[str]:
+        """The model's pieces in their order, and the special symbols."""
         processor = self._processor
         from_text = [
-            processor.IdToPiece(index)
-            for index in range(len(processor))
-            if not (processor.IsControl(index) or processor.IsUnknown(index))
-            or processor.IdToPiece(index) == self.mask
+            name
+            for index, name in enumerate(self._pieces)
+            if not (processor.IsControl(index) or processor.IsUnknown(index)) or name == self.mask
         ]
         plain = [piece for piece in from_text if piece not in FAIRSEQ_FIRST]
         return [*FAIRSEQ_FIRST, *plain, *([] if self.mask in plain else [self.mask])]
-
-    def _pieces_by_id(self, known: set[str]) -> list[str]:
-        # Sentencepiece spells an unknown stretch of text out, "[MASK]" or "<mask>" included:
-        # only what its ids name may become a piece, and no special symbol.
-        usable = known - set(FAIRSEQ_SPECIALS.values())
-        pieces = map(self._processor.IdToPiece, range(len(self._processor)))
-        return [piece if piece in usable else self.unknown for piece in pieces]
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
         texts = [ODD_WHITESPACE.sub(" ", text) for text in texts]
@@ -61,24 +58,18 @@ class SentencePieceTokenizer(Tokenizer):
         return [[self._piece_of_id[index] for index in ids] for ids in encoded]
 
     def detokenize(self, pieces: list[str]) -> str:
+        texts: list[str] = []
         # The processor would drop the mask without a trace.
-        runs: list[str] = []
-        run: list[str] = []
-        for piece in pieces:
-            if piece == self.mask:
-                runs, run = [*runs, self._processor.decode(run), piece], []
-            else:
-                run.append(piece)
-        return " ".join(filter(None, [*runs, self._processor.decode(run)]))
+        for is_mask, run in itertools.groupby(pieces, key=self.mask.__eq__):
+            own = [self._pieces.get(piece, piece) for piece in run]
+            texts += own if is_mask else [self._processor.decode(own)]
+        return " ".join(filter(None, texts))
 
     def files(self) -> dict[str, bytes]:
         return {SENTENCEPIECE_FILE: self.model}
 
     def identity(self) -> tuple:
         return "sentencepiece", self.model, self.symbols
-
-    def of_file(self, file: Path) -> Tokenizer:
-        return load_sentencepiece(file)
 
 
 def load_sentencepiece(file: Path) -> SentencePieceTokenizer:
@@ -89,7 +80,7 @@ def load_sentencepiece(file: Path) -> SentencePieceTokenizer:
     numbered = read_symbols(dictionary).symbols
     tokenizer = SentencePieceTokenizer(read_file(file), file, numbered)
     # A dictionary counted from a corpus may lack rare pieces and hold some of its own.
-    if len(set(tokenizer._own_symbols()) & set(numbered)) * 2 < len(numbered):
+    if len(set(tokenizer.own_symbols()) & set(numbered)) * 2 < len(numbered):
         raise UserError(
             f"{dictionary} and {file} disagree (most rows are no pieces of the model): remove the "
             "one that does not belong to the data"

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from typing import Any, Iterable, Mapping, NamedTuple
 
 from convbert_plugin.errors import UserError, shown
@@ -26,9 +27,9 @@ TOKEN_ROLES = {
     "sep_token": "eos",
 }
 ADVICE = "give another vocabulary with --tokenizer, or with the option that named this one"
-NO_PIECE = re.compile(r"\s|[\ud800-\udfff]|^\Z")
-# At the start of a file it says how the file is encoded.
-BYTE_ORDER_MARK = "\ufeff"
+# Whitespace parts the pieces of a line, a mark of the byte order at the start of a file is lost,
+# and what is no Unicode cannot be written.
+NOT_HELD = re.compile(r"[\s\ud800-\udfff]|^\ufeff|^\Z")
 # What 64 bits hold; Python itself refuses more than 4,300 digits.
 COUNT = re.compile("[0-9]{1,18}")
 
@@ -37,13 +38,14 @@ class Symbols(NamedTuple):
     """The symbols of a dictionary, in the order of their ids, specials included.
 
     ``specials``: their names by role. ``implied``: how many of the first symbols no row holds,
-    because fairseq adds them by itself.
+    because fairseq adds them by itself. ``rows``: the file's.
     """
 
     symbols: list[str]
     counts: list[int]
     specials: Mapping[str, str]
-    implied: int = 0
+    implied: int
+    rows: list[str]
 
 
 def token_names(specials: Mapping[str, str]) -> dict[str, str]:
@@ -56,6 +58,26 @@ def without_text(symbol: str) -> str:
     return f"{symbol} "
 
 
+def names_of(pieces: list[str]) -> list[str]:
+    """The names of pieces in a dictionary: their own, but what it cannot hold is spelt out.
+
+    Where a spelt name is another's too, the id stands behind it.
+    """
+    spelt = [NOT_HELD.sub(_spelt, piece) for piece in pieces]
+    counts, names = Counter(spelt), []
+    for index, (piece, name) in enumerate(zip(pieces, spelt, strict=True)):
+        is_taken = name != piece and counts[name] > 1
+        while is_taken:
+            name += f"#{index}"
+            is_taken = name in counts
+        names.append(name)
+    return names
+
+
+def _spelt(found: re.Match) -> str:
+    return f"\\u{ord(found[0]):04x}" if found[0] else "\\empty"
+
+
 def fingerprint(symbols: list[str]) -> str:
     """A hex digest of symbols in their order: equal exactly when all ids are equal."""
     return hashlib.sha256("\n".join(symbols).encode()).hexdigest()
@@ -66,14 +88,17 @@ def read_symbols(path: PathLike) -> Symbols:
 
     A file without counts, or with a row of BERT's specials, is WordPiece: its rows are all the
     symbols. So they are where they hold <s> <pad> </s> <unk>. Else these four stand before the
-    rows. <mask> comes last where no row has it. Errors: a file that is missing, empty, not UTF-8
-    or malformed, duplicate rows, WordPiece without all five specials.
+    rows. <mask> comes last where no row has it. A row of whitespace alone in a ``vocab.txt``, which
+    no text can get, has a name. Errors: a file that is missing, empty, not UTF-8 or malformed,
+    duplicate rows, WordPiece without all five specials.
     """
     rows = _read_rows(path)
-    symbols, counts = rows, [1] * len(rows)
     has_counts = re.search(r"\S \d+$", rows[0])
     if has_counts:
         symbols, counts = _split_counts(rows, path)
+    else:
+        named = zip(rows, names_of(rows), strict=True)
+        symbols, counts = [row if row.strip() else name for row, name in named], [1] * len(rows)
     is_wordpiece = not has_counts or has_wordpiece_name(symbols)
     has_all = is_wordpiece or set(FAIRSEQ_FIRST) <= set(symbols)
     implied = 0 if has_all else len(FAIRSEQ_FIRST)
@@ -83,7 +108,7 @@ def read_symbols(path: PathLike) -> Symbols:
     if not is_wordpiece and FAIRSEQ_SPECIALS["mask"] not in symbols:
         symbols, counts = [*symbols, FAIRSEQ_SPECIALS["mask"]], [*counts, 1]
     specials = specials_of(symbols, path, is_wordpiece)
-    return Symbols(symbols, counts, specials, implied)
+    return Symbols(symbols, counts, specials, implied, rows)
 
 
 def specials_of(
@@ -106,7 +131,7 @@ def specials_of(
 
 
 def in_order(ids: Mapping[str, Any], path: PathLike) -> list[str]:
-    """The pieces by their ids. Raises UserError for holes, and what no dictionary holds."""
+    """The names of pieces in the order of their ids. Raises UserError for holes."""
     pieces = {index: piece for piece, index in ids.items() if type(index) is int}
     hole = next((index for index in range(max(1, len(ids))) if index not in pieces), None)
     if hole is not None:
@@ -114,15 +139,7 @@ def in_order(ids: Mapping[str, Any], path: PathLike) -> list[str]:
             f"{path}: of its {len(ids):,} pieces none has id {hole}, where the ids have to be 0, "
             f"1, 2 and so on, each once: {ADVICE}"
         )
-    symbols = [pieces[index] for index in range(len(ids))]
-    is_marked = symbols[0].startswith(BYTE_ORDER_MARK)
-    odd = symbols[0] if is_marked else next(filter(NO_PIECE.search, symbols), None)
-    if odd is not None:
-        raise UserError(
-            f"{path}: its piece {shown(odd)} is empty, holds whitespace, is no Unicode or begins "
-            f"with a byte-order mark, which a dictionary cannot hold: {ADVICE}"
-        )
-    return symbols
+    return names_of([pieces[index] for index in range(len(ids))])
 
 
 def dictionary_rows(symbols: list[str]) -> list[str]:

@@ -10,9 +10,19 @@ from typing import Mapping, Optional
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.files.text_files import PathLike, check_is_file
+from convbert_plugin.tokenization.added_tokens import (
+    ADDED_TOKENS_KEY,
+    SPECIAL_TOKENS_FILE,
+    with_added,
+)
 from convbert_plugin.tokenization.pipeline import load_pipeline
 from convbert_plugin.tokenization.sentencepiece_tokenizer import load_sentencepiece
-from convbert_plugin.tokenization.symbols import ADVICE, TOKEN_ROLES
+from convbert_plugin.tokenization.symbols import (
+    ADVICE,
+    TOKEN_ROLES,
+    check_same_symbols,
+    read_symbols,
+)
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
     FILES_OF,
@@ -24,11 +34,6 @@ from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 from convbert_plugin.tokenization.wordpiece import WordPieceSettings, load_wordpiece
 
 __all__ = ["DICTIONARY_FILE", "Tokenizer", "check_rows", "load_tokenizer"]
-
-# Beside the tokenizer, before transformers wrote everything into tokenizer_config.json.
-SPECIAL_TOKENS_FILE = "special_tokens_map.json"
-# Where transformers finds it in tokenizer_config.json, it leaves out the older file.
-ADDED_TOKENS_KEY = "added_tokens_decoder"
 
 
 def load_tokenizer(
@@ -62,8 +67,15 @@ def load_tokenizer(
         tokenizer: Tokenizer = load_sentencepiece(file)
     else:
         tokenizer = load_pipeline(file) if is_pipeline else load_wordpiece(file, flags)
-    if file.name in FILES_OF:
-        _check_token_names(file.parent, tokenizer.specials)
+    if file.name not in FILES_OF:
+        return tokenizer
+    _check_token_names(file.parent, tokenizer.specials)
+    if not is_sentencepiece:
+        tokenizer = with_added(tokenizer, file)
+        dictionary = file.with_name(DICTIONARY_FILE)
+        if dictionary.exists():
+            rows = read_symbols(dictionary).symbols
+            check_same_symbols(dictionary, rows, file, tokenizer.symbols)
     return tokenizer
 
 

@@ -2,10 +2,10 @@
 
 import abc
 from pathlib import Path
-from typing import Mapping
+from typing import TYPE_CHECKING, Mapping, Optional
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.files.text_files import PathLike, read_file
 from convbert_plugin.tokenization.symbols import dictionary_rows, fingerprint, read_symbols
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
@@ -15,6 +15,9 @@ from convbert_plugin.tokenization.tokenizer_files import (
     write_missing,
 )
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Pipeline
+
 
 class Tokenizer(abc.ABC):
     """Text to pieces and back.
@@ -22,12 +25,14 @@ class Tokenizer(abc.ABC):
     ``symbols``: all symbols of the dictionary in the order of their ids, specials included.
     ``specials``: their names by role (pad, unk, bos, eos, mask). No piece holds whitespace, and no
     piece is a special symbol other than ``unknown``, whatever the text. ``longest_word``: the
-    characters of the longest word that WordPiece cuts; 0 of any other model.
+    characters of the longest word that WordPiece cuts; 0 of any other model. ``pipeline``: the
+    tokenizers library's own, where it does the work.
     """
 
     symbols: list[str]
     specials: Mapping[str, str]
     longest_word = 0
+    pipeline: Optional["Pipeline"] = None
 
     @property
     def unknown(self) -> str:
@@ -41,7 +46,8 @@ class Tokenizer(abc.ABC):
 
     def normalized(self, text: str) -> str:
         """The text as it is before it is cut into words and pieces: case, accents, spaces."""
-        return text
+        normalizer = getattr(self.pipeline, "normalizer", None)
+        return text if normalizer is None else normalizer.normalize_str(text)
 
     def pieces(self, text: str) -> list[str]:
         """The pieces of one text."""
@@ -63,9 +69,9 @@ class Tokenizer(abc.ABC):
     def identity(self) -> tuple:
         """What two tokenizers must share to be the same."""
 
-    @abc.abstractmethod
-    def of_file(self, file: Path) -> "Tokenizer":
-        """The tokenizer of another main file of this kind, as load_tokenizer reads it."""
+    def is_of(self, file: Path) -> bool:
+        """Whether a main file of this kind makes the same tokenizer, by what it holds."""
+        return read_file(file) == self.files()[file.name]
 
     def fingerprint(self) -> str:
         """The digest that ``Vocabulary.fingerprint`` gives for this tokenizer's dict.txt."""
@@ -84,11 +90,12 @@ class Tokenizer(abc.ABC):
 
     def _is_in(self, folder: Path) -> bool:
         try:
-            file = main_file(folder)
+            file, dictionary = main_file(folder), folder / DICTIONARY_FILE
+            if dictionary.exists() and read_symbols(dictionary).symbols != self.symbols:
+                return False
             if file is None:
-                is_bare = not (folder / SETTINGS_FILE).exists()
-                return is_bare and read_symbols(folder / DICTIONARY_FILE).symbols == self.symbols
-            return file.name in self.files() and self.of_file(file).identity() == self.identity()
+                return not (folder / SETTINGS_FILE).exists()
+            return file.name in self.files() and self.is_of(file)
         except UserError:
             return False
 

@@ -64,7 +64,7 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
     # It would make transformers run foreign code.
     settings.pop("auto_map", None)
     if not isinstance(tokenizer, PipelineTokenizer):
-        files[PIPELINE_FILE] = _json(_content(_pipeline(tokenizer)))
+        files[PIPELINE_FILE] = json_bytes(pipeline_content(tokenizer))
         settings["tokenizer_class"] = GENERIC_CLASS
     elif json.loads(tokenizer.content.decode("utf-8-sig")).get("post_processor"):
         # Where it has none, the class that transformers chooses by itself knows the frame.
@@ -73,11 +73,11 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
         files[DICTIONARY_FILE] = tokenizer.dictionary()
     if max_length is not None:
         settings["model_max_length"] = max_length
-    return {**files, SETTINGS_FILE: _json(settings)}
+    return {**files, SETTINGS_FILE: json_bytes(settings)}
 
 
-def _pipeline(tokenizer: Tokenizer) -> "Pipeline":
-    """Our tokenizer as a ``tokenizers.Tokenizer``, with its special tokens and their frame."""
+def pipeline_content(tokenizer: Tokenizer) -> dict:
+    """Our tokenizer as a ``tokenizer.json``, with its special tokens and their frame."""
     from tokenizers import decoders
 
     if isinstance(tokenizer, WordPieceTokenizer):
@@ -87,20 +87,16 @@ def _pipeline(tokenizer: Tokenizer) -> "Pipeline":
         assert isinstance(tokenizer, SentencePieceTokenizer)
         pipeline = _sentencepiece_pipeline(tokenizer)
     _add_specials(pipeline, tokenizer.specials)
-    return pipeline
-
-
-def _json(content: dict) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _content(pipeline: "Pipeline") -> dict:
     content = json.loads(pipeline.to_str())
-    merges = content["model"].get("merges")
-    if merges:
+    if merges := content["model"].get("merges"):
         # The form that the tokenizers library of transformers 4.40 reads as well as today's.
         content["model"]["merges"] = [" ".join(pair) for pair in merges]
     return content
+
+
+def json_bytes(content: dict) -> bytes:
+    """A file of an object, as transformers writes it."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _add_specials(pipeline: "Pipeline", specials: Mapping[str, str]) -> None:

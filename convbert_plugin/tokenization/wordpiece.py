@@ -3,15 +3,15 @@
 import itertools
 import json
 import re
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.tokenization.symbols import (
     WORDPIECE_SPECIALS,
-    check_same_symbols,
-    in_order,
+    names_of,
     read_symbols,
     token_names,
 )
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 # What transformers' BertTokenizer reads of its settings, and assumes where they are silent.
 SETTINGS_KEYS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 SETTINGS_DEFAULTS = (True, None, True)
-
-# Beside vocab.txt, before transformers wrote everything into tokenizer.json.
-ADDED_TOKENS_FILE = "added_tokens.json"
 
 # Begins the pieces that go on with a word.
 CONTINUATION = "##"
@@ -56,17 +53,20 @@ UNCASED = WordPieceSettings()
 
 
 class WordPieceTokenizer(Tokenizer):
-    """BERT's tokenizer over the rows of a ``vocab.txt``."""
+    """BERT's tokenizer over the rows of a ``vocab.txt``, which goes out as it came in."""
 
     specials = WORDPIECE_SPECIALS
     longest_word = LONGEST_WORD
 
-    def __init__(self, symbols: list[str], settings: WordPieceSettings = UNCASED):
-        self.symbols = symbols
+    pipeline: "Pipeline"
+
+    def __init__(self, rows: list[str], settings: WordPieceSettings = UNCASED):
+        self.rows = rows
+        self.symbols = names_of(rows)
         self.settings = settings
         self._pieces_of_word: dict[str, list[str]] = {}
         self._cached_characters = 0
-        self._pipeline = self.build_pipeline()
+        self.pipeline = self.build_pipeline()
 
     def build_pipeline(self) -> "Pipeline":
         """A new ``tokenizers.Tokenizer`` from text to ids, without special tokens.
@@ -76,9 +76,12 @@ class WordPieceTokenizer(Tokenizer):
         from tokenizers import Tokenizer as Pipeline
         from tokenizers import models, normalizers, pre_tokenizers
 
+        counts = Counter(self.rows)
+        pieces = zip(self.rows, self.symbols, strict=True)
+        names = [row if counts[row] == 1 else symbol for row, symbol in pieces]
         pipeline = Pipeline(
             models.WordPiece(
-                vocab={symbol: index for index, symbol in enumerate(self.symbols)},
+                vocab={name: index for index, name in enumerate(names)},
                 unk_token=self.unknown,
                 max_input_chars_per_word=LONGEST_WORD,
                 continuing_subword_prefix=CONTINUATION,
@@ -92,10 +95,6 @@ class WordPieceTokenizer(Tokenizer):
         )
         pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         return pipeline
-
-    def normalized(self, text: str) -> str:
-        """The text as it is before it is cut into words and pieces: case, accents, spaces."""
-        return self._pipeline.normalizer.normalize_str(text)
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
         # No word reaches over a space, and text repeats its words: each is encoded once. (Other
@@ -114,7 +113,7 @@ class WordPieceTokenizer(Tokenizer):
         new = list(words - self._pieces_of_word.keys())
         self._cached_characters += sum(map(len, new))
         # The fast way fills in ids alone, no tokens.
-        encodings = self._pipeline.encode_batch_fast(new, add_special_tokens=False)
+        encodings = self.pipeline.encode_batch_fast(new, add_special_tokens=False)
         for word, encoding in zip(new, encodings, strict=True):
             self._pieces_of_word[word] = [self.symbols[index] for index in encoding.ids]
 
@@ -130,7 +129,7 @@ class WordPieceTokenizer(Tokenizer):
             **token_names(WORDPIECE_SPECIALS),
         }
         return {
-            VOCAB_FILE: "".join(f"{symbol}\n" for symbol in self.symbols).encode(),
+            VOCAB_FILE: "".join(f"{row}\n" for row in self.rows).encode(),
             SETTINGS_FILE: (json.dumps(settings, indent=2) + "\n").encode(),
         }
 
@@ -138,12 +137,12 @@ class WordPieceTokenizer(Tokenizer):
         cased, _, split_chinese = self.settings
         return "wordpiece", cased, self.settings.strips_accents, split_chinese, self.symbols
 
-    def of_file(self, file: Path) -> Tokenizer:
+    def is_of(self, file: Path) -> bool:
         flags = WordPieceSettings(self.settings.cased, self.settings.strip_accents)
-        return load_wordpiece(file, flags)
+        return load_wordpiece(file, flags).identity() == self.identity()
 
 
-def joined(pieces: list[str]) -> str:
+def joined(pieces: Iterable[str]) -> str:
     """Readable text of WordPiece's pieces."""
     text = " ".join(pieces).replace(f" {CONTINUATION}", "")
     text = re.sub(r" ([.,!?;:%)\]}])", r"\1", text)
@@ -152,20 +151,14 @@ def joined(pieces: list[str]) -> str:
 
 def load_wordpiece(file: Path, flags: WordPieceSettings) -> WordPieceTokenizer:
     """The tokenizer of a ``vocab.txt``: the settings stored beside it win over the flags."""
-    symbols, _, specials, _ = read_symbols(file)
+    _, _, specials, _, rows = read_symbols(file)
     if specials is not WORDPIECE_SPECIALS or file.name == DICTIONARY_FILE:
         raise UserError(f"{file}: a dictionary, not a tokenizer: give the folder or vocab.txt")
     if file.name != VOCAB_FILE:
-        return WordPieceTokenizer(symbols, flags)
-    beside = (DICTIONARY_FILE, SETTINGS_FILE, ADDED_TOKENS_FILE)
-    dictionary, stored, added = map(file.with_name, beside)
-    if added.exists():
-        rows = {symbol: index for index, symbol in enumerate(symbols)}
-        symbols = in_order({**rows, **read_json_object(added)}, added)
-    if dictionary.exists():
-        check_same_symbols(dictionary, read_symbols(dictionary).symbols, file, symbols)
+        return WordPieceTokenizer(rows, flags)
+    stored = file.with_name(SETTINGS_FILE)
     settings = _stored_settings(stored, flags) if stored.exists() else flags
-    return WordPieceTokenizer(symbols, settings)
+    return WordPieceTokenizer(rows, settings)
 
 
 def _stored_settings(path: Path, flags: WordPieceSettings) -> WordPieceSettings:

@@ -33,7 +33,6 @@ def wordpiece_folder(tmp_path) -> Path:
 def test_wordpiece_rows_are_ids(wordpiece_folder):
     vocabulary = Vocabulary.load(str(wordpiece_folder / "dict.txt"))
     assert vocabulary.symbols == ROWS
-    assert vocabulary.is_wordpiece
     specials = [vocabulary.pad(), vocabulary.unk(), vocabulary.bos(), vocabulary.eos()]
     assert specials == [1, 3, 6, 8]
     assert vocabulary.mask() == 10
@@ -49,7 +48,6 @@ def test_a_plain_dictionary_is_fairseqs_with_a_mask(tmp_path):
     vocabulary, oracle = Vocabulary.load(path), Dictionary.load(str(path))
     assert oracle.add_symbol("<mask>") == vocabulary.mask() == 7
     assert vocabulary == oracle
-    assert not vocabulary.is_wordpiece
     assert vocabulary.special_ids() == {0, 1, 2, 7}
     assert vocabulary.count[4:7] == [50, 7, 3]
     assert [vocabulary.bos(), vocabulary.pad(), vocabulary.eos(), vocabulary.unk()] == [0, 1, 2, 3]

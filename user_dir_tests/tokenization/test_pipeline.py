@@ -85,10 +85,11 @@ def test_added_tokens_keep_their_meaning(folder, tmp_path):
     theirs.add_special_tokens({"additional_special_tokens": ["[START]"]})
     theirs.save_pretrained(tmp_path)
     tokenizer = load_tokenizer(tmp_path)
-    texts = ["the [ENTITY] is sunny,sunnyside[ENTITY]", "sunny"]
+    texts = ["the [ENTITY] is sunny,sunnyside[ENTITY]", "sunny", "the [START] cat[START]"]
     assert tokenizer.symbols[-3:] == ["[ENTITY]", "sunny", "[START]"]
     assert ids_of(tokenizer, texts) == theirs(texts, add_special_tokens=False)["input_ids"]
-    assert "[START]" not in tokenizer.pieces("the [START] cat")
+    for name in tokenizer.specials.values():
+        assert tokenizer.pieces(f"the {name}") == load_tokenizer(folder).pieces(f"the {name}")
 
 
 def test_its_bytes_travel(folder, tmp_path):
