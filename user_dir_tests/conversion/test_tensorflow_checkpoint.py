@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,10 +40,8 @@ def as_saved(variables):
     return {name: torch.from_numpy(values).float() for name, values in variables.items()}
 
 
-@pytest.fixture(scope="module", params=RELEASED_SIZES)
-def released(request, tmp_path_factory):
-    """A checkpoint as pretraining leaves it, its variables in float64, and what we make of it."""
-    size, folder = request.param, tmp_path_factory.mktemp(request.param)
+def released(size, folder):
+    """A checkpoint as pretraining leaves it: its variables in float64, and what we make of it."""
     shapes = variable_shapes(RELEASED_SIZES[size], VOCABULARY, POSITIONS)
     tensors = as_saved(random_variables(shapes, seed=1))
     # The slots of the largest would be a gigabyte that is not read.
@@ -58,17 +55,18 @@ def released(request, tmp_path_factory):
     assert main([*command, str(prefix), str(folder / "here")]) == 0
     for file in prefix.parent.glob("model.ckpt*.data*"):
         file.unlink()
-    return SimpleNamespace(
-        size=size,
-        variables={name: tensor.double().numpy() for name, tensor in tensors.items()},
-        folder=folder / "here",
-    )
+    return {name: tensor.double().numpy() for name, tensor in tensors.items()}, folder / "here"
 
 
 @torch.no_grad()
-def test_equals_the_released_computation(released):
-    convbert = ConvBertModel.from_pretrained(released.folder)
-    assert_equals_the_computation(convbert, released.variables, RELEASED_SIZES[released.size])
+@pytest.mark.parametrize("size", RELEASED_SIZES)
+def test_equals_the_released_computation(size, tmp_path):
+    variables, folder = released(size, tmp_path)
+    assert_the_sizes_are_those_of_the_named_architecture(folder, size)
+    convbert = ConvBertModel.from_pretrained(folder)
+    assert 0 < convbert.detect_replaced(convbert.encode("w1 w2 w3")).max() < 1
+    assert len(convbert.fill_mask("w1 [MASK] w3", topk=3)) == 3
+    assert_equals_the_computation(convbert, variables, RELEASED_SIZES[size])
 
 
 def assert_equals_the_computation(convbert, variables, sizes):
@@ -95,14 +93,11 @@ def assert_equals_the_computation(convbert, variables, sizes):
         assert max(errors) <= TOLERANCES[dtype][bound], (dtype, errors)
 
 
-def test_the_sizes_are_those_of_the_named_architecture(released):
-    cfg = torch.load(released.folder / "model.pt", weights_only=True)["cfg"]
-    assert cfg["model"]["_name"] == f"convbert_{released.size}"
-    fraction = RELEASED_SIZES[released.size].generator_fraction
+def assert_the_sizes_are_those_of_the_named_architecture(folder, size):
+    cfg = torch.load(folder / "model.pt", weights_only=True)["cfg"]
+    assert cfg["model"]["_name"] == f"convbert_{size}"
+    fraction = RELEASED_SIZES[size].generator_fraction
     assert cfg["task"]["generator_size"] == pytest.approx(fraction)
-    convbert = ConvBertModel.from_pretrained(released.folder)
-    assert 0 < convbert.detect_replaced(convbert.encode("w1 w2 w3")).max() < 1
-    assert len(convbert.fill_mask("w1 [MASK] w3", topk=3)) == 3
 
 
 SMALL = {"vocabulary": 50, "positions": 20}

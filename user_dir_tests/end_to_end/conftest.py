@@ -1,5 +1,7 @@
 """A tiny corpus, and fairseq's own entry points run in this process."""
 
+import copy
+import functools
 import json
 import random
 import shutil
@@ -16,6 +18,7 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.logging import metrics
 from fairseq_cli import preprocess
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import convbert_plugin
 from convbert_plugin.cli import main as convbert
@@ -128,6 +131,20 @@ def other_order(tmp_path_factory):
 def other_size(tmp_path_factory):
     """The same text with a larger vocabulary."""
     return make_corpus(tmp_path_factory.mktemp("other_size"), [*VOCABULARY, "tree", "stone"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _options_are_parsed_once():
+    """fairseq has hydra parse 300 options for each run, nearly all of them those of the last."""
+    parse = OverridesParser.parse_rule
+    parsed = functools.lru_cache(maxsize=None)(
+        lambda text, rule: parse(OverridesParser.create(), text, rule)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            OverridesParser, "parse_rule", lambda self, text, rule: copy.copy(parsed(text, rule))
+        )
+        yield
 
 
 def forget_earlier_runs():
