@@ -155,9 +155,9 @@ def _words(text: str) -> tuple[str, ...]:
     try:
         (words,) = csv.reader([text or '""'], skipinitialspace=True, strict=True)
     except (csv.Error, ValueError):
-        raise UserError(
-            f"{text!r}: no list of words: separate them with commas, and put one that holds a "
-            "comma between quotation marks"
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: separate words with commas, and put one that holds a comma between "
+            "quotation marks"
         ) from None
     return tuple(word.strip() for word in words)
 

@@ -9,10 +9,10 @@ import csv
 import io
 import re
 from pathlib import Path
-from typing import Iterable, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import composed, read_blocks, split_lines
+from convbert_plugin.files.text_files import composed, read_blocks
 
 # Some countries' Excel separates with semicolons.
 DELIMITERS = {".tsv": "\t", ".csv": ",;\t"}
@@ -42,25 +42,24 @@ OFFICIAL = (
 
 
 class Table(NamedTuple):
-    """The text of a table, and how it is to be read."""
+    """A table, and how it is to be read."""
 
     path: Path
-    text: str
     delimiter: str
     quoting: str
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """The cells of each row, and the number of its first line (from 1).
 
-        Raises UserError, with file and line, where the rules of csv are broken.
+        Raises UserError, with file and line, where the rules of csv are broken; else as
+        ``read_blocks``.
         """
         if self.quoting == NONE:
-            for number, text in enumerate(split_lines(self.text), start=1):
-                yield number, text.split(self.delimiter)
+            for block in read_blocks(self.path):
+                for number, text in enumerate(block.lines(), start=block.first_line):
+                    yield number, text.split(self.delimiter)
             return
-        csv.field_size_limit(LONGEST_CELL)
-        lines = io.StringIO(self.text, newline="")
-        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        reader = _reader(_lines_of(self.path), self.delimiter)
         line = 1
         try:
             for cells in reader:
@@ -72,13 +71,6 @@ class Table(NamedTuple):
                 "marks in this row, or read them as they stand with --quoting none"
             ) from None
 
-    def has_one_width(self) -> bool:
-        """Whether all rows have as many cells, empty lines apart."""
-        try:
-            return len({len(cells) for _, cells in self.rows() if cells != [""]}) < 2
-        except UserError:
-            return False
-
 
 class Quoting(NamedTuple):
     """How a table is read, and what is to be said of that."""
@@ -88,12 +80,8 @@ class Quoting(NamedTuple):
 
 
 def open_table(path: Path, quoting: str, columns: Iterable[object]) -> Table:
-    """A table with the first delimiter of its kind by which its header has the columns.
-
-    Errors: as ``read_blocks``.
-    """
-    text = _text_of(path)
-    tables = [Table(path, text, each, quoting) for each in DELIMITERS[path.suffix]]
+    """A table with the first delimiter of its kind by which its header has the columns."""
+    tables = [Table(path, delimiter, quoting) for delimiter in DELIMITERS[path.suffix]]
     for table in tables:
         with contextlib.suppress(UserError):
             _, header = next(table.rows(), (1, []))
@@ -129,17 +117,45 @@ def choose_quoting(
 
 def _marks_of(path: Path) -> tuple[Optional[str], bool]:
     """By which rules a .tsv was written (None: by either), and whether the readings differ."""
-    text = _text_of(path)
-    if '"' not in text:
-        return None, False
-    cells = [match[1] for match in QUOTED_CELL.finditer(text)]
-    is_csv = not STRAY.search(QUOTED_CELL.sub("", text))
-    if not is_csv or not Table(path, text, "\t", CSV).has_one_width():
-        return NONE, FIRST_MARK.search(text) is not None
-    # No header of a plain table begins with a mark.
-    is_certain = text.startswith('"') or any(map(NEEDS_MARKS.search, cells))
-    return CSV if is_certain else None, True
+    has_marks = differs = False
+    for block in read_blocks(path):
+        has_marks |= '"' in block.text()
+        differs |= FIRST_MARK.search(block.text()) is not None
+    if not differs:
+        return NONE if has_marks else None, False
+    return _written_by(path), True
 
 
-def _text_of(path: Path) -> str:
-    return "".join(block.text() for block in read_blocks(path))
+def _written_by(path: Path) -> Optional[str]:
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in _lines_of(path):
+            taken.append(line)
+            yield line
+
+    is_certain, width = False, None
+    try:
+        for number, cells in enumerate(_reader(lines(), "\t")):
+            row = "".join(taken)
+            taken.clear()
+            width = width or len(cells)
+            if STRAY.search(QUOTED_CELL.sub("", row)) or len(cells) not in (0, width):
+                return NONE
+            quoted = [match[1] for match in QUOTED_CELL.finditer(row)]
+            # No header of a plain table begins with a mark.
+            is_certain |= any(map(NEEDS_MARKS.search, quoted)) or (number == 0 and row[0] == '"')
+    except csv.Error:
+        return NONE
+    return CSV if is_certain else None
+
+
+def _reader(lines: Iterator[str], delimiter: str) -> Any:
+    csv.field_size_limit(LONGEST_CELL)
+    return csv.reader(lines, delimiter=delimiter, strict=True)
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    """Lines with their ends, which may be those of old Macintoshes."""
+    for block in read_blocks(path):
+        yield from io.StringIO(block.text(), newline="")

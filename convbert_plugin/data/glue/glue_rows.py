@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from convbert_plugin.data.glue.glue_tasks import Column, GlueTask, Source
 from convbert_plugin.errors import UserError, counted, listed, shown
@@ -79,32 +79,32 @@ def _wanted(source: Source, names: Sequence[Column], is_test: bool) -> list[Colu
 def _table_rows(
     path: Path, source: Source, task: GlueTask, is_test: bool, quoting: str, notes: list[str]
 ) -> list[Row]:
-    rows = list(open_table(path, quoting, source.texts).rows())
-    if not rows:
-        return []
+    rows = open_table(path, quoting, source.texts).rows()
+    # CoLA's have no header, and their texts in the last column.
+    names: list[Column] = [] if source.has_header else [*range(int(source.texts[-1]) + 1)]
     if source.has_header:
-        names: list[Column] = [composed(name) for name in rows.pop(0)[1]]
-    else:
-        # CoLA's: the texts stand in the last column.
-        names = [*range(int(source.texts[-1]) + 1)]
+        if (header := next(rows, None)) is None:
+            return []
+        names += map(composed, header[1])
     places = _places(path, names, _wanted(source, names, is_test))
     official = {other.label for other in task.sources.values()}
     if source.label is None and (unread := official & set(names)):
         notes.append(f"its column {unread.pop()!r} is not read: official test sets have no labels")
-    rows = rows[: _end(rows, len(names), notes)]
-    whole = [(line, cells) for line, cells in rows if len(cells) == len(names)]
-    if len(whole) < len(rows):
-        line, cells = next(row for row in rows if len(row[1]) != len(names))
-        if not source.skips_broken_rows:
+    found, broken = [], []
+    for line, cells in _without_end(rows, len(names), notes):
+        if len(cells) == len(names):
+            found.append(Row(line, {name: cells[place] for name, place in places.items()}))
+        elif source.skips_broken_rows:
+            broken.append(line)
+        else:
             raise UserError(
                 f"{path}:{line}: {len(cells)} columns where {len(names)} are expected: mend the "
                 "row, or see whether this is another task's file"
             )
-        broken = counted(len(rows) - len(whole), "broken row")
-        notes.append(f"passed over {broken}, the first on line {line}")
-    return [
-        Row(line, {name: cells[place] for name, place in places.items()}) for line, cells in whole
-    ]
+    if broken:
+        passed_over = counted(len(broken), "broken row")
+        notes.append(f"passed over {passed_over}, the first on line {broken[0]}")
+    return found
 
 
 def _places(path: Path, names: list[Column], wanted: list[Column]) -> dict[Column, int]:
@@ -119,16 +119,21 @@ def _places(path: Path, names: list[Column], wanted: list[Column]) -> dict[Colum
     return {name: names.index(name) for name in wanted}
 
 
-def _end(rows: list[tuple[int, list[str]]], width: int, notes: list[str]) -> int:
-    """How many rows there are: empty lines at the end are rows where there is one column."""
-    filled = len(rows)
-    while filled and rows[filled - 1][1] == [""]:
-        filled -= 1
-    if filled in (0, len(rows)) or width > 1:
-        return filled
-    empty = counted(len(rows) - filled, "empty row")
-    notes.append(f"{empty} at its end, taken for empty texts: remove what is none")
-    return len(rows)
+def _without_end(
+    rows: Iterable[tuple[int, list[str]]], width: int, notes: list[str]
+) -> Iterator[tuple[int, list[str]]]:
+    """All rows but empty lines at the end: those are rows where there is one column alone."""
+    empty: list[tuple[int, list[str]]] = []
+    for row in rows:
+        if row[1] == [""]:
+            empty.append(row)
+            continue
+        yield from empty
+        empty.clear()
+        yield row
+    if empty and width == 1:
+        notes.append(f"{counted(len(empty), 'empty row')} at its end, taken for empty texts")
+        yield from empty
 
 
 def _json_rows(path: Path, source: Source, is_test: bool) -> list[Row]:
