@@ -20,7 +20,7 @@ CSV, NONE = "csv", "none"
 # The csv module's own limit is 128 KiB.
 LONGEST_CELL = (1 << 31) - 1
 
-QUOTED_CELL = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)"(?![^\t\r\n])')
+QUOTED_CELL = re.compile(r'(?<![^\t\r\n])"((?:[^"]++|"")*+)"(?![^\t\r\n])')
 # What is between marks for a reason.
 NEEDS_MARKS = re.compile(r'""|[\t\r\n]')
 FIRST_MARK = re.compile(r'(?<![^\t\r\n])"')

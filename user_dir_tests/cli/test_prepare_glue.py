@@ -339,7 +339,7 @@ TSV_MISTAKES = {
     "empty": ([], r"train.tsv: no row in it"),
     "short row": ([*RTE, "2|a|b"], r"train.tsv:4: 3 columns where 4 are expected: mend"),
     "long row": ([*RTE, "2|a|b|entailment|c"], r"train.tsv:4: 5 columns where 4 are expected"),
-    "empty line": ([*RTE, "", "2|a|b|entailment"], r"train.tsv:4: 1 columns where 4"),
+    "empty line": ([*RTE, "", "2|a|b|entailment"], r"train.tsv:4: 1 column where 4"),
 }
 
 

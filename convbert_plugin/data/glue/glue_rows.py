@@ -98,8 +98,8 @@ def _table_rows(
             broken.append(line)
         else:
             raise UserError(
-                f"{path}:{line}: {len(cells)} columns where {len(names)} are expected: mend the "
-                "row, or see whether this is another task's file"
+                f"{path}:{line}: {counted(len(cells), 'column')} where {len(names)} are expected: "
+                "mend the row, or see whether this is another task's file"
             )
     if broken:
         passed_over = counted(len(broken), "broken row")
