@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import lzma
 import re
@@ -38,12 +39,14 @@ def test_ids_agree_between_model_and_dictionary(text, tmp_path, model_type, caps
     assert ids.tolist() == [*model.encode(line), vocabulary.eos()]
 
 
-def test_compressed_texts_give_the_same_model(text, tmp_path):
-    packed = [tmp_path / "a.gz", tmp_path / "b.xz"]
+def test_compressed_and_wide_texts_give_the_same_model(text, tmp_path):
+    packed = [tmp_path / name for name in ("a.gz", "b.xz", "c.bz2", "d.txt")]
     packed[0].write_bytes(gzip.compress(text.read_bytes()))
     packed[1].write_bytes(lzma.compress(b"\xef\xbb\xbf" + text.read_bytes()))
+    packed[2].write_bytes(bz2.compress(text.read_bytes()))
+    packed[3].write_bytes(text.read_text().encode("utf-16"))
     models = []
-    for name, inputs in {"plain": [text, text], "packed": packed}.items():
+    for name, inputs in {"plain": [text] * 4, "packed": packed}.items():
         out = tmp_path / name
         main(["train-vocab", "--vocab-size", "80", *map(str, inputs), str(out)])
         models.append((out / "sentencepiece.bpe.model").read_bytes())
