@@ -9,6 +9,10 @@ from torch import Tensor
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 
+# In what tensors are kept here, and what else they may be stored in without a loss.
+KEPT_DTYPE = "float32"
+HALF_DTYPES = ("float16", "bfloat16")
+
 
 @dataclass
 class PortableModel:
@@ -32,8 +36,20 @@ class PortableModel:
     remarks: tuple[str, ...] = ()
 
 
+def dtypes_of(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of the dtypes of tensors, each once."""
+    return sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
+
+
 def precision_remarks(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """What to tell of a source of these tensors, of which fp32 does not hold all numbers."""
-    if all(tensor.dtype != torch.float64 for tensor in tensors.values()):
+    """What to tell of a source of these tensors, where they cannot be written as they were."""
+    dtypes = dtypes_of(tensors)
+    if len(dtypes) == 1 and dtypes[0] in (KEPT_DTYPE, *HALF_DTYPES):
         return ()
-    return ("the float64 tensors of the source are kept in float32: rounded",)
+    is_exact = all(
+        torch.equal(tensor.float().to(tensor.dtype), tensor) for tensor in tensors.values()
+    )
+    outcome = "all their numbers fit" if is_exact else "rounded"
+    return (
+        f"the {' and '.join(dtypes)} tensors of the source are kept in {KEPT_DTYPE}: {outcome}",
+    )

@@ -4,12 +4,18 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Mapping, Optional, Sequence
+from typing import Iterable, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor
 
-from convbert_plugin.conversion.portable import PortableModel, precision_remarks
+from convbert_plugin.conversion.portable import (
+    HALF_DTYPES,
+    KEPT_DTYPE,
+    PortableModel,
+    dtypes_of,
+    precision_remarks,
+)
 from convbert_plugin.conversion.transformers_heads import own_heads, their_heads
 from convbert_plugin.errors import UserError, readable
 from convbert_plugin.files.json_files import read_json_object
@@ -48,9 +54,6 @@ TIED_MATRIX = "generator_lm_head.weight"
 DEFAULT_HEAD = "sentence_classification_head"
 
 BARE_CLASS_SUFFIX = "Model"
-# In what tensors are kept here, and what else they may be stored in without a loss.
-KEPT_DTYPE = "float32"
-HALF_DTYPES = ("float16", "bfloat16")
 # What would make transformers run foreign code, or take plain tensors for packed ones.
 NOT_PASSED_ON = ("auto_map", "quantization_config")
 
@@ -106,7 +109,7 @@ def read_transformers(
         trained_positions=transformers_config.trained_positions(config, config_path),
         trained_positions_assumed=transformers_config.TRAINED_POSITIONS not in config,
         transformers_config=transformers_config.with_dtype(config, _stored_dtype(tensors)),
-        remarks=precision_remarks(tensors),
+        remarks=(*_class_remarks(config, parts, config_path), *precision_remarks(tensors)),
     )
 
 
@@ -137,23 +140,42 @@ def _check_labels(config: Mapping, config_path: Path, own: Mapping, path: Path) 
             )
 
 
-def _check_class(config: Mapping, path: Path) -> None:
-    """Raise UserError where the class of a model has a head that has no counterpart here."""
+def _class_said(config: Mapping) -> Optional[str]:
+    """The class that a model was saved from, where its config.json says it."""
     classes = config.get("architectures")
     name = classes[0] if isinstance(classes, list) and classes else None
+    return name if isinstance(name, str) else None
+
+
+def _check_class(config: Mapping, path: Path) -> None:
+    """Raise UserError where the class of a model has a head that has no counterpart here."""
+    name = _class_said(config)
     heads = [part.transformers_class for part in PARTS if part.transformers_class]
-    if isinstance(name, str) and not name.endswith((*heads, BARE_CLASS_SUFFIX)):
+    if name is not None and not name.endswith((*heads, BARE_CLASS_SUFFIX)):
         raise UserError(
             f"{path}: the head of {readable(name)} is not supported here: only "
             f"{', '.join(heads)} and models without a head are"
         )
 
 
+def _class_remarks(config: Mapping, scopes: Iterable[str], path: Path) -> tuple[str, ...]:
+    """What to tell where the tensors are those of another class than the model was saved from."""
+    name = _class_said(config)
+    held = [_class_of(config["model_type"], scope) for scope in [*scopes] or [""]]
+    if name is None or name.removeprefix("TF").removeprefix("Flax") in held:
+        return ()
+    return (f"{path}: says {readable(name)}, and its tensors are taken as those of {held[0]}",)
+
+
+def _class_of(model_type: str, scope: str) -> str:
+    suffix = (scope and part_at(scope).transformers_class) or BARE_CLASS_SUFFIX
+    return transformers_config.MODEL_TYPES[model_type].class_prefix + suffix
+
+
 def _stored_dtype(tensors: Mapping) -> str:
     """The dtype in which a model of these tensors is told to be stored, and kept."""
-    names = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
-    name = names.pop() if len(names) == 1 else KEPT_DTYPE
-    return name if name in HALF_DTYPES else KEPT_DTYPE
+    dtypes = dtypes_of(tensors)
+    return dtypes[0] if len(dtypes) == 1 and dtypes[0] in HALF_DTYPES else KEPT_DTYPE
 
 
 def _without_tied_matrix(tensors: Mapping, body: str, path: Path) -> dict:
@@ -225,8 +247,7 @@ def write_transformers(
 
 def _holds(dtype: torch.dtype, tensor: Tensor) -> bool:
     """Whether all numbers of an fp32 tensor are numbers of ``dtype``."""
-    again = tensor.to(dtype).to(tensor.dtype)
-    return torch.allclose(again, tensor, rtol=0, atol=0, equal_nan=True)
+    return torch.equal(tensor.to(dtype).to(tensor.dtype), tensor)
 
 
 def generator_alone(model: PortableModel) -> PortableModel:
@@ -254,8 +275,8 @@ def generator_alone(model: PortableModel) -> PortableModel:
     return PortableModel(config, tensors, model.tokenizer, model.trained_positions)
 
 
-def _choose_head(model: PortableModel, name: Optional[str]) -> tuple[Optional[str], list[str]]:
-    """The scope of the head that goes to transformers (None: no head), and what is left out."""
+def _choose_head(model: PortableModel, name: Optional[str]) -> tuple[str, list[str]]:
+    """The scope of the head that goes to transformers (empty: no head), and what is left out."""
     parts = parts_of(model.tensors)
     heads = [name for part in PARTS if part.is_named for name in names_in(parts, part.name)]
     name = _named_head(heads, name)
@@ -275,7 +296,7 @@ def _choose_head(model: PortableModel, name: Optional[str]) -> tuple[Optional[st
     ]
     if GENERATOR in parts:
         lines.append("left out: the generator: --network generator exports it")
-    return (possible[0] if possible else None), lines
+    return next(iter(possible), ""), lines
 
 
 def _why_not(part: Part, options: Mapping, model_type: str) -> Optional[str]:
@@ -294,23 +315,20 @@ def _named_head(heads: Sequence[str], name: Optional[str]) -> Optional[str]:
     return name or next(iter(heads), None)
 
 
-def _config_of(model: PortableModel, scope: Optional[str]) -> dict:
+def _config_of(model: PortableModel, scope: str) -> dict:
     symbols, source = model.tokenizer.symbols, model.transformers_config
     options = asdict(model.config)
     if transformers_config.type_of(options) == "convbert":
         options |= their_heads(options, source)
     config = transformers_config.transformers_options(options, len(symbols), source)
-    part = None if scope is None else part_at(scope)
-    suffix = (part and part.transformers_class) or BARE_CLASS_SUFFIX
-    prefix = transformers_config.MODEL_TYPES[config["model_type"]].class_prefix
     specials = model.tokenizer.specials
     ids = {f"{role}_token_id": symbols.index(specials[role]) for role in ("pad", "bos", "eos")}
-    config = {**config, "architectures": [prefix + suffix], **ids}
+    config = {**config, "architectures": [_class_of(config["model_type"], scope)], **ids}
     for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS):
         config.pop(name, None)
     if model.trained_positions < model.config.max_positions:
         config[transformers_config.TRAINED_POSITIONS] = model.trained_positions
-    if part is None or not part.has_labels:
+    if not scope or not part_at(scope).has_labels:
         return config
     classes = len(model.tensors[f"{scope}.output.bias"])
     return transformers_config.labels_for(config, classes, SOURCE_CONFIG)

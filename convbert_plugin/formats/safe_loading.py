@@ -77,7 +77,7 @@ def load_safetensors(path: PathLike) -> dict[str, Tensor]:
 def checked_tensors(
     values: object, path: PathLike, passed_over: tuple[str, ...] = ()
 ) -> dict[str, Tensor]:
-    """``values`` as a dictionary of named tensors, each an ordinary one of floating-point numbers.
+    """``values`` as a dictionary of named tensors, each an ordinary one of numbers that fp32 has.
 
     Less those whose names end in one of ``passed_over``.
 
@@ -158,6 +158,11 @@ def _check_tensor(name: object, tensor: Any, path: PathLike) -> None:
     if not tensor.is_floating_point():
         raise UserError(
             f"{path}: {name} is {tensor.dtype}, where floating-point numbers are expected"
+        )
+    if not tensor.to(torch.float32).isfinite().all():
+        raise UserError(
+            f"{path}: {name} holds NaN, or numbers that are infinite in float32: use a checkpoint "
+            "from before training diverged"
         )
 
 

@@ -101,6 +101,7 @@ def assert_the_sizes_are_those_of_the_named_architecture(folder, size):
 
 
 SMALL = {"vocabulary": 50, "positions": 20}
+FEW_LAYERS = replace(RELEASED_SIZES["small"], layers=4)
 QUERY = "electra/encoder/layer_0/attention/self/query/kernel"
 # Three heads, of which the generator keeps one.
 ELECTRA = Sizes(
@@ -127,6 +128,39 @@ def without_generator(tensors):
             del tensors[name]
 
 
+LAYER = "electra/encoder/layer_0"
+# What ELECTRA, TensorFlow's optimizers, mixed precision, fine-tuning and averaging leave beside a
+# model; each is of another kind or shape, or lies deeper.
+OTHERS = {
+    "global_step": torch.tensor(3),
+    "generator_predictions/temperature": torch.ones(1),
+    "loss_scale": torch.tensor(32768.0),
+    "good_steps": torch.tensor(7, dtype=torch.int32),
+    "beta1_power": torch.tensor(0.9),
+    "task_specific/mrpc/dense/bias": torch.zeros(2),
+    "task_specific/mrpc/dense/bias/adam_m": torch.zeros(2),
+    "gradient_accumulation/electra/encoder/layer_0/output/dense/bias": torch.zeros(256),
+    f"{LAYER}/output/dense/bias/adam_m": torch.zeros(256),
+    f"{LAYER}/output/dense/bias/Adam_1": torch.zeros(256),
+    f"{LAYER}/output/dense/kernel/Adam_1": torch.zeros(1024, 256),
+    f"{LAYER}/output/dense/kernel/adafactor/vr": torch.zeros(256),
+    "electra/embeddings/word_embeddings/ExponentialMovingAverage": torch.zeros(50, 128),
+    "electra/embeddings/LayerNorm/beta/accum_grad": torch.zeros(128),
+}
+LEFT_OUT = (
+    "left out, no part of the model: 1 x accum_grad, 1 x ExponentialMovingAverage, 2 x Adam_1, "
+    "1 x adam_m, 1 x adafactor/vr, beta1_power, generator_predictions/temperature, global_step, "
+    "good_steps, gradient_accumulation/electra/encoder/layer_0/output/dense/bias, loss_scale, "
+    "task_specific/mrpc/dense/bias and 1 more"
+)
+
+
+def generator_of_its_own(tensors):
+    """As ELECTRA has it with untied_generator_embeddings."""
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        tensors[f"generator/embeddings/{name}"] = tensors[f"electra/embeddings/{name}"] + 1
+
+
 # Changes of a checkpoint of few rows, each with what has to be said of it.
 VARIANTS = {
     "sound": (lambda tensors: None, None),
@@ -138,9 +172,20 @@ VARIANTS = {
         lambda tensors: tensors.pop("electra/encoder/layer_3/output/dense/bias"),
         "electra/encoder/layer_3/output/dense/bias is missing",
     ),
-    "fine-tuned": (
-        lambda tensors: tensors.update({"task_specific/mrpc/dense/bias": torch.zeros(2)}),
-        "task_specific/mrpc/dense/bias is unknown",
+    "among others": (lambda tensors: tensors.update(OTHERS), None),
+    "embeddings twice": (generator_of_its_own, None),
+    "float64": (lambda tensors: tensors.update({QUERY: tensors[QUERY].double() / 3}), None),
+    "a layer of another kind": (
+        lambda tensors: tensors.update({f"{LAYER}/attention/self/gate/kernel": torch.zeros(9)}),
+        "electra/encoder/layer_0/attention/self/gate/kernel is unknown",
+    ),
+    "not a number": (
+        lambda tensors: tensors[QUERY].view(-1)[5:6].fill_(torch.nan),
+        f"{QUERY} holds NaN, or",
+    ),
+    "beyond float32": (
+        lambda tensors: tensors.update({QUERY: tensors[QUERY].double() * 1e300}),
+        f"{QUERY} holds NaN, or numbers that are infinite in float32",
     ),
     "other shape": (
         lambda tensors: tensors.update({"discriminator_predictions/dense/bias": torch.zeros(255)}),
@@ -156,7 +201,7 @@ VARIANTS = {
     ),
     "many layers": (
         lambda tensors: tensors.update(
-            {f"electra/encoder/layer_{n}/output/dense/bias": torch.zeros(1) for n in range(12, 99)}
+            {f"electra/encoder/layer_{n}/output/dense/bias": torch.zeros(1) for n in range(4, 99)}
         ),
         "99 layers",
     ),
@@ -167,7 +212,7 @@ VARIANTS = {
 def variants(tmp_path_factory):
     """The prefix of each, beside its vocabulary, all saved by one process."""
     folder = tmp_path_factory.mktemp("variants")
-    shapes = variable_shapes(RELEASED_SIZES["small"], **SMALL)
+    shapes = variable_shapes(FEW_LAYERS, **SMALL)
     checkpoints = {}
     for name, (change, _) in VARIANTS.items():
         tensors = as_saved(random_variables(shapes, seed=1))
@@ -216,6 +261,42 @@ def test_what_to_do_with_an_electra_of_unknown_heads(convert_fails, variants, tm
 def test_the_length_of_training_is_assumed(convert, variants, tmp_path):
     _, lines = convert("tf", "fairseq", variants["sound"], tmp_path / "here")
     assert any(line.startswith("assuming that all 20 positions were trained") for line in lines)
+
+
+def test_what_is_no_part_of_the_model_is_left_out_and_told(convert, variants, tmp_path):
+    alone, lines = convert("tf", "fairseq", variants["sound"], tmp_path / "alone")
+    assert not any("left out" in line for line in lines)
+    among_others, lines = convert("tf", "fairseq", variants["among others"], tmp_path / "others")
+    assert [line for line in lines if "left out" in line] == [LEFT_OUT]
+    assert_same_model(among_others, alone)
+
+
+def assert_same_model(folder, other, without=()):
+    given, result = (
+        torch.load(f / "model.pt", weights_only=True)["model"] for f in (other, folder)
+    )
+    expected = {name: tensor for name, tensor in given.items() if not name.startswith(without)}
+    assert result.keys() == expected.keys()
+    assert all(torch.equal(result[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_generator_with_embeddings_of_its_own_is_left_out(convert, variants, tmp_path):
+    """With the discriminator's it would guess other tokens than it was trained to."""
+    alone, _ = convert("tf", "fairseq", variants["sound"], tmp_path / "alone")
+    folder, lines = convert("tf", "fairseq", variants["embeddings twice"], tmp_path / "here")
+    assert any(line.startswith("left out: the generator: it has embeddings of") for line in lines)
+    assert_same_model(folder, alone, without=("generator.",))
+    assert ConvBertModel.from_pretrained(folder).model.generator is None
+
+
+def test_float64_is_kept_in_float32_and_told(convert, variants, tmp_path):
+    folder, lines = convert("tf", "fairseq", variants["float64"], tmp_path / "here")
+    told = "the float32 and float64 tensors of the source are kept in float32: rounded"
+    assert lines[-2] == told, lines
+    shapes = variable_shapes(FEW_LAYERS, **SMALL)
+    expected = as_saved(random_variables(shapes, seed=1))[QUERY].double() / 3
+    model = ConvBertModel.from_pretrained(folder).model
+    assert torch.equal(model.encoder.layers[0].attention.query.weight, expected.t().float())
 
 
 def test_an_electra_without_a_generator(convert, variants, tmp_path):

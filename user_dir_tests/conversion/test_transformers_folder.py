@@ -590,28 +590,118 @@ def test_the_dtype_of_the_tensors_is_kept_whatever_config_json_says(
     assert not any("float" in line for line in lines)
 
 
-def test_tensors_of_two_dtypes_lose_nothing(convert, tmp_path):
+@pytest.mark.parametrize("other", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_tensors_of_two_dtypes_lose_nothing_and_are_told(convert, tmp_path, other):
     source = save_folder(toy_model("ConvBertModel").half(), tmp_path / "source")
     tensors = load_file(source / "model.safetensors")
-    tensors["embeddings.LayerNorm.bias"] = torch.full((14,), 1 / 3)
+    tensors["embeddings.LayerNorm.bias"] = torch.full((14,), 2.0**-30, dtype=other)
     save_file(tensors, source / "model.safetensors", {"format": "pt"})
-    there, _ = convert("hf", "hf", source, tmp_path / "there")
+    there, lines = convert("hf", "hf", source, tmp_path / "there")
+    kinds = " and ".join(sorted(["float16", str(other)[6:]]))
+    assert lines[-1] == (
+        f"the {kinds} tensors of the source are kept in float32: all their numbers fit"
+    )
     written_tensors = load_file(there / "model.safetensors")
     assert all(torch.equal(written_tensors[name], t.float()) for name, t in tensors.items())
     assert json_of(there / "config.json")["dtype"] == "float32"
 
 
 @pytest.mark.parametrize("target", ["hf", "fairseq"])
-def test_float64_is_kept_in_float32_and_told(convert, tmp_path, target):
-    source = save_folder(toy_model("ConvBertModel").double(), tmp_path / "source")
+@pytest.mark.parametrize("is_rounded", [True, False])
+def test_float64_is_kept_in_float32_and_told(convert, tmp_path, target, is_rounded):
+    model = toy_model("ConvBertModel").double()
+    if is_rounded:
+        model.embeddings.word_embeddings.weight.data[3, 2] = 1 / 3
+    source = save_folder(model, tmp_path / "source")
     there, lines = convert("hf", target, source, tmp_path / "there")
-    assert "the float64 tensors of the source are kept in float32: rounded" in lines
+    outcome = "rounded" if is_rounded else "all their numbers fit"
+    assert f"the float64 tensors of the source are kept in float32: {outcome}" in lines
     if target == "fairseq":
         there, _ = convert("fairseq", "hf", there, tmp_path / "back")
     given = load_file(source / "model.safetensors")
     for name, tensor in load_file(there / "model.safetensors").items():
         assert torch.equal(tensor, given[name].float()), name
     assert json_of(there / "config.json")["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("is_pickled", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "number"),
+    [
+        (torch.float32, torch.nan),
+        (torch.float16, torch.inf),
+        (torch.bfloat16, -torch.inf),
+        (torch.float64, 1e39),
+    ],
+    ids=str,
+)
+def test_numbers_that_are_none_are_refused(convert_fails, tmp_path, dtype, number, is_pickled):
+    model = toy_model("ElectraForPreTraining").to(dtype)
+    model.electra.encoder.layer[1].output.dense.bias.data[3] = number
+    source = save_folder(model, tmp_path / "source")
+    if is_pickled:
+        torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
+        (source / "model.safetensors").unlink()
+    line = convert_fails("hf", "fairseq", source, tmp_path / "there")
+    name = "pytorch_model.bin" if is_pickled else "model.safetensors"
+    assert line.startswith(
+        f"{source / name}: electra.encoder.layer.1.output.dense.bias holds NaN, or"
+    )
+
+
+@torch.no_grad()
+def test_another_class_of_the_same_tensors_is_told(convert, tmp_path):
+    """ElectraForCausalLM is one of ElectraForMaskedLM, until it is told to be a decoder."""
+    theirs = toy_model("ElectraForCausalLM")
+    source = save_folder(theirs, tmp_path / "source")
+    there, lines = convert("hf", "hf", source, tmp_path / "there")
+    assert lines[-1] == (
+        f"{source / 'config.json'}: says ElectraForCausalLM, and its tensors are taken as those of "
+        "ElectraForMaskedLM"
+    )
+    _, lines = convert("hf", "fairseq", source, tmp_path / "here")
+    assert any("says ElectraForCausalLM" in line for line in lines)
+    tokens, segments = padded_batch()
+    loaded = transformers.ElectraForMaskedLM.from_pretrained(there)
+    _, expected = outputs_there(theirs, tokens, segments)
+    _, logits = outputs_there(loaded, tokens, segments)
+    assert torch.equal(logits, expected)
+
+
+def test_a_decoder_is_refused(convert_fails, tmp_path):
+    source = save_folder(toy_model("ElectraForCausalLM", is_decoder=True), tmp_path / "source")
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert line.startswith(f"{source / 'config.json'}: is_decoder True: ")
+
+
+@pytest.mark.parametrize(
+    ("saved", "said", "taken"),
+    [
+        # As transformers calls those that it saved from TensorFlow and from Flax.
+        ("ConvBertForMaskedLM", "TFConvBertForMaskedLM", None),
+        ("ElectraForMaskedLM", "FlaxElectraForMaskedLM", None),
+        ("ConvBertModel", "ConvBertModel", None),
+        ("ConvBertModel", None, None),
+        ("ConvBertModel", "ConvBertForMaskedLM", "ConvBertModel"),
+        ("ConvBertForMaskedLM", "ConvBertModel", "ConvBertForMaskedLM"),
+        ("ElectraForMaskedLM", "ElectraForPreTraining", "ElectraForMaskedLM"),
+        (
+            "ConvBertForSequenceClassification",
+            "BertForSequenceClassification",
+            "ConvBertForSequenc",
+        ),
+        ("ConvBertModel", "MyOwnConvBertModel", "ConvBertModel"),
+    ],
+)
+def test_what_a_config_calls_its_class_is_compared_with_its_tensors(
+    convert, tmp_path, saved, said, taken
+):
+    source = save_folder(toy_model(saved), tmp_path / "source")
+    broken(source, {"architectures": said and [said]})
+    _, lines = convert("hf", "hf", source, tmp_path / "there")
+    told = [line for line in lines if "says" in line]
+    assert len(told) == (taken is not None)
+    assert taken is None or f"says {said}, and its tensors are taken as those of {taken}" in told[0]
 
 
 @pytest.mark.parametrize("number", [1 / 3, 1e5])

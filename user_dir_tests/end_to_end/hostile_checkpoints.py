@@ -217,6 +217,18 @@ def single_number(state, path):
     state["model"]["embeddings.tokens.weight"] = torch.tensor(1.0)
 
 
+def numbers_of(value):
+    def change(state, path):
+        state["model"]["encoder.layers.1.attention.output.bias"][3] = value
+
+    return spoil(change)
+
+
+def beyond_float32(state, path):
+    state["model"] = {name: tensor.double() for name, tensor in state["model"].items()}
+    state["model"]["embeddings.tokens.weight"][3, 2] = 1e300
+
+
 def laughs(state, path):
     """Thirty lists, each ten times the one before."""
     rung = ["ha"]
@@ -294,6 +306,17 @@ BROKEN = {
     "sparse": (spoil(sparse), "embeddings.tokens.weight"),
     "text_for_a_tensor": (spoil(text_for_a_tensor), "embeddings.tokens.weight is no tensor"),
     "without_numbers": (spoil(without_numbers), "has no numbers in it"),
+    **{
+        f"holds_{value}": (
+            numbers_of(value),
+            "encoder.layers.1.attention.output.bias holds NaN, or",
+        )
+        for value in (float("nan"), float("inf"), float("-inf"))
+    },
+    "beyond_float32": (
+        spoil(beyond_float32),
+        "embeddings.tokens.weight holds NaN, or numbers that are infinite in float32",
+    ),
     "single_number": (spoil(single_number), "embeddings.tokens.weight is a single number"),
     "of_no_count": (with_cfg("model", encoder_ffn_embed_dim=10**40), "make no model"),
     "laughs": (spoil(laughs), "no plain values"),

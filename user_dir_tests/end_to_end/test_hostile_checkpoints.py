@@ -106,8 +106,9 @@ def test_a_sound_one_passes(sound):
     read_all(sound / NAME)
 
 
-# Each is found by another part of the reader: the pickle, the archive, the model, the progress.
-AT_A_DOOR = ("runs_a_command", "flipped_bit", "of_another_width")
+# Each is found by another part of the reader: the pickle, the archive, the model, its numbers, the
+# progress.
+AT_A_DOOR = ("runs_a_command", "flipped_bit", "of_another_width", "holds_nan")
 
 
 @pytest.mark.parametrize("case", AT_A_DOOR)
