@@ -9,8 +9,10 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequ
 from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import (
+    DATA,
     RANDOM_WEIGHTS,
     RECORD_FILE,
+    SETTINGS,
     TASK,
     read_record,
     start_in_words,
@@ -18,6 +20,11 @@ from convbert_plugin.files.records import (
 
 Value = TypeVar("Value")
 
+RECORDED = "recorded"
+# Words for what runs differ in, where it is not the name of an option and its value.
+FACT_WORDS = {"model": "{}", "head": "{} head", RECORDED: "{}"}
+# Of a digest.
+SHOWN_LETTERS = 8
 # Words for sets beside the usual one.
 SET_WORDS = {("mnli", SECOND_VALID): "mismatched"}
 
@@ -32,12 +39,40 @@ class Run(NamedTuple):
     start: dict
     model: dict
     head: Optional[str]
+    settings: dict
+    data: dict
     majority: dict[str, dict[str, float]]
     validations: list[dict]
 
     @property
     def start_words(self) -> str:
         return start_in_words(self.start)
+
+    @property
+    def model_words(self) -> str:
+        return f"{self.model.get('arch') or 'a model'}, {self.model.get('layers', '?')} layers"
+
+    @property
+    def equal_in(self) -> list:
+        """All that makes the run but its seed."""
+        return [self.task, self.start, self.model, self.head, self.settings, self.data]
+
+    def basics(self) -> dict[str, Any]:
+        """What every version recorded, and whether there is more."""
+        recorded = "" if self.settings else "settings not recorded"
+        return {"model": self.model_words, "head": self.head, RECORDED: recorded}
+
+    def implied(self) -> dict[str, Any]:
+        """What differs with the start and the model, and is told where these are alike."""
+        digests = {
+            "weights": self.start.get("weights"),
+            "vocabulary": self.data.get("vocabulary"),
+            **{
+                f"{name} data": digest for name, digest in self.data.items() if name != "vocabulary"
+            },
+        }
+        shown = {name: str(digest)[:SHOWN_LETTERS] for name, digest in digests.items()}
+        return {**self.model, **shown}
 
     @property
     def updates(self) -> int:
@@ -54,7 +89,7 @@ class Run(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs that differ in their seed alone; ``label``: where they began, in words."""
+    """Runs that differ in their seed alone; ``label``: where they began, and how, in words."""
 
     label: str
     runs: list[Run]
@@ -137,7 +172,7 @@ def summarize(places: Sequence[Path]) -> Summary:
     """Read and group every run in or below the folders ``places``.
 
     Raises:
-        UserError: a folder that is missing; no run at all; a damaged ``scores.json``.
+        UserError: a folder that is missing; no run at all, or none whose record can be read.
     """
     found = {place: find_records(place) for place in places}
     # A folder and one that holds it may both be named.
@@ -147,13 +182,24 @@ def summarize(places: Sequence[Path]) -> Summary:
             f"{', '.join(map(str, places))}: no {RECORD_FILE} there or below: name folders of "
             "runs of fine-tuning"
         )
-    runs = [read_run(path) for path in paths.values()]
+    runs, unreadable = [], []
+    for path in paths.values():
+        try:
+            runs.append(read_run(path))
+        except UserError as error:
+            unreadable.append(error)
+    if not runs:
+        raise unreadable[0]
     groups = group_runs([run for run in runs if run.validations])
     empty = [f"{place}: holds no {RECORD_FILE}" for place, records in found.items() if not records]
     return Summary(
         groups=groups,
         unfinished=[run for run in runs if not run.validations],
-        notes=[*empty, *(note for group in groups for note in _notes(group))],
+        notes=[
+            *(f"not counted: {error}" for error in unreadable),
+            *empty,
+            *(note for group in groups for note in _notes(group)),
+        ],
     )
 
 
@@ -183,27 +229,33 @@ def read_run(path: Path) -> Run:
         start=record["start"],
         model=record.get("model", {}),
         head=record.get("classification_head"),
+        settings=record.get(SETTINGS, {}),
+        data=record.get(DATA, {}),
         majority=record.get("majority", {}),
         validations=sorted(record["validations"], key=lambda entry: entry["updates"]),
     )
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Group runs by task, start, model and head, in the order of the tasks.
+    """Group runs that are equal but for their seed, in the order of the tasks.
 
-    Labels name the model and the head where the runs are not all alike in them.
+    Labels say where the runs began, and in what those of a task differ.
     """
-    groups = grouped(
-        runs, lambda run: json.dumps([run.task, run.start, run.model, run.head], sort_keys=True)
-    )
-    models_differ = len({json.dumps(run.model, sort_keys=True) for run in runs}) > 1
-    heads_differ = len({run.head for run in runs}) > 1
+    groups = grouped(runs, lambda run: json.dumps(run.equal_in, sort_keys=True))
+    recorded = [run for run in runs if run.settings]
+    shown = {
+        *_differing(runs, Run.basics, lambda run: run.task),
+        *_differing(recorded, lambda run: run.settings, lambda run: run.task),
+        *_differing(
+            recorded, Run.implied, lambda run: (run.task, run.start_words, run.model_words)
+        ),
+    }
     known = list(TASKS)
 
     def label(run: Run) -> str:
-        model = f", {_model_words(run.model)}" if models_differ else ""
-        head = f", {run.head} head" if heads_differ else ""
-        return f"{run.start_words}{model}{head}"
+        facts = {**run.basics(), **run.settings, **run.implied()}
+        words = (_fact_words(name, value) for name, value in facts.items() if name in shown)
+        return ", ".join([run.start_words, *filter(None, words)])
 
     def order(group: Group) -> tuple:
         is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
@@ -218,8 +270,22 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     return sorted(labelled, key=order)
 
 
-def _model_words(model: dict) -> str:
-    return f"{model.get('arch') or 'a model'}, {model.get('layers', '?')} layers"
+def _differing(
+    runs: Sequence[Run], facts: Callable[[Run], dict], alike: Callable[[Run], Any]
+) -> Iterator[str]:
+    """The facts in which runs that are ``alike`` differ."""
+    for same in grouped(runs, alike).values():
+        told = [facts(run) for run in same]
+        for name in {name for values in told for name in values}:
+            if len({json.dumps(values.get(name), sort_keys=True) for values in told}) > 1:
+                yield name
+
+
+def _fact_words(name: str, value: Any) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    words = value if isinstance(value, str) else json.dumps(value)
+    return FACT_WORDS.get(name, f"{name} {{}}").format(words)
 
 
 def grouped(values: Iterable[Value], key: Callable[[Value], Any]) -> dict[Any, list[Value]]:

@@ -55,6 +55,7 @@ def json_text(summary: Summary) -> str:
                 "start": group.runs[0].start,
                 "model": group.runs[0].model,
                 "classification_head": group.runs[0].head,
+                **_recorded(group.runs[0]),
                 "scores": [_row_values(row) for row in rows_of(group)],
             }
             for group in summary.groups
@@ -66,6 +67,11 @@ def json_text(summary: Summary) -> str:
         "notes": summary.notes,
     }
     return json.dumps(values, indent=1) + "\n"
+
+
+def _recorded(run: Run) -> dict:
+    # Earlier versions did not write them down.
+    return {"settings": run.settings, "data": run.data} if run.settings else {}
 
 
 def _row_values(row: Row) -> dict:

@@ -11,6 +11,8 @@ import torch
 from fairseq.logging import metrics
 
 DECIMALS = 4
+# Before the name of a score, that of its exact value, which fairseq does not print.
+EXACT = "_exact_"
 
 Meters = Mapping[str, Any]
 """The meters of fairseq, by the names of what they have summed."""
@@ -53,12 +55,13 @@ def log_ratio(name: str, numerator: str, denominator: str, priority: int) -> Non
 def log_score(
     name: str, function: Callable[..., torch.Tensor], keys: Sequence[str], priority: int
 ) -> None:
-    """Log what a function makes of several sums."""
+    """Log what a function makes of several sums, and its every digit under a hidden name."""
 
     def rounded(*sums: torch.Tensor) -> torch.Tensor:
         return function(*sums).round(decimals=DECIMALS)
 
     log_exact_score(name, rounded, keys, priority)
+    log_exact_score(EXACT + name, function, keys, priority)
 
 
 def log_exact_score(

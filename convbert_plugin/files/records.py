@@ -12,6 +12,11 @@ from convbert_plugin.files.text_files import PathLike
 RECORD_FILE = "scores.json"
 # While GLUE was all there was, records and checkpoints had another name for the task.
 TASK, EARLIER_TASK = "task", "glue_task"
+SETTINGS, DATA = "settings", "data"
+# Settings with which a run was trained before it was resumed with others.
+BEFORE = "before"
+# A run may go on elsewhere, and longer where the rate does not follow its length.
+PLACE, LENGTH = ("device", "torch", "fairseq"), ("max_update", "max_epoch")
 RANDOM_WEIGHTS = {"kind": "random weights"}
 TRAINED_HERE, CONVERTED = "trained here", "converted"
 
@@ -20,7 +25,7 @@ class RunRecord:
     """The ``scores.json`` of a run, written anew after each validation.
 
     A run that is resumed goes on with it: validations beyond the update at which it is resumed
-    are taken back.
+    are taken back, and what had other settings before is told.
     """
 
     def __init__(self, folder: PathLike, description: dict, is_resumed: bool):
@@ -30,6 +35,23 @@ class RunRecord:
             earlier = read_record(self.path)
             self.values["start"] = earlier["start"]
             self.values["validations"] = earlier["validations"]
+            if SETTINGS in self.values:
+                self._keep_changes(earlier)
+
+    def _keep_changes(self, earlier: dict) -> None:
+        then, now = (
+            {**record.get(SETTINGS, {}), **record.get(DATA, {})}
+            for record in (earlier, self.values)
+        )
+        before = then.pop(BEFORE, [])
+        may_change = (*PLACE, *(LENGTH if now.get("total_num_update") else ()))
+        changed = {
+            name: value
+            for name, value in then.items()
+            if name not in may_change and value != now.get(name)
+        }
+        if changed or before:
+            self.values[SETTINGS][BEFORE] = [*before, *([changed] if changed else [])]
 
     def add(self, subset: str, updates: int, scores: dict) -> None:
         """Keep the scores of one subset after so many updates."""
@@ -48,13 +70,15 @@ def read_record(path: Path) -> dict:
     """Read a ``scores.json``, of an earlier version too.
 
     Raises:
-        UserError: a damaged one.
+        UserError: a damaged one, or one that cannot be read.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         task = record.pop(EARLIER_TASK, None)
         record.setdefault(TASK, task)
         _check(record)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise UserError(f"{path}: damaged, or not the scores of a run: remove it") from None
     return record
@@ -65,7 +89,8 @@ def _check(record: dict) -> None:
     typed(int, record["seed"])
     start_in_words(record["start"])
     typed(Optional[str], record.get("classification_head"))
-    record.get("model", {}).keys()
+    for part in ("model", SETTINGS, DATA):
+        record.get(part, {}).keys()
     typed(dict[str, dict[str, float]], record.get("majority", {}))
     metrics = typed(tuple[str, ...], record["metrics"])
     for entry in record["validations"]:

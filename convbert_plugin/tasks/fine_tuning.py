@@ -1,23 +1,28 @@
 """What fine-tuning tasks share: a start, a head, official scores, and a record of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging.meters import MetersDict
 from omegaconf import II
 
-from convbert_plugin.criterions.summed_logs import log_exact_score
+from convbert_plugin.criterions.summed_logs import EXACT, log_exact_score
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.records import EARLIER_TASK, TASK, RunRecord
+from convbert_plugin.files.fingerprints import fingerprint_of
+from convbert_plugin.files.records import EARLIER_TASK, RECORD_FILE, TASK, RunRecord, read_record
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.encoder_task import EncoderTask
 from convbert_plugin.tasks.run_config import RunConfig
+from convbert_plugin.tasks.run_settings import data_fingerprints, options_of, settings_of
 
 LOSS = "loss"
+# Options of a model with which one checkpoint can be fine-tuned in several ways.
+OF_TRAINING = ("dropout", "attention_dropout", "autocast_dtype")
 
 
 @dataclass
@@ -25,6 +30,7 @@ class FineTuningConfig(RunConfig):
     """Options of fairseq that fine-tuning follows beside those of every task."""
 
     distributed_rank: int = II("distributed_training.distributed_rank")
+    train_subset: str = II("dataset.train_subset")
     valid_subset: str = II("dataset.valid_subset")
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
     maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
@@ -69,9 +75,16 @@ class FineTuningTask(EncoderTask):
     def begin(self) -> None:
         self.check_best()
         super().begin()
+        source = self.start.description.get("checkpoint")
         if self.start.is_own:
             # Now, and not when another head's optimizer state fails to fit.
             self.load_state_dict(self.start.state)
+            if (record := Path(self.cfg.save_dir) / RECORD_FILE).is_file():
+                read_record(record)
+        elif source is not None:
+            # Now, for it may be trained on while this run lasts.
+            weights = {"weights": fingerprint_of([source])}
+            self.start = self.start._replace(description={**self.start.description, **weights})
 
     def check_best(self) -> None:
         """Raise UserError unless the best checkpoint is that of the best score, or lowest loss."""
@@ -91,7 +104,7 @@ class FineTuningTask(EncoderTask):
     def build_model(self, cfg: ConvBertConfig, from_checkpoint: bool = False) -> ConvBertModel:
         model = super().build_model(cfg, from_checkpoint)
         self.add_head(model)
-        self.model_description = {"arch": getattr(cfg, "_name", None), "layers": cfg.encoder_layers}
+        self.model_options = {"arch": getattr(cfg, "_name", None), **options_of(model)}
         return model
 
     def load_state_dict(self, state: Mapping) -> None:
@@ -120,6 +133,7 @@ class FineTuningTask(EncoderTask):
     def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Write the scores down."""
         subset = next(self._subsets)
+        stats[LOSS] = agg.get_smoothed_value(EXACT + LOSS)
         super().post_validate(model, stats, agg)
         if self.cfg.distributed_rank == 0:
             scores = {name: stats[name] for name in (LOSS, *self.scores)}
@@ -127,13 +141,24 @@ class FineTuningTask(EncoderTask):
 
     @cached_property
     def record(self) -> RunRecord:
-        """The scores of the run, in its folder."""
+        """The scores of the run, in its folder, and all that makes it."""
+        own = self.description()
+        # Of the options that every task follows, what counts is told of the groups they are of.
+        besides = {field.name for field in fields(FineTuningConfig)} | {"data", EARLIER_TASK, *own}
+        model = dict(self.model_options)
+        of_training = {name: model.pop(name) for name in OF_TRAINING}
+        splits = dict.fromkeys([self.cfg.train_subset, *self.cfg.valid_subset.split(",")])
         description = {
             TASK: self.name,
             "metrics": list(self.scores),
             "seed": self.cfg.seed,
-            "model": self.model_description,
+            "model": {**model, "layers": model["encoder_layers"]},
             "start": self.start.description,
-            **self.description(),
+            "settings": {**settings_of(self.cfg, besides), **of_training},
+            "data": {
+                "vocabulary": self.vocabulary.fingerprint(),
+                **data_fingerprints(Path(self.cfg.data), splits),
+            },
+            **own,
         }
         return RunRecord(self.cfg.save_dir, description, self.start.is_own)

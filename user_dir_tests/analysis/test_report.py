@@ -20,7 +20,7 @@ from convbert_plugin.analysis import score_pictures
 from convbert_plugin.analysis.drawing import styles_of
 from convbert_plugin.analysis.runs import rows_of, summarize
 from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots
-from convbert_plugin.analysis.score_report import report_page, text_table
+from convbert_plugin.analysis.score_report import json_text, report_page, text_table
 from convbert_plugin.analysis.words import LONGEST_LABEL, wrap
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
@@ -162,6 +162,81 @@ def test_models_and_heads_are_told_where_they_differ(tmp_path, other, labels):
     assert {group.label for group in summarize([tmp_path]).groups} == labels
 
 
+SETTINGS = {"lr": [0.002], "batch_size": 32, "max_update": 10, "double_unordered": False}
+DATA = {"vocabulary": "0123456789", "train": "a" * 16, "valid": "b" * 16}
+RECORDED = {"settings": SETTINGS, "data": DATA, "start": {**TRAINED, "weights": "c" * 16}}
+BEGINS = start_in_words(TRAINED)
+
+
+def other(name, **values):
+    return {name: {**RECORDED[name], **values}}
+
+
+@pytest.mark.parametrize(
+    ("others", "labels"),
+    [
+        (other("settings", lr=[1e-7]), ("lr 0.002", "lr 1e-07")),
+        (other("settings", batch_size=8), ("batch_size 32", "batch_size 8")),
+        (
+            other("settings", double_unordered=True),
+            ("double_unordered false", "double_unordered true"),
+        ),
+        (other("settings", before=[{"lr": [1]}]), ("", 'before {"lr": [1]}')),
+        (other("data", train="d" * 16), ("train data aaaaaaaa", "train data dddddddd")),
+        (other("start", weights="e" * 16), ("weights cccccccc", "weights eeeeeeee")),
+        (
+            {"model": {"arch": "convbert_small", "layers": 12, "conv_type": "none"}},
+            ("conv_type span", "conv_type none"),
+        ),
+    ],
+)
+def test_runs_of_other_settings_are_no_seeds_and_what_differs_is_shown(tmp_path, others, labels):
+    model = {"arch": "convbert_small", "layers": 12, "conv_type": "span"}
+    write_seeds(tmp_path / "a", [1.0, 0.75], **{**RECORDED, "model": model})
+    write_run(
+        tmp_path / "b", ("valid", 10, {"accuracy": 0.25}), seed=3,
+        **{**RECORDED, "model": model, **others},
+    )  # fmt: skip
+    summary = summarize([tmp_path])
+    found = {group.label: rows_of(group)[0].values for group in summary.groups}
+    first, second = (f"{BEGINS}, {label}" if label else BEGINS for label in labels)
+    assert found == {first: [1.0, 0.75], second: [0.25]}
+    assert all(label in text_table(summary) for label in labels)
+    groups = json.loads(json_text(summary))["groups"]
+    (alone,) = (group for group in groups if group["label"] == second)
+    assert {name: alone[name] for name in ("settings", "data")} == {
+        name: {**RECORDED, **others}[name] for name in ("settings", "data")
+    }
+
+
+def test_runs_that_are_equal_in_all_but_the_seed_are_averaged(tmp_path):
+    write_seeds(tmp_path / "a", [0.5, 0.9, 0.7], **RECORDED)
+    (group,) = summarize([tmp_path]).groups
+    assert (group.label, rows_of(group)[0].median) == (BEGINS, 0.7)
+
+
+def test_what_a_start_or_a_model_implies_is_not_told_again(tmp_path):
+    small = {"arch": "convbert_small", "layers": 12, "encoder_embed_dim": 256}
+    base = {"arch": "convbert_base", "layers": 12, "encoder_embed_dim": 768}
+    write_seeds(tmp_path / "a", [0.5], **{**RECORDED, "model": small})
+    start = {**CONVERTED, "weights": "e" * 16}
+    data = {"data": {**DATA, "vocabulary": "9876543210"}}
+    write_seeds(tmp_path / "b", [0.5], **{**RECORDED, "model": base, "start": start, **data})
+    assert {group.label for group in summarize([tmp_path]).groups} == {
+        f"{BEGINS}, convbert_small, 12 layers",
+        "converted: published/model.pt, convbert_base, 12 layers",
+    }
+
+
+def test_runs_of_earlier_versions_stay_apart(tmp_path):
+    write_seeds(tmp_path / "a", [0.5], **{**RECORDED, "start": RANDOM})
+    write_seeds(tmp_path / "b", [0.6, 0.7])
+    assert {group.label: len(group.runs) for group in summarize([tmp_path]).groups} == {
+        "random weights": 1,
+        "random weights, settings not recorded": 2,
+    }
+
+
 MNLI = {
     "task": "mnli",
     "majority": {"valid": {"accuracy": 0.354}, "valid1": {"accuracy": 0.352}},
@@ -282,6 +357,17 @@ def test_a_damaged_record_is_one_line(tmp_path, text):
     with pytest.raises(UserError, match=r"^\S+scores.json: damaged, or not the scores of a run"):
         main(["report", str(tmp_path), str(tmp_path / "out" / "report.html")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_shown(tmp_path, capsys):
+    write_seeds(tmp_path / "runs", [0.5, 0.7])
+    (tmp_path / "runs" / "seed_1" / "scores.json").write_text(json.dumps(GOOD)[:-9])
+    assert main(["report", str(tmp_path / "runs"), str(tmp_path / "report.html")]) == 0
+    (row,) = json.loads((tmp_path / "report.json").read_text())["groups"][0]["scores"]
+    assert (row["median"], row["seeds"]) == (0.7, [2])
+    line = f"not counted: {tmp_path}/runs/seed_1/scores.json: damaged, or not the scores of a run"
+    assert line in capsys.readouterr().out
+    assert line in Page((tmp_path / "report.html").read_text()).text
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,16 @@ def share_found(model, marked) -> float:
     return sum(found) / len(found)
 
 
+def mean_loss(model, marked) -> float:
+    """The cross-entropy of the word's place in a line, each by itself, in nats."""
+    with torch.no_grad():
+        losses = [
+            -model.head_logits(QUESTION_ANSWERING_HEAD, text[None])[0, :, 0].log_softmax(0)[place]
+            for text, place in zip(marked.texts, marked.places, strict=True)
+        ]
+    return float(torch.stack(losses).double().mean())
+
+
 @register_criterion("marked_words", dataclass=FairseqDataclass)
 class MarkedWordsCriterion(FairseqCriterion):
     def forward(self, model, sample, reduce=True):

@@ -8,9 +8,10 @@ import torch
 
 from convbert_plugin.cli import main as convbert
 from convbert_plugin.data.binarized import open_lines
+from convbert_plugin.files.fingerprints import fingerprint_of
 from convbert_plugin.models.convbert import ConvBertModel
 from user_dir_tests.end_to_end.conftest import TINY, USER_DIR, Run
-from user_dir_tests.end_to_end.marked_words import MarkedWords, share_found
+from user_dir_tests.end_to_end.marked_words import MarkedWords, mean_loss, share_found
 
 pytestmark = [pytest.mark.glue, pytest.mark.survival]
 
@@ -32,6 +33,10 @@ def find_words(corpus, run_fairseq):
     return run
 
 
+def model_of(run):
+    return ConvBertModel.from_pretrained(run.folder, "checkpoint_last.pt").model.eval()
+
+
 def record_of(run):
     return json.loads((run.folder / "scores.json").read_text())
 
@@ -41,16 +46,40 @@ def test_it_is_trained_from_a_checkpoint_and_recorded(pretrained, find_words, co
     run = find_words(tmp_path / "run", "--max-update", "8", "--finetune-from-model", source)
     record = record_of(run)
     assert record.pop("validations")[-1].keys() == {"subset", "updates", "loss", "found"}
+    settings, data, model = (record.pop(name) for name in ("settings", "data", "model"))
+    assert record["start"].pop("weights") == fingerprint_of([source])
     assert record == {
         "task": "last noun",
         "metrics": ["found"],
         "seed": 3,
-        "model": {"arch": "convbert_small", "layers": 2},
         "start": {
             "kind": "trained here",
             "checkpoint": str(source),
             "objective": "replaced_token_detection",
             "updates": 2,
+        },
+    }
+    assert model["arch"] == "convbert_small"
+    assert (model["layers"], model["conv_kernel_size"], model["conv_type"]) == (
+        2,
+        3,
+        "span_dynamic",
+    )
+    # What USUAL and TINY say, and defaults, by the names of fairseq's options.
+    assert settings.items() >= {
+        "lr": [1.5e-4], "batch_size": 32, "max_update": 8, "total_num_update": 12,
+        "optimizer": "convbert_adamw", "lr_scheduler": "convbert_linear",
+        "criterion": "marked_words", "weight_decay": 0.01, "layer_lr_decay": 1.0,
+        "warmup_updates": 0, "update_freq": [1], "clip_norm": 0.0, "dropout": 0.1,
+        "noun": "last", "train_subset": "train", "torch": torch.__version__,
+    }.items()  # fmt: skip
+    # Nothing that may differ between runs that are alike.
+    assert not settings.keys() & {"seed", "save_dir", "data", "num_workers", "restore_file"}
+    assert data == {
+        "vocabulary": model_of(run).vocabulary.fingerprint(),
+        **{
+            split: fingerprint_of(corpus.data / f"{split}.{end}" for end in ("bin", "idx"))
+            for split in ("train", "valid")
         },
     }
     entries = record_of(run)["validations"]
@@ -59,11 +88,13 @@ def test_it_is_trained_from_a_checkpoint_and_recorded(pretrained, find_words, co
         ("valid", 4),
         ("valid", 8),
     ]
-    model = ConvBertModel.from_pretrained(run.folder, "checkpoint_last.pt")
-    model = getattr(model, "model", model).eval()
+    model = model_of(run)
     lines = open_lines(corpus.data / "valid", model.vocabulary)
-    share = share_found(model, MarkedWords(lines, model.vocabulary, place=-1))
+    marked = MarkedWords(lines, model.vocabulary, place=-1)
+    share = share_found(model, marked)
     assert entries[-1]["found"] == pytest.approx(share)
+    # Every digit, where the log shows four places.
+    assert entries[-1]["loss"] == pytest.approx(mean_loss(model, marked), rel=1e-5)
     best = [log["valid_best_found"] for log in run.logs["valid"][1:]]
     shares = [entry["found"] for entry in entries]
     assert [float(value) for value in best] == pytest.approx([max(shares)], abs=1e-3)

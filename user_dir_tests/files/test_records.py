@@ -48,6 +48,39 @@ def test_a_run_that_begins_anew_forgets_the_record_there(tmp_path):
     assert read_record(path) == {**DESCRIPTION, "validations": [entry(3, 0.5)]}
 
 
+SETTINGS = {"lr": [1], "max_update": 5, "total_num_update": None, "device": "a"}
+RECORDED = {**STARTED, "settings": SETTINGS, "data": {"train": "1234"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "train", "before"),
+    [
+        ({}, "1234", None),
+        ({"lr": [2]}, "1234", [{"lr": [1]}]),
+        ({}, "5678", [{"train": "1234"}]),
+        # The rate follows the length of the run, unless it is told.
+        ({"max_update": 9}, "1234", [{"max_update": 5}]),
+        ({"device": "b"}, "1234", None),
+    ],
+)
+def test_what_had_other_settings_before_it_was_resumed_is_told(tmp_path, settings, train, before):
+    write(tmp_path, RECORDED, entry(5, 0.25))
+    for updates in (9, 12):
+        now = {**RECORDED, "settings": {**SETTINGS, **settings}, "data": {"train": train}}
+        record = RunRecord(tmp_path, now, is_resumed=True)
+        record.add("valid", updates, {"accuracy": 0.5})
+    kept = read_record(record.path)["settings"]
+    assert kept == {**SETTINGS, **settings, **({"before": before} if before else {})}
+
+
+def test_a_longer_run_is_no_other_where_the_rate_does_not_follow_its_length(tmp_path):
+    settings = {**SETTINGS, "total_num_update": 12}
+    write(tmp_path, {**RECORDED, "settings": settings}, entry(5, 0.25))
+    now = {**RECORDED, "settings": {**settings, "max_update": 12}}
+    record = RunRecord(tmp_path, now, is_resumed=True)
+    assert record.values["settings"] == {**settings, "max_update": 12}
+
+
 def as_earlier(description):
     """As records were while GLUE was all there was."""
     others = {name: value for name, value in description.items() if name != "task"}

@@ -1,0 +1,76 @@
+"""What makes a run, for its record: runs that are equal in it differ in their seed alone."""
+
+import platform
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Collection
+
+import fairseq
+import torch
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.dataclass.utils import merge_with_parent
+from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY
+from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
+from omegaconf import DictConfig, OmegaConf
+
+from convbert_plugin.files.fingerprints import fingerprint_of
+from convbert_plugin.models.config import ConvBertConfig
+from convbert_plugin.models.convbert import ConvBertModel
+
+NAME = "_name"
+COMPONENTS = {
+    "criterion": CRITERION_DATACLASS_REGISTRY,
+    "optimizer": OPTIMIZER_DATACLASS_REGISTRY,
+    "lr_scheduler": LR_SCHEDULER_DATACLASS_REGISTRY,
+}
+# Of other groups, the options that change what is learned.
+OPTIONS = {
+    "common": ("fp16", "memory_efficient_fp16", "bf16", "memory_efficient_bf16", "amp"),
+    "dataset": (
+        *("train_subset", "batch_size", "max_tokens", "required_batch_size_multiple"),
+        *("skip_invalid_size_inputs_valid_test", "curriculum", "update_ordered_indices_seed"),
+    ),
+    "distributed_training": ("distributed_world_size",),
+    "ema": ("store_ema", "ema_decay"),
+}
+
+
+def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:
+    """The options of a training by their names, and what it runs with, in plain values.
+
+    ``task``: those of the task, amid the whole configuration; ``besides``: which of these say
+    something else.
+    """
+    settings = {name: value for name, value in _plain(task).items() if name not in besides}
+    for component, registry in COMPONENTS.items():
+        node = OmegaConf.select(task, f"..{component}")
+        kind = registry.get(node[NAME])
+        # Hydra's recipes leave defaults to what fairseq merges them with.
+        settings |= _plain(merge_with_parent(kind(), node) if kind else node)
+        settings[component] = node[NAME]
+    settings |= _plain(OmegaConf.select(task, "..optimization"))
+    for group, names in OPTIONS.items():
+        options = _plain(OmegaConf.select(task, f"..{group}"))
+        settings |= {name: options.get(name) for name in names}
+    on_gpu = torch.cuda.is_available() and not task.cpu
+    settings["device"] = torch.cuda.get_device_name() if on_gpu else platform.machine()
+    settings["torch"], settings["fairseq"] = torch.__version__, fairseq.__version__
+    settings.pop(NAME)
+    return settings
+
+
+def options_of(model: ConvBertModel) -> dict[str, Any]:
+    """The options of a model, in plain values."""
+    options = _plain(model.cfg)
+    # The first is the name of the architecture.
+    return {field.name: options[field.name] for field in fields(ConvBertConfig)[1:]}
+
+
+def data_fingerprints(folder: Path, splits: Collection[str]) -> dict[str, str]:
+    """What the binarized files of each split hold, wherever they lie in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".bin", ".idx"))
+    return {split: fingerprint_of(path for path in files if path.stem == split) for split in splits}
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    return OmegaConf.to_container(options, resolve=True, enum_to_str=True)
