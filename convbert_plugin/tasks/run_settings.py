@@ -73,4 +73,5 @@ def data_fingerprints(folder: Path, splits: Collection[str]) -> dict[str, str]:
 
 
 def _plain(options: Any) -> dict[str, Any]:
-    return OmegaConf.to_container(options, resolve=True, enum_to_str=True)
+    plain: Any = OmegaConf.to_container(options, resolve=True, enum_to_str=True)
+    return plain

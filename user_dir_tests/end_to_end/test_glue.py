@@ -12,6 +12,7 @@ from sklearn import metrics as sklearn_metrics
 from convbert_plugin.analysis.predictions.glue_predictions import load_fine_tuned, predict
 from convbert_plugin.cli import main as convbert
 from convbert_plugin.data.glue.glue_files import open_rows
+from convbert_plugin.files.fingerprints import fingerprint_of
 from user_dir_tests.end_to_end.conftest import EVERY_EXAMPLE, Run
 from user_dir_tests.end_to_end.glue_runs import (
     GLUE_TASK,
@@ -232,6 +233,7 @@ def test_the_record_says_where_a_run_began(pretrained, glue_data, fine_tune, tmp
         "checkpoint": str(source),
         "objective": "replaced_token_detection",
         "updates": 2,
+        "weights": fingerprint_of([source]),
     }
     converted = tmp_path / "converted"
     for origin, target, before, after in (
