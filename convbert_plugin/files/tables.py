@@ -71,6 +71,19 @@ class Table(NamedTuple):
                 "marks in this row, or read them as they stand with --quoting none"
             ) from None
 
+    def has(self, columns: Iterable[object]) -> bool:
+        """Whether the header has these columns."""
+        with contextlib.suppress(UserError):
+            _, header = next(self.rows(), (1, []))
+            return set(columns) <= set(map(composed, header))
+        return False
+
+    def is_even(self) -> bool:
+        """Whether all rows have as many cells."""
+        with contextlib.suppress(UserError):
+            return len({len(cells) for _, cells in self.rows()}) == 1
+        return False
+
 
 class Quoting(NamedTuple):
     """How a table is read, and what is to be said of that."""
@@ -80,14 +93,15 @@ class Quoting(NamedTuple):
 
 
 def open_table(path: Path, quoting: str, columns: Iterable[object]) -> Table:
-    """A table with the first delimiter of its kind by which its header has the columns."""
+    """A table with the first delimiter of its kind by which its header has the columns.
+
+    The header of one column has it by all of them: there the cells tell.
+    """
     tables = [Table(path, delimiter, quoting) for delimiter in DELIMITERS[path.suffix]]
-    for table in tables:
-        with contextlib.suppress(UserError):
-            _, header = next(table.rows(), (1, []))
-            if set(columns) <= set(map(composed, header)):
-                return table
-    return tables[0]
+    fitting = [table for table in tables if table.has(columns)] or tables
+    if len(fitting) == 1:
+        return fitting[0]
+    return next(filter(Table.is_even, fitting), fitting[0])
 
 
 def choose_quoting(

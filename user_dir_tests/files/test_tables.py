@@ -61,6 +61,13 @@ def test_what_was_written_is_read(tmp_path, writer, suffix, delimiter, encoding)
     assert note is None or "read by the rules of csv, without the marks: --quoting none" in note
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_one_column_may_hold_the_delimiters_of_others(tmp_path, delimiter):
+    others = ",;\t".replace(delimiter, "")
+    cells = [["text"], [f"one{others} two"], [others], [""], ["all,;\t of\n"]]
+    assert read(write(tmp_path, "test.csv", written(cells, delimiter)))[0] == cells
+
+
 PLAIN = {
     "marks in a text": 'text\tlabel\nsay 5" or "so"\ta\n',
     "one that begins a cell": 'text\tlabel\n"so, he said\ta\n',
