@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     output = Path(arguments.output)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: a file, where OUT has to be a folder: choose another name")
-    fine_tuned = load_fine_tuned(arguments.path, arguments.data)
+    tell = partial(print, file=sys.stderr)
+    fine_tuned = load_fine_tuned(arguments.path, arguments.data, tell)
     task, splits = fine_tuned.prepared
     files = {split: file for split, file in task.submissions.items() if split in splits}
     if not files:
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     for split, file in files.items():
         bar = partial(tqdm, desc=file, unit=" batches", disable=not sys.stderr.isatty())
         logits = predict(fine_tuned, split, arguments.batch_size, arguments.device, bar)
-        words[file] = prediction_words(logits, task)
+        words[file] = prediction_words(logits, fine_tuned.prepared.answers)
     for file, predictions in words.items():
         write_submission(output / file, predictions)
         print(f"{output / file}: {len(predictions):,} predictions")

@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Mapping, Optional, cast
+from typing import Mapping, cast
 
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -14,13 +14,24 @@ from convbert_plugin.conversion.portable import PortableModel, precision_remarks
 from convbert_plugin.criterions.pretraining_loss import ReplacedTokenDetectionCriterion
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.files.text_files import PathLike
-from convbert_plugin.formats.fairseq_checkpoint import checkpoint_of, read_checkpoint
+from convbert_plugin.formats.answers import to_keep
+from convbert_plugin.formats.fairseq_checkpoint import (
+    TRAINED_POSITIONS,
+    checkpoint_of,
+    read_checkpoint,
+)
 from convbert_plugin.formats.finding import MODEL_FILE, checkpoint_at
 from convbert_plugin.formats.tensor_writing import save_pickled
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import check_vocabulary, empty_model_of, in_fp32, stored_parts
+from convbert_plugin.models.loading import (
+    answers_of,
+    check_vocabulary,
+    empty_model_of,
+    in_fp32,
+    stored_parts,
+)
 from convbert_plugin.models.parts import GENERATOR, MASKED_LM_HEAD, REPLACED_TOKEN_HEAD, parts_of
 from convbert_plugin.optim.convbert_adamw import ConvBertAdamW
 from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTaskConfig
@@ -46,23 +57,19 @@ def read_fairseq(source: PathLike) -> PortableModel:
     checkpoint = read_checkpoint(path)
     check_vocabulary(checkpoint, vocabulary, path)
     config = empty_model_of(ConvBertModel, checkpoint, vocabulary, path).cfg
-    trained = _trained_positions(checkpoint.task, config.max_positions)
+    trained = checkpoint.trained_positions
     generator = stored_parts(checkpoint, config).get(GENERATOR, {})
     return PortableModel(
         config=config,
         tensors=in_fp32(checkpoint.tensors),
         tokenizer=tokenizer,
-        trained_positions=trained or config.max_positions,
+        trained_positions=min(trained or config.max_positions, config.max_positions),
         trained_positions_assumed=trained is None,
         generator_size=generator.get("size"),
         transformers_config=checkpoint.transformers_config,
+        answers=answers_of(checkpoint, path),
         remarks=precision_remarks(checkpoint.tensors),
     )
-
-
-def _trained_positions(task: dict, positions: int) -> Optional[int]:
-    length = task.get("tokens_per_sample")
-    return min(length, positions) if type(length) is int and length > 0 else None
 
 
 def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
@@ -73,7 +80,11 @@ def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
         checkpoint_of(
             model.tensors,
             _run_config(model.config, name, of_pretraining),
-            model.tokenizer.fingerprint(),
+            {
+                "vocabulary": model.tokenizer.fingerprint(),
+                TRAINED_POSITIONS: model.trained_positions,
+                **to_keep(model.answers),
+            },
             model.transformers_config,
             (ReplacedTokenDetectionCriterion.__name__, ConvBertAdamW.__name__),
         ),

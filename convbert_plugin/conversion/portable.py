@@ -6,6 +6,7 @@ from typing import Mapping, Optional
 import torch
 from torch import Tensor
 
+from convbert_plugin.formats.answers import Answers
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 
@@ -22,8 +23,8 @@ class PortableModel:
     heads). ``generator_size`` is the generator's width as a fraction of the discriminator's, None
     without a generator. ``trained_positions``: examples in training were no longer than that, and
     nothing says so if it is ``assumed``. ``transformers_config`` is the config.json that the model
-    came with, empty if it had none. ``remarks``: what to tell of how it was read and
-    changed.
+    came with, empty if it had none. ``answers``: what the outputs of its heads mean, by their
+    scopes. ``remarks``: what to tell of how it was read and changed.
     """
 
     config: ConvBertConfig
@@ -33,6 +34,7 @@ class PortableModel:
     generator_size: Optional[float] = None
     transformers_config: dict = field(default_factory=dict)
     trained_positions_assumed: bool = False
+    answers: Mapping[str, Answers] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 

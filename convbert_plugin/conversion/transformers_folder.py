@@ -21,6 +21,7 @@ from convbert_plugin.errors import UserError, readable
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats import transformers_config
+from convbert_plugin.formats.answers import ANSWERS, Answers, answers_kept
 from convbert_plugin.formats.keys import foreign_names, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.formats.tensor_writing import save_safetensors
@@ -109,8 +110,19 @@ def read_transformers(
         trained_positions=transformers_config.trained_positions(config, config_path),
         trained_positions_assumed=transformers_config.TRAINED_POSITIONS not in config,
         transformers_config=transformers_config.with_dtype(config, _stored_dtype(tensors)),
+        answers=_answers(config, config_path, parts),
         remarks=(*_class_remarks(config, parts, config_path), *precision_remarks(tensors)),
     )
+
+
+def _answers(config: Mapping, path: Path, parts: Parts) -> dict[str, Answers]:
+    """What config.json says of the outputs of a classification head, where there is one."""
+    said, labels = config.get(ANSWERS, {}), transformers_config.labels_in(config)
+    if isinstance(said, dict):
+        said = {**Answers()._asdict(), **said, "labels": labels}
+    scopes = [scope for scope in parts if part_at(scope).is_named]
+    answers = answers_kept({ANSWERS: dict.fromkeys(scopes, said)}, path)
+    return {scope: told for scope, told in answers.items() if told != Answers()}
 
 
 def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
@@ -324,11 +336,15 @@ def _config_of(model: PortableModel, scope: str) -> dict:
     specials = model.tokenizer.specials
     ids = {f"{role}_token_id": symbols.index(specials[role]) for role in ("pad", "bos", "eos")}
     config = {**config, "architectures": [_class_of(config["model_type"], scope)], **ids}
-    for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS):
+    for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS, ANSWERS):
         config.pop(name, None)
     if model.trained_positions < model.config.max_positions:
         config[transformers_config.TRAINED_POSITIONS] = model.trained_positions
     if not scope or not part_at(scope).has_labels:
         return config
     classes = len(model.tensors[f"{scope}.output.bias"])
-    return transformers_config.labels_for(config, classes, SOURCE_CONFIG)
+    answers = model.answers.get(scope, Answers())
+    config = transformers_config.labels_for(config, classes, answers.labels, SOURCE_CONFIG)
+    is_cut = (answers.length or model.config.max_positions) < model.config.max_positions
+    ours = {"score_range": answers.score_range, "length": answers.length if is_cut else None}
+    return {**config, **({ANSWERS: ours} if any(ours.values()) else {})}

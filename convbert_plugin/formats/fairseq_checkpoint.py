@@ -6,10 +6,13 @@ from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.formats.answers import Answers, answers_kept
 from convbert_plugin.formats.safe_loading import checked_tensors, is_plain, load_pickled, resolves
 
 # What the config.json of transformers said where a model came from there.
 TRANSFORMERS_CONFIG = "transformers_config"
+# What a task keeps of how far its examples reached.
+TRAINED_POSITIONS = "trained_positions"
 
 Kind = TypeVar("Kind")
 
@@ -17,16 +20,34 @@ Kind = TypeVar("Kind")
 class FairseqCheckpoint(NamedTuple):
     """A checkpoint of which the model's part is checked.
 
-    ``model`` and ``task``: the options of both, as plain values. ``vocabulary``: the fingerprint
-    of the dictionary, where it was kept. ``progress``: what a run would go on from, unchecked.
+    ``model`` and ``task``: the options of both, and ``kept`` what the task kept, as plain values.
+    ``answers``: what the outputs of heads mean, by their scopes. ``progress``: what a run would go
+    on from, unchecked.
     """
 
     tensors: dict[str, Tensor]
     model: dict
     task: dict
-    vocabulary: Optional[str]
+    kept: dict
+    answers: dict[str, Answers]
     transformers_config: dict
     progress: dict
+
+    @property
+    def vocabulary(self) -> Optional[str]:
+        """The fingerprint of the dictionary, where it was kept."""
+        vocabulary = self.kept.get("vocabulary")
+        return vocabulary if isinstance(vocabulary, str) else None
+
+    @property
+    def example_length(self) -> Optional[int]:
+        """To how many tokens the examples of the run were cut, None where nothing says it."""
+        return _positive(self.task.get("tokens_per_sample"))
+
+    @property
+    def trained_positions(self) -> Optional[int]:
+        """How many positions examples have reached, those of earlier runs too."""
+        return _positive(self.kept.get(TRAINED_POSITIONS)) or self.example_length
 
 
 def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
@@ -48,8 +69,9 @@ def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
         raise UserError(f"{path}: its options are no plain values: damaged, or not written here")
     if not history or not isinstance(history[-1], dict):
         raise UserError(f"{path}: its optimizer_history is empty: no checkpoint of fairseq")
-    task_state = state.get("task_state")
-    vocabulary = task_state.get("vocabulary") if isinstance(task_state, dict) else None
+    kept = state.get("task_state") or {}
+    if not isinstance(kept, dict) or not is_plain(kept):
+        raise UserError(f"{path}: its task_state is no plain values: damaged, or not written here")
     source = extra_state.get(TRANSFORMERS_CONFIG, {})
     if not isinstance(source, dict) or not is_plain(source):
         raise UserError(
@@ -60,7 +82,8 @@ def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
         tensors=checked_tensors(state.get("model"), path),
         model=_entry(cfg, "model", dict, path),
         task=_entry(cfg, "task", dict, path),
-        vocabulary=vocabulary if isinstance(vocabulary, str) else None,
+        kept=kept,
+        answers=answers_kept(kept, path),
         transformers_config=source,
         progress={
             "extra_state": extra_state,
@@ -73,7 +96,7 @@ def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
 def checkpoint_of(
     tensors: dict[str, Tensor],
     cfg: dict,
-    vocabulary: str,
+    kept: dict,
     transformers_config: dict,
     names: tuple[str, str],
 ) -> dict:
@@ -94,12 +117,16 @@ def checkpoint_of(
                 "num_updates": 0,
             }
         ],
-        "task_state": {"vocabulary": vocabulary},
+        "task_state": kept,
         "extra_state": {
             "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
             TRANSFORMERS_CONFIG: transformers_config,
         },
     }
+
+
+def _positive(value: object) -> Optional[int]:
+    return value if type(value) is int and value > 0 else None
 
 
 def _entry(state: dict, name: str, kind: type[Kind], path: PathLike) -> Kind:

@@ -20,6 +20,11 @@ def tile_positions(table: Tensor, rows: int, trained: int) -> Tensor:
     return table[torch.arange(rows) % trained].clone()
 
 
+def is_tiled(table: Tensor, trained: int) -> bool:
+    """Whether all rows of a position table beyond the trained ones repeat them."""
+    return torch.equal(table, tile_positions(table, len(table), trained))
+
+
 def compose_rows(table: Tensor, sources: Sequence[Sequence[int]]) -> Tensor:
     """A table whose row i is the mean of the rows ``sources[i]`` of the old one.
 

@@ -1,7 +1,7 @@
 """The config.json of transformers and our options for the model, in both directions."""
 
 import re
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Mapping, NamedTuple, Optional, Sequence
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
@@ -151,12 +151,31 @@ def label_count(config: Mapping, path: PathLike) -> Optional[int]:
     return len(labels)
 
 
-def labels_for(config: Mapping, classes: int, path: PathLike) -> dict:
-    """``config`` with numbered labels, unless it has as many of its own. Errors: `label_count`."""
-    said = label_count(config, path)
-    if (DEFAULT_LABELS if said is None else said) == classes:
+def labels_in(config: Mapping) -> list[str]:
+    """The words of the classes in their order; none where they are not words, or only numbered."""
+    labels = config.get("id2label")
+    if not isinstance(labels, Mapping):
+        return []
+    words: list[Any] = [labels.get(str(number)) for number in range(len(labels))]
+    if not all(isinstance(word, str) and word and word.isprintable() for word in words):
+        return []
+    is_told = words != _numbered(len(words)) and len(set(words)) == len(words) > 1
+    return words if is_told else []
+
+
+def _numbered(classes: int) -> list[str]:
+    return [f"LABEL_{number}" for number in range(classes)]
+
+
+def labels_for(config: Mapping, classes: int, words: Sequence[str], path: PathLike) -> dict:
+    """``config`` with these labels, or where there are none as many of its own or numbered ones.
+
+    Errors: as ``label_count``.
+    """
+    said, kept = label_count(config, path), labels_in(config)
+    if (DEFAULT_LABELS if said is None else said) == classes and (list(words) or kept) == kept:
         return dict(config)
-    names = [f"LABEL_{number}" for number in range(classes)]
+    names = list(words) or _numbered(classes)
     return {
         **{key: value for key, value in config.items() if key != "num_labels"},
         "id2label": {str(number): name for number, name in enumerate(names)},

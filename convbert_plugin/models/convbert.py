@@ -32,6 +32,7 @@ from convbert_plugin.modules.embeddings import Embeddings
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
 from convbert_plugin.modules.layer import ConvBertLayer, ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
+from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
 from convbert_plugin.ops.separators import segments_from_separators
@@ -75,6 +76,8 @@ class ConvBertModel(BaseFairseqModel):
             setattr(self, part.name, nn.ModuleDict() if part.is_named else None)
         # What a run begins with may be fresh; what is scored may not.
         self.takes_fresh_parts = True
+        # The shapes, by the names of the stacks, with which weights that are to come were trained.
+        self.trained_as: Mapping[str, StackShape] = {}
         self.tag_parameters()
 
     @classmethod
@@ -136,6 +139,7 @@ class ConvBertModel(BaseFairseqModel):
         if not isinstance(kind, str) or kind not in CLASSIFICATION_HEADS:
             known = ", ".join(CLASSIFICATION_HEADS)
             raise UserError(f"classification head of kind {shown(kind)}: choose one of {known}")
+        self._check_name(part_at(CLASSIFICATION), name)
         is_number = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
         if not is_number or not 1 <= num_classes <= MOST_CLASSES:
             raise UserError(
@@ -169,6 +173,11 @@ class ConvBertModel(BaseFairseqModel):
                     "decay": not (name.endswith("bias") or "layer_norm" in name),
                 }
             }
+
+    def shapes(self) -> dict[str, StackShape]:
+        """The shapes of the stacks of layers, by what errors call them."""
+        generator = {} if self.generator is None else {GENERATOR: self.generator.shape}
+        return {"encoder": self.shape, **generator}
 
     def max_positions(self) -> int:
         return self.cfg.max_positions

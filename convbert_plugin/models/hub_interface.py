@@ -1,34 +1,61 @@
 """A trained model with its tokenizer, for use from Python."""
 
 import contextlib
+import logging
 from numbers import Integral
 from pathlib import Path
 from typing import Iterator, List, Mapping, NamedTuple, Optional, Union
 
+import numpy as np
 import torch
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convbert_plugin.data.pairs import frame
+from convbert_plugin.data.pairs import frame, join
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.formats.answers import Answers
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import find_checkpoint
-from convbert_plugin.models.loading import load_model
+from convbert_plugin.models.loading import (
+    answers_of,
+    example_length,
+    load_model,
+    untrained_positions,
+    usable_positions,
+)
 from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer, load_tokenizer
 
+logger = logging.getLogger(__name__)
+
 # What transformers calls a head's task, and what then follows the logits; a head of which it says
 # nothing chooses one class, or with one class gives a score.
 PROBLEM_TYPE = "problem_type"
+ONE_CLASS = "single_label_classification"
 PREDICTIONS = {
     "regression": lambda logits: logits,
-    "single_label_classification": lambda logits: logits.log_softmax(dim=1),
+    ONE_CLASS: lambda logits: logits.log_softmax(dim=1),
     "multi_label_classification": functional.logsigmoid,
 }
+
+
+class TrainingRun(NamedTuple):
+    """What a checkpoint says of how its model was trained.
+
+    ``answers``: what the outputs of its heads mean, and ``problem_types`` what transformers says of
+    them, by their scopes. ``example_length``: to how many tokens their examples were cut, None
+    without heads. ``usable_positions``: how many were trained, or repeat such.
+    """
+
+    path: Path
+    answers: Mapping[str, Answers]
+    problem_types: Mapping[str, str]
+    example_length: Optional[int]
+    usable_positions: int
 
 
 class MaskFilling(NamedTuple):
@@ -64,7 +91,15 @@ def load_from_folder(
         tokenizer = load_tokenizer(folder)
         checkpoint = read_checkpoint(checkpoint_path)
         model = load_model(model_class, checkpoint, vocabulary, checkpoint_path)
-    return ConvBertHubInterface(model, tokenizer, _problem_types(checkpoint))
+        answers = answers_of(checkpoint, checkpoint_path)
+        run = TrainingRun(
+            checkpoint_path,
+            answers,
+            _problem_types(checkpoint),
+            example_length(checkpoint, answers.values()) if answers else None,
+            usable_positions(checkpoint),
+        )
+    return ConvBertHubInterface(model, tokenizer, run)
 
 
 def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
@@ -97,11 +132,10 @@ class ConvBertHubInterface(nn.Module):
     ``vocabulary.pad()``.
     """
 
-    def __init__(
-        self, model: BaseFairseqModel, tokenizer: Tokenizer, problem_types: Mapping[str, str] = {}
-    ):
+    def __init__(self, model: BaseFairseqModel, tokenizer: Tokenizer, run: TrainingRun):
         super().__init__()
-        self.problem_types = problem_types
+        self.run = run
+        self.told: set[str] = set()
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.vocabulary = model.vocabulary
@@ -110,12 +144,24 @@ class ConvBertHubInterface(nn.Module):
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def encode(self, sentence: str, *others: str) -> Tensor:
+    def encode(self, sentence: str, *others: str, whole: bool = False) -> Tensor:
         """Token ids [T] of [CLS] sentence [SEP] (other [SEP] ...).
 
-        A special token that is written in a text, such as "[MASK]", is text.
+        A special token that is written in a text, such as "[MASK]", is text. For a fine-tuned model
+        a text or a pair is cut as the examples of its training were, unless it shall be ``whole``.
         """
-        return self._framed([self._ids(text) for text in (sentence, *others)])
+        texts = [self._ids(text) for text in (sentence, *others)]
+        length, full_length = self.run.example_length, 1 + len(texts) + sum(map(len, texts))
+        if whole or length is None or full_length <= length or len(texts) > 2:
+            return self._framed(texts)
+        self._tell(
+            "cut",
+            f"a text of {full_length} tokens is cut to {length}, as in training: "
+            "encode(..., whole=True) keeps all of them",
+        )
+        ids = [np.array(text) for text in texts]
+        joined = join(ids, self.vocabulary.bos(), self.vocabulary.eos(), length)
+        return torch.from_numpy(joined.tokens)
 
     def decode(self, tokens: Tensor) -> Union[str, List[str]]:
         """The text of token ids [T]; a list of texts where separators part several.
@@ -185,28 +231,55 @@ class ConvBertHubInterface(nn.Module):
         tokens: Tensor,
         segments: Optional[Tensor] = None,
         return_logits: bool = False,
-    ) -> Tensor:
-        """Log-probabilities [B, classes] of a classification head; scores of a regression.
+        return_labels: bool = False,
+    ) -> Union[Tensor, List[str]]:
+        """Log-probabilities [B, classes] of a classification head; scores [B, 1] of a regression.
 
-        A head with one class is a regression. Of a head from transformers its config.json may say
+        A head with one class is a regression; where the checkpoint keeps the range of its scores,
+        they are in it, in float64. Of a head from transformers its config.json may say
         otherwise: scores for several targets, or independent labels (each with the log-probability
-        that it applies).
+        that it applies). With ``return_labels`` the words of the likeliest classes.
 
         Raises:
-            ValueError: no head of that name.
+            ValueError: no head of that name, or no words of classes where they are asked for.
         """
+        answers = self._answers(head)
+        scope = f"{CLASSIFICATION}.{head}"
+        # Pads that are visible are part of what the head was trained on.
+        is_filled = self.model.cfg.pads_visible and answers.length
+        fill_to = self.run.example_length if is_filled else None
+        logits = self.model.head_logits(scope, *self._inputs(tokens, segments, fill_to or 0))
+        if return_logits:
+            return logits
+        usual = "regression" if logits.size(1) == 1 else ONE_CLASS
+        problem_type = self.run.problem_types.get(scope, usual)
+        if return_labels:
+            labels = self.labels(head)
+            if problem_type != ONE_CLASS:
+                raise ValueError(f"head {head}: gives a number for each of {labels}, not one label")
+            return answers.words(logits)
+        return answers.scores(logits) if answers.score_range else PREDICTIONS[problem_type](logits)
+
+    def labels(self, head: str) -> List[str]:
+        """The words of the classes of a head, in the order in which :meth:`predict` gives them.
+
+        Raises:
+            ValueError: no head of that name, or none whose words the checkpoint keeps.
+        """
+        answers = self._answers(head)
+        if not answers.labels:
+            known = str(answers) if answers.score_range else "nothing of its classes"
+            raise ValueError(f"head {head}: the checkpoint keeps {known}: there are no labels")
+        return list(answers.labels)
+
+    def _answers(self, head: str) -> Answers:
         heads = list(self.model.classification_heads)
         if head not in heads:
             raise ValueError(
                 f"no classification head {shown(head)} here: choose one of {heads}, or add it with "
                 "register_classification_head"
             )
-        scope = f"{CLASSIFICATION}.{head}"
-        logits = self.model.head_logits(scope, *self._inputs(tokens, segments))
-        if return_logits:
-            return logits
-        usual = "regression" if logits.size(1) == 1 else "single_label_classification"
-        return PREDICTIONS[self.problem_types.get(scope, usual)](logits)
+        return self.run.answers.get(f"{CLASSIFICATION}.{head}", Answers())
 
     @torch.no_grad()
     def detect_replaced(self, tokens: Tensor) -> Tensor:
@@ -262,11 +335,16 @@ class ConvBertHubInterface(nn.Module):
         framed = frame(texts, self.vocabulary.bos(), self.vocabulary.eos())
         return torch.from_numpy(framed.tokens)
 
-    def _inputs(self, tokens: Tensor, segments: Optional[Tensor] = None) -> Inputs:
-        tokens = self._batch(tokens)
+    def _inputs(
+        self, tokens: Tensor, segments: Optional[Tensor] = None, fill_to: int = 0
+    ) -> Inputs:
+        tokens, pad = self._batch(tokens), self.vocabulary.pad()
+        missing = (0, max(0, fill_to - tokens.size(1)))
+        tokens = functional.pad(tokens, missing, value=pad)
         # Asked before the ids are sent to a device, which would have to be waited for.
-        has_pads = bool(tokens.eq(self.vocabulary.pad()).any())
-        segments = None if segments is None else self._batch(segments, "segments").to(self.device)
+        has_pads = bool(tokens.eq(pad).any())
+        if segments is not None:
+            segments = functional.pad(self._batch(segments, "segments"), missing).to(self.device)
         return Inputs(tokens.to(self.device), segments, has_pads)
 
     def _batch(self, ids: Tensor, kind: str = "tokens") -> Tensor:
@@ -283,4 +361,13 @@ class ConvBertHubInterface(nn.Module):
                 f"a sequence of {ids.size(-1)} tokens is longer than the model's "
                 f"{self.model.max_positions()} positions: shorten it"
             )
+        usable = self.run.usable_positions
+        if ids.size(-1) > usable:
+            self._tell("positions", untrained_positions(self.run.path, ids.size(-1), usable))
         return ids.unsqueeze(0) if ids.dim() == 1 else ids
+
+    def _tell(self, kind: str, line: str) -> None:
+        """Warn of something, once for all texts."""
+        if kind not in self.told:
+            self.told.add(kind)
+            logger.warning(line)

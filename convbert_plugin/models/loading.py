@@ -2,7 +2,7 @@
 
 from dataclasses import Field, fields
 from enum import Enum
-from typing import Any, Callable, Collection, Mapping, Optional, Sized, cast
+from typing import Any, Callable, Collection, Iterable, Mapping, Optional, Sized, cast
 
 import torch
 from fairseq.models import BaseFairseqModel
@@ -12,11 +12,13 @@ from torch.overrides import TorchFunctionMode
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.formats.answers import Answers
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
+from convbert_plugin.formats.surgery import is_tiled
 from convbert_plugin.models.architectures import released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
-from convbert_plugin.models.parts import GENERATOR, Parts, parts_of
-from convbert_plugin.models.state import TOKEN_TABLE, tensor_problems
+from convbert_plugin.models.parts import GENERATOR, Parts, parts_of, words_for
+from convbert_plugin.models.state import POSITION_TABLE, TOKEN_TABLE, tensor_problems
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 # Three projections, an output, two feed-forward layers and two LayerNorms, with their biases.
@@ -84,7 +86,7 @@ def empty_model_of(
     """The empty model that a checkpoint describes and its tensors fill without rest.
 
     Raises:
-        UserError: options that make no model, tensors that do not fit them.
+        UserError: options that make no model, tensors or answers that do not fit them.
     """
     config = config_of(checkpoint.model, checkpoint.tensors, path)
     try:
@@ -94,6 +96,7 @@ def empty_model_of(
         raise UserError(f"{path}: {error}") from None
     if problems := tensor_problems(model.state_dict(), checkpoint.tensors):
         raise UserError(f"{path}: its tensors do not fit its own options ({problems})")
+    answers_of(checkpoint, path)
     return model
 
 
@@ -125,6 +128,48 @@ def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path
     check_same_vocabulary(vocabulary, checkpoint.vocabulary, problem)
     if rows != len(vocabulary):
         raise UserError(problem)
+
+
+def answers_of(checkpoint: FairseqCheckpoint, path: PathLike) -> dict[str, Answers]:
+    """What the outputs of the heads in a sound checkpoint mean, by their scopes.
+
+    Of an earlier version's, or of heads from elsewhere, nothing is known.
+
+    Raises:
+        UserError: answers of another number of outputs.
+    """
+    answers = {}
+    for scope, options in parts_of(checkpoint.tensors).items():
+        if (outputs := options.get("classes")) is not None:
+            answers[scope] = held = checkpoint.answers.get(scope, Answers())
+            if held.are_known and outputs != (len(held.labels) or 1):
+                raise UserError(
+                    f"{path}: its {words_for(scope)} has {outputs} outputs, and {held}: damaged"
+                )
+    return answers
+
+
+def example_length(checkpoint: FairseqCheckpoint, answers: Iterable[Answers]) -> int:
+    """To how many tokens the examples of heads with these answers are cut."""
+    positions = len(checkpoint.tensors[POSITION_TABLE])
+    known = [held.length for held in answers if held.length]
+    return min(max(known, default=checkpoint.example_length or positions), positions)
+
+
+def usable_positions(checkpoint: FairseqCheckpoint) -> int:
+    """How many positions of a sound checkpoint were trained, or repeat such."""
+    table = checkpoint.tensors[POSITION_TABLE]
+    trained = min(checkpoint.trained_positions or len(table), len(table))
+    return len(table) if is_tiled(table, trained) else trained
+
+
+def untrained_positions(path: PathLike, length: int, usable: int) -> str:
+    """The line that tells of examples of such a length."""
+    return (
+        f"{path}: examples of up to {length} tokens reach positions that were never trained, those "
+        f"beyond {usable}: cut them there, or repeat the trained ones first by convbert convert "
+        f"--from fairseq --to fairseq --max-positions {length} {path} NEW_FOLDER"
+    )
 
 
 def in_fp32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from convbert_plugin.models.parts import GENERATOR, Options, parts_of, scopes_of
 
 logger = logging.getLogger(__name__)
 
-TOKEN_TABLE = "embeddings.tokens.weight"
+TOKEN_TABLE, POSITION_TABLE = "embeddings.tokens.weight", "embeddings.positions.weight"
 # Option of a part -> what to say where that of a checkpoint is another one than is wanted.
 OPTION_PROBLEMS = {
     "classes": "has {there} outputs, this task has {here}: prepare the data with the labels of the "
@@ -29,7 +29,8 @@ def fit_state_dict(model: BaseFairseqModel, state_dict: dict[str, Tensor]) -> No
 
     Raises:
         UserError: a part that is missing and not taken fresh; tensors that are missing, unknown or
-            of another shape, with their names.
+            of another shape, with their names; options that make another model of the same
+            tensors than of those that the model is told to be ``trained_as``.
     """
     own = model.state_dict()
     held, wanted = scopes_of(state_dict), scopes_of(own)
@@ -61,6 +62,13 @@ def fit_state_dict(model: BaseFairseqModel, state_dict: dict[str, Tensor]) -> No
             f"the checkpoint does not fit --arch {arch}: give the --arch and the sizes that it "
             f"was trained with ({problems})"
         )
+    shapes = model.shapes()
+    for stack, shape in model.trained_as.items():
+        if stack in shapes and (problem := shape.unlike(shapes[stack])):
+            raise UserError(
+                f"the checkpoint's {stack} was trained with {problem}: its tensors fit and would "
+                "be another model's: give the options that it was trained with"
+            )
 
 
 def part_problem(scope: str, there: Options, here: Options) -> Optional[str]:

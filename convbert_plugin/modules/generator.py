@@ -18,6 +18,7 @@ class Generator(nn.Module):
 
     def __init__(self, shape: StackShape, vocabulary_size: int):
         super().__init__()
+        self.shape = shape
         self.stack = ConvBertStack(shape)
         self.head = MaskedLMHead(shape.hidden, shape.embedding_dim, vocabulary_size)
 

@@ -1,7 +1,7 @@
 """The numbers that make a stack of layers, and the rules that bind them."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from convbert_plugin.errors import UserError
 
@@ -35,6 +35,8 @@ OPTIONS = {
     "heads": "encoder_attention_heads",
     "ffn_hidden": "encoder_ffn_embed_dim",
 }
+# What layers of the same tensors may compute otherwise by, dropout apart.
+OF_FUNCTION = ("heads", "head_ratio", "conv_type", "conv_kernel_size", "pads_visible")
 
 
 def flag_of(name: str) -> str:
@@ -93,6 +95,27 @@ class StackShape:
     @property
     def mixed_heads(self) -> Heads:
         return released_heads(self.hidden, self.heads, self.head_ratio)
+
+    @property
+    def function(self) -> tuple:
+        """What layers of the same tensors compute: equal where they compute the same."""
+        of_attention = (self.mixed_heads, self.conv_type)
+        if self.conv_type == "none":
+            return of_attention
+        return (*of_attention, self.conv_kernel_size, self.pads_visible)
+
+    def unlike(self, other: "StackShape") -> Optional[str]:
+        """The options by which another shape computes something else, None where it does not."""
+        if self.function == other.function:
+            return None
+        here, there = (
+            {name: getattr(shape, name) for name in OF_FUNCTION} for shape in (self, other)
+        )
+        return ", ".join(
+            f"{flag_of(name)} {value} (here {there[name]})"
+            for name, value in here.items()
+            if value != there[name]
+        )
 
     def generator(self, fraction: float) -> "StackShape":
         """The generator's shape: width and heads scaled, everything else as here.

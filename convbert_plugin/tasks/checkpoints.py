@@ -11,11 +11,14 @@ from fairseq.tasks import TASK_REGISTRY
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import RANDOM_WEIGHTS, start_from
+from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import empty_model_of
+from convbert_plugin.models.loading import empty_model_of, usable_positions
+from convbert_plugin.models.parts import scopes_of
 from convbert_plugin.models.state import TOKEN_TABLE
+from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.tasks.resuming import (
     BLOCKWISE,
     OPTIMIZER,
@@ -34,12 +37,20 @@ OBJECTIVE_OPTIONS = ("glue_task", "objective", "_name")
 class Start(NamedTuple):
     """What a run begins from: the checkpoint, without its tensors, or random weights.
 
-    ``is_own``: the run's own last one. ``state``: what the task kept in it. ``description``: what
-    records say of it.
+    ``is_own``: the run's own last one. ``state``: what this task kept in it, ``kept``: what its
+    task did, which may be another. ``parts``: the scopes of its heads, ``shapes``: of its stacks of
+    layers. ``trained_positions`` were reached by examples, and an example may have
+    ``usable_length`` tokens without a word. ``description``: what records say of it.
     """
 
+    path: PathLike = ""
     is_own: bool = False
     state: Mapping = {}
+    kept: Mapping = {}
+    parts: Collection[str] = ()
+    shapes: Mapping[str, StackShape] = {}
+    trained_positions: int = 0
+    usable_length: Optional[int] = None
     description: Mapping = RANDOM_WEIGHTS
 
 
@@ -78,7 +89,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         f"data with the {DICTIONARY_FILE} of the checkpoint",
     )
     rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
-    empty_model_of(ConvBertModel, checkpoint, rows, start)
+    model = empty_model_of(ConvBertModel, checkpoint, rows, start)
     task_class = TASK_REGISTRY[cfg._name].__name__
     resets = _resets(cfg) if resumed else RESETS
     check_progress(checkpoint, start, task_class, resets)
@@ -87,8 +98,15 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     objective = next(filter(None, map(checkpoint.task.get, OBJECTIVE_OPTIONS)), None)
     updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
     return Start(
+        path=start,
         is_own=Path(start) == last,
         state=checkpoint.progress["extra_state"].get(task_class, {}),
+        kept=checkpoint.kept,
+        parts=scopes_of(checkpoint.tensors),
+        shapes=model.shapes(),
+        trained_positions=checkpoint.trained_positions or 0,
+        # Where examples may have been as long before, it has been said.
+        usable_length=max(usable_positions(checkpoint), checkpoint.example_length or 0),
         description=start_from(Path(start), objective, updates),
     )
 

@@ -1,5 +1,6 @@
 """What the tasks here share: one vocabulary, which goes with checkpoints, and a longest example."""
 
+import logging
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -9,12 +10,16 @@ from fairseq.tasks import FairseqTask
 
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.models.loading import untrained_positions
 from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
 from convbert_plugin.tasks.precision_flags import check_precision
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+
+logger = logging.getLogger(__name__)
 
 
 class EncoderTask(FairseqTask):
@@ -36,6 +41,8 @@ class EncoderTask(FairseqTask):
         self.vocabulary = vocabulary
         self.pad_to_max_length = False
         self.start = Start()
+        self.reached_positions = 0
+        self.told: set[str] = set()
         self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
 
     @classmethod
@@ -59,6 +66,16 @@ class EncoderTask(FairseqTask):
     def begin(self) -> None:
         """See that training can begin, and from where."""
         self.start = check_checkpoints(self.cfg, self.vocabulary)
+        self.reached_positions = self.start.trained_positions
+        length, usable = self.cfg.tokens_per_sample, self.start.usable_length
+        if usable is not None and length > usable:
+            self.tell(untrained_positions(self.start.path, length, usable))
+
+    def tell(self, line: str) -> None:
+        """Warn of something, once a run."""
+        if line not in self.told:
+            self.told.add(line)
+            logger.warning(line)
 
     @property
     def source_dictionary(self) -> Vocabulary:
@@ -79,6 +96,7 @@ class EncoderTask(FairseqTask):
                 f"{model.max_positions()} positions: lower it, or raise --max-positions"
             )
         model.takes_fresh_parts = not from_checkpoint
+        model.trained_as = self.start.shapes
         # As released, pads that are visible fill every example to the same length.
         self.pad_to_max_length = model.cfg.pads_visible
         return model
@@ -88,6 +106,13 @@ class EncoderTask(FairseqTask):
         for name, value in stats.items():
             if torch.is_tensor(value):
                 stats[name] = value.item()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the task, how far its examples reach among it."""
+        examples = self.datasets.get(self.cfg.train_subset)
+        reached = 0 if examples is None else int(examples.sizes.max())
+        self.reached_positions = max(self.reached_positions, reached)
+        return {**super().state_dict(), TRAINED_POSITIONS: self.reached_positions}
 
     def get_checkpoint_dict(self) -> dict[str, dict]:
         """Called where a checkpoint is written: the vocabulary and tokenizer go with it."""

@@ -14,6 +14,8 @@ from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.fingerprints import fingerprint_of
 from convbert_plugin.files.records import EARLIER_TASK, RECORD_FILE, TASK, RunRecord, read_record
+from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.formats.answers import Answers, answers_kept, to_keep, told_apart
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.encoder_task import EncoderTask
@@ -47,7 +49,8 @@ class FineTuningTask(EncoderTask):
     """A task of some name whose model is an encoder with one head, and is scored on whole sets.
 
     ``head``: the scope of the part of the model that answers, which batches name as their output.
-    ``scores``: the official ones by name, of which more is better.
+    ``scores``: the official ones by name, of which more is better. ``answers``: what the data asks
+    for; where a checkpoint with that head keeps others, the data is brought to those.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class FineTuningTask(EncoderTask):
         name: str,
         head: str,
         scores: Mapping[str, Score],
+        answers: Answers,
     ):
         super().__init__(cfg, vocabulary)
         self.name = name
         self.head = head
         self.scores = scores
-        self.state.merge_state_dict({TASK: name})
+        self.answers = answers
+        self.state.merge_state_dict({TASK: name, **to_keep({head: answers})})
 
     def add_head(self, model: ConvBertModel) -> None:
         """Add to the model the part that answers."""
@@ -72,19 +77,24 @@ class FineTuningTask(EncoderTask):
         """What the record says of the run beside what it says of all, in plain values."""
         return {}
 
+    def bring_data_to(self, answers: Answers) -> None:
+        """Read the data as asking for these, which differ in the order of classes, or in range."""
+        raise NotImplementedError
+
     def begin(self) -> None:
         self.check_best()
         super().begin()
-        source = self.start.description.get("checkpoint")
         if self.start.is_own:
             # Now, and not when another head's optimizer state fails to fit.
             self.load_state_dict(self.start.state)
             if (record := Path(self.cfg.save_dir) / RECORD_FILE).is_file():
                 read_record(record)
-        elif source is not None:
+        elif self.start.path:
             # Now, for it may be trained on while this run lasts.
-            weights = {"weights": fingerprint_of([source])}
+            weights = {"weights": fingerprint_of([self.start.path])}
             self.start = self.start._replace(description={**self.start.description, **weights})
+            if self.head in self.start.parts:
+                self.answer_as(self.start.kept, self.start.path)
 
     def check_best(self) -> None:
         """Raise UserError unless the best checkpoint is that of the best score, or lowest loss."""
@@ -115,6 +125,22 @@ class FineTuningTask(EncoderTask):
                 f"{self.cfg.data}: holds {self.name}, the checkpoint is of a run on {name}: "
                 "choose another --save-dir, or begin from it with --finetune-from-model"
             )
+        self.answer_as(state, self.start.path or "the checkpoint")
+
+    def answer_as(self, state: Mapping, source: PathLike) -> None:
+        """Answer as the head of a checkpoint did, of which this is the task's state."""
+        kept = answers_kept(state, source).get(self.head, Answers())
+        if line := told_apart(kept, self.answers, source, self.cfg.data, is_scored=True):
+            self.tell(line)
+        if kept.length not in (None, self.answers.length):
+            self.tell(
+                f"--tokens-per-sample {self.answers.length}: the examples that the head of "
+                f"{source} was trained on were cut to {kept.length} tokens"
+            )
+        if kept.are_known:
+            self.answers = kept._replace(length=self.answers.length)
+            self.bring_data_to(self.answers)
+            self.state.merge_state_dict(to_keep({self.head: self.answers}))
 
     def reduce_metrics(
         self, logging_outputs: Sequence[Mapping[str, Any]], criterion: FairseqCriterion

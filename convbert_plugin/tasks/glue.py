@@ -18,9 +18,10 @@ from convbert_plugin.data.glue.glue_files import (
     open_rows,
     read_description,
 )
-from convbert_plugin.data.glue.glue_tasks import TRAIN
+from convbert_plugin.data.glue.glue_tasks import TRAIN, GlueTask
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.answers import Answers
 from convbert_plugin.metrics.glue_scores import (
     METRICS_OF_CLASSES,
     METRICS_OF_SCORES,
@@ -83,9 +84,10 @@ class GlueFineTuningTask(FineTuningTask):
     def __init__(self, cfg: GlueTaskConfig, prepared: PreparedTask, vocabulary: Vocabulary):
         row = prepared.task
         scores = {name: SCORES_OF[name] for name in row.metrics}
-        super().__init__(cfg, vocabulary, row.name, f"{CLASSIFICATION}.{row.head}", scores)
+        head = f"{CLASSIFICATION}.{row.head}"
+        answers = prepared.answers._replace(length=cfg.tokens_per_sample)
+        super().__init__(cfg, vocabulary, row.name, head, scores, answers)
         self.prepared = prepared
-        self.row = row
 
     @classmethod
     def open(cls, cfg: GlueTaskConfig) -> "GlueFineTuningTask":
@@ -113,6 +115,14 @@ class GlueFineTuningTask(FineTuningTask):
             )
             # What fairseq goes through stands in the settings that those of the task belong to.
             self.cfg._get_root().dataset.valid_subset = ",".join(held)
+
+    @property
+    def row(self) -> GlueTask:
+        """The row of the table of tasks."""
+        return self.prepared.task
+
+    def bring_data_to(self, answers: Answers) -> None:
+        self.prepared = self.prepared.brought_to(answers)
 
     def add_head(self, model: ConvBertModel) -> None:
         model.register_classification_head(

@@ -15,6 +15,7 @@ class RunConfig(FairseqDataclass):
     # for five seconds.
     reuse_dataloader: bool = False
     persistent_workers: bool = False
+    train_subset: str = II("dataset.train_subset")
     seed: int = II("common.seed")
     cpu: bool = II("common.cpu")
     fp16: bool = II("common.fp16")

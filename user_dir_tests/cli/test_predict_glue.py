@@ -13,6 +13,7 @@ from convbert_plugin.conversion.fairseq_folder import write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.formats.answers import Answers
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.tokenization.tokenizer import load_tokenizer
 from user_dir_tests.data.glue.glue_toys import ROWS, write_table, write_vocabulary
@@ -25,6 +26,13 @@ LONGEST = 17
 ENTAILMENT = ("entailment", "not_entailment")
 THREE_WAY = ("contradiction", "entailment", "neutral")
 HEADS = {"rte": 2, "mnli": 3, "cola": 2, "sts-b": 1, "topic": 4}
+ANSWERS = {
+    "rte": Answers(ENTAILMENT),
+    "mnli": Answers(THREE_WAY),
+    "cola": Answers(("0", "1")),
+    "sts-b": Answers(score_range=(0.0, 5.0)),
+    "topic": Answers(("c", "a", "d", "b")),
+}
 MNLI = "index|promptID|pairID|genre|s1b|s2b|s1p|s2p|sentence1|sentence2"
 STS = "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2"
 
@@ -33,10 +41,10 @@ STS = "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2"
 def checkpoint(tmp_path_factory):
     """A folder with a model of random numbers and several heads."""
     folder = tmp_path_factory.mktemp("model")
-    return write_checkpoint(folder, HEADS)
+    return write_checkpoint(folder, HEADS, answers=ANSWERS)
 
 
-def write_checkpoint(folder, heads, rows=ROWS, trained=LONGEST):
+def write_checkpoint(folder, heads, rows=ROWS, trained=LONGEST, answers=None):
     vocabulary_file = write_vocabulary(folder / "bare", rows)
     config = ConvBertConfig(_name="convbert_small", **TOY)
     torch.manual_seed(2)
@@ -53,7 +61,8 @@ def write_checkpoint(folder, heads, rows=ROWS, trained=LONGEST):
             )
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tokenizer = load_tokenizer(vocabulary_file)
-    write_fairseq(PortableModel(config, tensors, tokenizer, trained), folder)
+    kept = {f"classification_heads.{head}": told for head, told in (answers or {}).items()}
+    write_fairseq(PortableModel(config, tensors, tokenizer, trained, answers=kept), folder)
     return folder
 
 

@@ -12,6 +12,7 @@ from convbert_plugin import ConvBertModel
 from convbert_plugin.conversion.fairseq_folder import write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
 from convbert_plugin.conversion.transformers_folder import DEFAULT_HEAD
+from convbert_plugin.formats.answers import Answers
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.loading import config_of
@@ -180,7 +181,8 @@ def portable(architecture="convbert_small", parts=(), seed=1, generator_size=0.5
         if part == "generator":
             model.add_generator(generator_size)
         elif part.startswith("head "):
-            model.register_classification_head(part.split()[1], 3, part.split()[2])
+            _, name, kind, *classes = part.split()
+            model.register_classification_head(name, int(*classes or ["3"]), kind)
         else:
             model.add_part(part)
     randomize(model, seed)
@@ -227,6 +229,79 @@ def test_out_and_in_again(convert, tmp_path, architecture, parts):
     assert (back / "dict.txt").read_bytes() == (source / "dict.txt").read_bytes()
     # Of a folder of transformers, its tokenizer.json is the tokenizer.
     assert (back / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+
+
+def answers_in(folder):
+    return state_of(folder)["task_state"]["answers"]
+
+
+SCOPE = f"classification_heads.{DEFAULT_HEAD}"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"id2label": {1: "no", 0: "yes", 2: "perhaps"}}, ["yes", "no", "perhaps"]),
+        ({"id2label": {0: "LABEL_0", 1: "LABEL_1"}}, None),
+        ({"id2label": {0: "same", 1: "same"}}, None),
+        ({"num_labels": 1}, None),
+    ],
+    ids=str,
+)
+def test_labels_of_transformers_are_labels_here(convert, tmp_path, said, kept):
+    model = toy_model("ConvBertForSequenceClassification", **said)
+    source = save_folder(model, tmp_path / "source")
+    folder, _ = convert("hf", "fairseq", source, tmp_path / "here")
+    hub = ConvBertModel.from_pretrained(folder)
+    if kept is None:
+        assert answers_in(folder) == {}
+        with pytest.raises(ValueError, match="keeps nothing of its classes: there are no labels"):
+            hub.labels(DEFAULT_HEAD)
+    else:
+        assert hub.labels(DEFAULT_HEAD) == kept
+        tokens, segments = padded_batch()
+        with torch.no_grad():
+            output = model.eval()(tokens[:1], token_type_ids=segments[:1])
+        word = said["id2label"][output.logits.argmax().item()]
+        said_here = hub.predict(DEFAULT_HEAD, tokens[:1], segments[:1], return_labels=True)
+        assert said_here == [word]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        Answers(("c", "a", "b"), length=20),
+        Answers(score_range=(-100.0, -50.0), length=20),
+        Answers(("c", "a", "b")),
+        Answers(score_range=(0.0, 5.0)),
+    ],
+    ids=str,
+)
+def test_what_a_head_answers_goes_there_and_back(convert, tmp_path, answers):
+    classes = len(answers.labels) or 1
+    model = portable(parts=(f"head {DEFAULT_HEAD} transformers {classes}",))
+    model.answers = {SCOPE: answers}
+    source = written(model, tmp_path / "source")
+    folder, _ = convert("fairseq", "hf", source, tmp_path / "there")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    numbered = [f"LABEL_{number}" for number in range(classes)]
+    assert list(config.id2label.values()) == (list(answers.labels) or numbered)
+    assert config.label2id == {word: number for number, word in config.id2label.items()}
+    back, _ = convert("hf", "fairseq", folder, tmp_path / "back")
+    assert answers_in(back) == answers_in(source)
+    hubs = [ConvBertModel.from_pretrained(f) for f in (source, back)]
+    text = " ".join(["a"] * 30)
+    ours, theirs = (hub.predict(DEFAULT_HEAD, hub.encode(text)) for hub in hubs)
+    assert ours.dtype == (torch.float32 if answers.labels else torch.float64)
+    assert torch.equal(ours, theirs)
+    assert len(hubs[0].encode(text)) == (answers.length or 32)
+
+
+def test_answers_in_a_config_that_are_none(convert_fails, tmp_path):
+    model = toy_model("ConvBertForSequenceClassification", answers={"score_range": [5, 1]})
+    source = save_folder(model, tmp_path / "source")
+    line = convert_fails("hf", "fairseq", source, tmp_path / "here")
+    assert line.startswith(f"{source / 'config.json'}: its answers are ")
 
 
 def test_the_length_of_training_goes_with_the_model(convert, tmp_path):

@@ -6,6 +6,7 @@ error has to hold.
 
 import argparse
 import io
+import math
 import os
 import pickle
 import pickletools
@@ -262,6 +263,19 @@ def safetensors(path):
 
 
 REFUSED = "refused, nothing was run: its pickle names "
+
+
+def with_answers(labels, score_range=None):
+    def change(state, path):
+        scope = "classification_heads.topic"
+        head = {"weight": torch.zeros(2, 32), "bias": torch.zeros(2)}
+        state["model"] |= {f"{scope}.output.{name}": tensor for name, tensor in head.items()}
+        kept = {"labels": labels, "score_range": score_range, "length": None}
+        state["task_state"]["answers"] = {scope: kept}
+
+    return spoil(change)
+
+
 HOSTILE = {
     "runs_a_command": (spoil(runs_a_command), f"{REFUSED}posix.system"),
     "runs_a_command_among_the_tensors": (
@@ -360,6 +374,15 @@ BROKEN = {
         with_entry(("model", f"classification_heads.{'x' * 10**6}.output.bias"), torch.zeros(2)),
         "at most 100 letters",
     ),
+    "state_of_tensors": (
+        with_entry(("task_state", "a"), torch.zeros(2)),
+        "its task_state is no plain",
+    ),
+    "answers_of_a_list": (with_entry(("task_state", "answers"), [1]), "its answers are [1]"),
+    "answers_twice_the_same": (with_answers(["a", "a"]), "its answers are {'"),
+    "answers_of_two_lines": (with_answers(["a", "b\nc"]), "its answers are {'"),
+    "answers_of_no_range": (with_answers([], [5.0, math.nan]), "its answers are {'"),
+    "an_answer_too_many": (with_answers(["a", "b", "c"]), "head topic has 2 outputs, and the"),
     "of_an_odd_generator": (with_cfg("task", generator_size="all"), "make no model"),
 }
 

@@ -334,7 +334,8 @@ def test_mistakes_end_in_a_line_that_says_what_to_do(
             lambda: fine_tune(
                 two, tmp_path / "a", "--finetune-from-model", topic.folder / "checkpoint_last.pt"
             ),
-            "classification head topic has 3 outputs, this task has 2",
+            f"was trained for the classes {', '.join(LABELS)}, and {two} holds the classes "
+            "contradiction, entailment: prepare the data with the --labels",
         ),
         "a sum over batches of any size": (
             lambda: run_fairseq(fairseq_cli.train, rte, *without_batch_size, "--max-tokens", "99"),

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.pretraining
 CHECKOUT = Path(convbert_plugin.__file__).parents[1]
 
 
+ELECTRA = ("--arch", "electra_small")
+
+
 @pytest.fixture
 def fails(tmp_path):
     """Run something that has to end in one line; return the line.
@@ -211,6 +214,26 @@ def test_a_checkpoint_of_another_architecture(train_fails, pretrained, flag, siz
     line = train_fails(flag, value, *sizes)
     assert "does not fit --arch" in line
     assert "was trained with" in line
+
+
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model", "--save-dir"])
+@pytest.mark.parametrize(
+    ("trained", "now", "told"),
+    [
+        (ELECTRA, ("--encoder-attention-heads", "2"), "--encoder-attention-heads 4 (here 2)"),
+        ((), ("--pads-visible",), "--pads-visible False (here True)"),
+    ],
+    ids=["heads", "pads"],
+)
+def test_the_same_tensors_as_another_model(
+    corpus, fairseq_train, train_fails, tmp_path, flag, trained, now, told
+):
+    run = fairseq_train(corpus.data, tmp_path / "before", *trained, "--max-update", "1").folder
+    value = run if flag == "--save-dir" else run / "checkpoint_last.pt"
+    line = train_fails(flag, value, "--max-update", "2", *trained, *now)
+    assert f"the checkpoint's encoder was trained with {told}: its tensors fit" in line
+    arguments = (*trained, "--dropout", "0.3", "--conv-backend", "fairseq", "--max-update", "2")
+    fairseq_train(corpus.data, run, *arguments)
 
 
 def test_a_generator_of_another_size(train_fails, pretrained):

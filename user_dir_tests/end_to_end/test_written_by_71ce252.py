@@ -22,6 +22,11 @@ CHECKPOINTS = {
     "rte": "glue/rte/run/checkpoint_last.pt",
     "sts-b": "glue/sts-b/run/checkpoint_best.pt",
 }
+NOT_KEPT = {
+    "rte": "says nothing of the classes entailment, not_entailment: those of glue/rte/data are "
+    "taken",
+    "sts-b": "says nothing of scores from 0 to 5: those of glue/sts-b/data are taken",
+}
 SPLITS = ("train", "valid")
 # The numbers were written on one processor and are computed on another.
 RELATIVE = 1e-5
@@ -111,11 +116,12 @@ def test_the_hub_loads_both_kinds(written):
 
 @pytest.mark.glue
 @pytest.mark.parametrize("task", CHECKPOINTS)
-def test_a_fine_tuned_model_scores_as_it_did(written, run_fairseq, task):
+def test_a_fine_tuned_model_scores_as_it_did(written, run_fairseq, caplog, task):
     stored = scores_of(written / "glue" / task / "validation.json")
     usual = ("--batch-size", "8", "--cpu", "--num-workers", "0", "--log-format", "json")
     path = ("--path", CHECKPOINTS[task])
     logs = run_fairseq(fairseq_cli.validate, f"glue/{task}/data", *GLUE_TASK, *path, *usual)
+    assert caplog.messages.count(f"the checkpoint: {NOT_KEPT[task]}") == 1
     assert stored.keys() & {"valid_accuracy", "valid_pearson"}
     for name, then in stored.items():
         assert float(logs["valid"][-1][name]) == pytest.approx(then, abs=LOGGED), name
@@ -123,8 +129,10 @@ def test_a_fine_tuned_model_scores_as_it_did(written, run_fairseq, task):
 
 @pytest.mark.glue
 @pytest.mark.parametrize("task", CHECKPOINTS)
-def test_a_fine_tuned_model_predicts_as_it_did(written, tmp_path, task):
+def test_a_fine_tuned_model_predicts_as_it_did(written, tmp_path, capfd, task):
+    """What the outputs mean is not kept in it: the data says it, and a line says so."""
     command("predict-glue", "--path", CHECKPOINTS[task], f"glue/{task}/data", tmp_path / "now")
+    assert capfd.readouterr().err == f"{CHECKPOINTS[task]}: {NOT_KEPT[task]}\n"
     [then] = (written / "glue" / task / "predictions").iterdir()
     rows = [line.split("\t") for line in then.read_text().splitlines()]
     now = [line.split("\t") for line in (tmp_path / "now" / then.name).read_text().splitlines()]
@@ -138,13 +146,14 @@ def test_a_fine_tuned_model_predicts_as_it_did(written, tmp_path, task):
 
 
 @pytest.mark.glue
-def test_a_fine_tuned_run_goes_on_and_its_record_too(written, run_fairseq):
+def test_a_fine_tuned_run_goes_on_and_its_record_too(written, run_fairseq, caplog):
     run = written / "glue" / "rte" / "run"
     before = json.loads((run / "scores.json").read_text())["validations"]
     run_fairseq(
         *(fairseq_cli.train, "glue/rte/data", *FINE_TUNE, "--save-dir", "glue/rte/run"),
         *("--max-update", "220"),
     )
+    assert caplog.messages.count(f"{CHECKPOINTS['rte']}: {NOT_KEPT['rte']}") == 1
     after = json.loads((run / "scores.json").read_text())["validations"]
     stored = json.loads((written / "glue" / "rte" / "scores_at_220.json").read_text())
     assert after[: len(before)] == before

@@ -1,8 +1,13 @@
 """Sizes that do not fit are refused in one line that names the option."""
 
+import itertools
+
 import pytest
+import torch
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.modules.convolution import CONV_BRANCHES
+from convbert_plugin.modules.layer import ConvBertStack
 from convbert_plugin.modules.mixed_attention import MixedAttention
 from convbert_plugin.modules.shape import released_heads
 from user_dir_tests.modules.building import shape_of
@@ -100,3 +105,48 @@ def test_the_generator_s_sizes(hidden, heads, fraction, expected):
     same = {"embedding_dim", "layers", "ffn_groups", "head_ratio", "conv_kernel_size", "conv_type"}
     same |= {"conv_backend", "dropout", "attention_dropout", "pads_visible"}
     assert all(getattr(generator, name) == getattr(discriminator, name) for name in same)
+
+
+def of_the_same_tensors():
+    """Stacks of one layer by the shapes of their tensors."""
+    groups = {}
+    options = itertools.product(
+        (2, 3, 4, 6, 12), (1, 2, 4, 5), CONV_BRANCHES, (3, 5), (False, True)
+    )
+    for heads, ratio, conv_type, taps, pads_visible in options:
+        shape = shape_of(
+            **{"hidden": 12, "heads": heads, "head_ratio": ratio, "conv_type": conv_type},
+            **{"layers": 1, "conv_kernel_size": taps, "pads_visible": pads_visible},
+        )
+        stack = ConvBertStack(shape).eval()
+        sizes = tuple((name, tensor.shape) for name, tensor in stack.state_dict().items())
+        groups.setdefault(sizes, []).append((shape, stack))
+    return [group for group in groups.values() if len(group) > 1]
+
+
+@torch.no_grad()
+def test_shapes_are_unlike_where_the_same_tensors_give_something_else():
+    generator = torch.Generator().manual_seed(1)
+    embedded = torch.randn(2, 9, 10, generator=generator)
+    padding = torch.zeros(2, 9, dtype=torch.bool)
+    padding[1, 6:] = True
+    told = set()
+    for (shape, stack), *others in of_the_same_tensors():
+        for parameter in stack.parameters():
+            parameter.normal_(std=0.3, generator=generator)
+        expected = stack(embedded, padding)[~padding]
+        for other, built in others:
+            built.load_state_dict(stack.state_dict())
+            is_same = torch.allclose(built(embedded, padding)[~padding], expected, atol=1e-5)
+            assert (shape.unlike(other) is None) == is_same, (shape, other)
+            told |= {word for word in (shape.unlike(other) or "").split() if word[:2] == "--"}
+    # Convolutions of two types never have the same tensors.
+    options = {"--encoder-attention-heads", "--head-ratio", "--conv-kernel-size", "--pads-visible"}
+    assert told == options
+
+
+def test_what_does_not_change_the_function_is_not_told():
+    shape = shape_of(heads=6, head_ratio=4)
+    for changes in ({"head_ratio": 5}, {"dropout": 0.3}, {"conv_backend": "fairseq"}):
+        assert shape.unlike(shape_of(**{"heads": 6, "head_ratio": 4, **changes})) is None
+    assert shape_of().unlike(shape_of(heads=14)) == "--encoder-attention-heads 7 (here 14)"

@@ -172,9 +172,8 @@ def test_the_checkpoint_folder_gets_dictionary_and_tokenizer(setup_task, corpus,
     assert sorted(file.name for file in save_dir.iterdir()) == ["dict.txt", "vocab.txt"]
     for name in ("dict.txt", "vocab.txt"):
         assert (save_dir / name).read_bytes() == (corpus / name).read_bytes()
-    assert state == {
-        "ReplacedTokenDetectionTask": {"vocabulary": task.source_dictionary.fingerprint()}
-    }
+    kept = {"vocabulary": task.source_dictionary.fingerprint(), "trained_positions": 0}
+    assert state == {"ReplacedTokenDetectionTask": kept}
     task.get_checkpoint_dict()
 
 

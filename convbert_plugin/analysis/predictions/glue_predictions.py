@@ -1,5 +1,6 @@
 """The predictions of a fine-tuned model, and the files that the GLUE site takes."""
 
+import logging
 from pathlib import Path
 from typing import Callable, Iterable, NamedTuple, Sequence
 
@@ -17,31 +18,50 @@ from convbert_plugin.data.vocabulary import check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.files.whole_output import whole_file
+from convbert_plugin.formats.answers import Answers, told_apart
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import checkpoint_at
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.models.loading import load_model
+from convbert_plugin.models.loading import (
+    answers_of,
+    example_length,
+    load_model,
+    untrained_positions,
+    usable_positions,
+)
 from convbert_plugin.models.parts import CLASSIFICATION, names_in, parts_of
 from convbert_plugin.models.state import part_problem
+
+logger = logging.getLogger(__name__)
 
 HEADER = "index\tprediction\n"
 
 
 class FineTuned(NamedTuple):
-    """A model with a head for the task of prepared data."""
+    """A model with a head for the task of prepared data.
+
+    ``prepared`` has the classes and the range of the model. Examples are cut to ``max_length``, as
+    those of its training were, of which ``usable_positions`` have seen some, or repeat such.
+    ``tell`` gets a line for what a user should know.
+    """
 
     model: ConvBertModel
+    path: Path
     data: Path
     prepared: PreparedTask
     max_length: int
+    usable_positions: int
+    tell: Callable[[str], None]
 
 
-def load_fine_tuned(checkpoint_path: PathLike, data: PathLike) -> FineTuned:
+def load_fine_tuned(
+    checkpoint_path: PathLike, data: PathLike, tell: Callable[[str], None] = logger.warning
+) -> FineTuned:
     """Load the model of a checkpoint (or of a folder) that can answer what ``data`` asks.
 
     Raises:
         UserError: a checkpoint or data that are missing or damaged; another vocabulary; no head
-            for the task, or one of another number of classes.
+            for the task, or one of other classes.
     """
     path, data = checkpoint_at(checkpoint_path), Path(data)
     prepared = read_description(data)
@@ -53,18 +73,22 @@ def load_fine_tuned(checkpoint_path: PathLike, data: PathLike) -> FineTuned:
         f"{data}: was prepared with another vocabulary than {path}: prepare it again with "
         f"--tokenizer {path.parent}",
     )
-    _check_head(checkpoint, prepared.task, path, data)
+    scope = f"{CLASSIFICATION}.{prepared.task.head}"
+    _check_head(checkpoint, scope, prepared.task, path, data)
     model = load_model(ConvBertModel, checkpoint, vocabulary, path).eval()
-    length = checkpoint.task.get("tokens_per_sample")
-    positions = model.max_positions()
-    return FineTuned(
-        model, data, prepared, min(length, positions) if type(length) is int else positions
-    )
+    answers = answers_of(checkpoint, path)[scope]
+    if line := told_apart(answers, prepared.answers, path, data, is_scored=False):
+        tell(line)
+    if answers.are_known:
+        prepared = prepared.brought_to(answers)
+    length = example_length(checkpoint, [answers])
+    return FineTuned(model, path, data, prepared, length, usable_positions(checkpoint), tell)
 
 
-def _check_head(checkpoint: FairseqCheckpoint, task: GlueTask, path: Path, data: Path) -> None:
+def _check_head(
+    checkpoint: FairseqCheckpoint, scope: str, task: GlueTask, path: Path, data: Path
+) -> None:
     parts = parts_of(checkpoint.tensors)
-    scope = f"{CLASSIFICATION}.{task.head}"
     if scope not in parts:
         heads = names_in(parts, CLASSIFICATION)
         found = f"has the heads {', '.join(heads)}" if heads else "has none"
@@ -90,6 +114,9 @@ def predict(
     options = GlueOptions(fine_tuned.max_length, False, model.cfg.pads_visible, scope)
     rows = open_rows(fine_tuned.data, prepared, split, model.vocabulary)
     dataset = GlueDataset(rows, model.vocabulary, options)
+    longest, usable = int(dataset.sizes.max()), fine_tuned.usable_positions
+    if longest > usable:
+        fine_tuned.tell(untrained_positions(fine_tuned.path, longest, usable))
     batches = dataset.batch_by_size(dataset.ordered_indices(), max_sentences=batch_size)
     logits = torch.empty(len(dataset), prepared.task.outputs)
     for batch in track(batches):
@@ -105,13 +132,11 @@ def predict(
     return logits
 
 
-def prediction_words(logits: torch.Tensor, task: GlueTask) -> list[str]:
+def prediction_words(logits: torch.Tensor, answers: Answers) -> list[str]:
     """What the official site wants for each example: the word of a class, or a score."""
-    if task.score_range is None:
-        return [task.labels[label] for label in logits.argmax(-1).tolist()]
-    lowest, highest = task.score_range
-    scores = lowest + logits.squeeze(-1).double() * (highest - lowest)
-    return [f"{score:.6f}" for score in scores.clamp(lowest, highest).tolist()]
+    if answers.labels:
+        return answers.words(logits)
+    return [f"{score:.9f}" for score in answers.scores(logits.squeeze(-1)).tolist()]
 
 
 def write_submission(path: Path, words: list[str]) -> None:

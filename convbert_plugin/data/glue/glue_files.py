@@ -30,6 +30,7 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed, write_json
 from convbert_plugin.files.tables import choose_quoting
 from convbert_plugin.files.text_files import PathLike, number
+from convbert_plugin.formats.answers import Answers
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
 from convbert_plugin.tokenization.unknown_pieces import PieceCounts, count_pieces, total_of
 
@@ -50,10 +51,24 @@ class PreparedSplit(NamedTuple):
 
 
 class PreparedTask(NamedTuple):
-    """What ``task.json`` says."""
+    """What ``task.json`` says, perhaps brought to the classes or the range of a model."""
 
     task: GlueTask
     splits: dict[str, PreparedSplit]
+
+    @property
+    def answers(self) -> Answers:
+        return Answers(self.task.labels, self.task.score_range)
+
+    def brought_to(self, answers: Answers) -> "PreparedTask":
+        """The same with the order of the classes, or the range of the scores, of a model."""
+        task = self.task._replace(labels=answers.labels, score_range=answers.score_range)
+        places = [self.task.labels.index(word) for word in answers.labels]
+        splits = {}
+        for name, split in self.splits.items():
+            counts = split.label_counts and tuple(split.label_counts[place] for place in places)
+            splits[name] = split._replace(label_counts=counts)
+        return self._replace(task=task, splits=splits)
 
 
 class Prepared(NamedTuple):
@@ -121,7 +136,8 @@ def prepare(
     prepared = PreparedTask(task._replace(sources=sources), splits)
     if counted := next((split.label_counts for split in splits.values() if split.label_counts), ()):
         # Not finalized, which would order the classes by their frequency.
-        _labels_dictionary(task, counted).save(str(destination / LABELS / DICTIONARY_FILE))
+        path = destination / LABELS / DICTIONARY_FILE
+        _labels_dictionary(task.labels, counted).save(str(path))
     write_json(destination / DESCRIPTION_FILE, _as_json(prepared))
     return Prepared(prepared, notes, warnings)
 
@@ -166,7 +182,7 @@ def open_rows(
     columns: list[Sized] = [*texts]
     targets = None
     if prepared.task.sources[split].label is not None:
-        targets = _targets(folder / LABELS / split, prepared.task)
+        targets = _targets(folder / LABELS / split, prepared.task, read_description(folder).task)
         columns.append(targets)
     counts = {len(column) for column in columns}
     if counts != {prepared.splits[split].rows}:
@@ -202,7 +218,7 @@ def _write_labels(path: Path, labels: list[float], task: GlueTask) -> None:
         rows = "".join(f"{label!r}\n" for label in labels)
         path.with_name(f"{path.name}.label").write_text(rows)
         return
-    dictionary = _labels_dictionary(task)
+    dictionary = _labels_dictionary(task.labels)
     words = (task.labels[int(label)] for label in labels)
     lines = ([dictionary.index(word), dictionary.eos()] for word in words)
     _write_lines(path, lines, len(dictionary))
@@ -227,14 +243,14 @@ def _write_lines(path: Path, lines: Iterable[list[int]], vocabulary_size: int) -
     builder.finalize(f"{path}.idx")
 
 
-def _labels_dictionary(task: GlueTask, counts: tuple[int, ...] = ()) -> Dictionary:
+def _labels_dictionary(labels: tuple[str, ...], counts: tuple[int, ...] = ()) -> Dictionary:
     dictionary = Dictionary()
-    for word, count in itertools.zip_longest(task.labels, counts, fillvalue=1):
+    for word, count in itertools.zip_longest(labels, counts, fillvalue=1):
         dictionary.add_symbol(word, count)
     return dictionary
 
 
-def _targets(path: Path, task: GlueTask) -> np.ndarray:
+def _targets(path: Path, task: GlueTask, written: GlueTask) -> np.ndarray:
     if task.score_range is not None:
         path = path.with_name(f"{path.name}.label")
         try:
@@ -245,10 +261,12 @@ def _targets(path: Path, task: GlueTask) -> np.ndarray:
             ) from None
         lowest, highest = task.score_range
         return (scores - lowest) / (highest - lowest)
-    dictionary = _labels_dictionary(task)
+    dictionary = _labels_dictionary(written.labels)
     lines = open_lines(path, dictionary, remedy=DATA_MAKER)
     labels = np.fromiter((int(lines[row][0]) for row in range(len(lines))), np.int64, len(lines))
-    return labels - dictionary.nspecial
+    places = np.full(len(dictionary), -1)
+    places[[dictionary.index(word) for word in task.labels]] = range(len(task.labels))
+    return places[labels]
 
 
 def _label_counts(labels: list[float], task: GlueTask) -> tuple[int, ...]:
