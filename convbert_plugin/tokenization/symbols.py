@@ -156,7 +156,7 @@ def has_wordpiece_name(symbols: Iterable[str]) -> bool:
 
 def _read_rows(path: PathLike) -> list[str]:
     rows = split_lines(read_text(path))
-    while rows and not rows[-1].strip():
+    while rows and not rows[-1]:
         rows.pop()
     if not rows:
         raise UserError(f"{path}: empty, where a vocabulary of one piece a line is expected")
@@ -165,6 +165,8 @@ def _read_rows(path: PathLike) -> list[str]:
 
 def _split_counts(rows: list[str], path: PathLike) -> tuple[list[str], list[int]]:
     symbols, counts = [], []
+    while not rows[-1].strip():
+        rows = rows[:-1]
     for number, row in enumerate(rows, start=1):
         symbol, _, count = row.rpartition(" ")
         if not symbol or not COUNT.fullmatch(count):

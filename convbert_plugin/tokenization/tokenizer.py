@@ -4,6 +4,7 @@ A tokenizer lives in a folder: its own files beside the ``dict.txt`` that number
 """
 
 import itertools
+import re
 from pathlib import Path
 from typing import Mapping, Optional
 
@@ -28,10 +29,25 @@ from convbert_plugin.tokenization.tokenizer_files import (
     FILES_OF,
     PIPELINE_FILE,
     SETTINGS_FILE,
+    VOCAB_FILE,
     main_file,
 )
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 from convbert_plugin.tokenization.wordpiece import WordPieceSettings, load_wordpiece
+
+# Of the model beside it, which may say what the tokenizer's settings do not.
+MODEL_CONFIG_FILE = "config.json"
+# The classes of transformers that split the texts of a vocab.txt as BERT does.
+BERTS_CLASSES = (
+    "((|Conv|Distil|Mobile|Retri|Squeeze)Bert|Electra|LayoutLM|Lxmert|Realm|PreTrained"
+    "|DPR(ContextEncoder|QuestionEncoder|Reader))Tokenizer(Fast)?|TokenizersBackend"
+)
+# All but those that split them, whatever the files, by a library or by rules of their own.
+CLASSES_BY_FILES = (
+    "(?!(BertJapanese|Bertweet|BioGpt|Cpm|CpmAnt|FSMT|Flaubert|Phobert|RoFormer|XLM)Tokenizer).*"
+)
+# What BertJapaneseTokenizer says beside its name, or instead.
+SPLITTERS = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
 
 __all__ = ["DICTIONARY_FILE", "Tokenizer", "check_rows", "load_tokenizer"]
 
@@ -44,7 +60,7 @@ def load_tokenizer(
     ``cased`` and ``strip_accents`` say how a bare vocab.txt is used; settings stored beside it
     win, and a flag that contradicts them is an error. A ``dict.txt`` beside the file numbers the
     pieces and has to fit. Errors: no tokenizer, a broken file, files or flags that contradict
-    each other, other special tokens than ours.
+    each other, other special tokens than ours, a class that splits texts by what is no file's.
     """
     file = Path(path)
     if file.is_dir() or (file.name == PIPELINE_FILE and file.is_file()):
@@ -69,6 +85,7 @@ def load_tokenizer(
         tokenizer = load_pipeline(file) if is_pipeline else load_wordpiece(file, flags)
     if file.name not in FILES_OF:
         return tokenizer
+    _check_class(file)
     _check_token_names(file.parent, tokenizer.specials)
     if not is_sentencepiece:
         tokenizer = with_added(tokenizer, file)
@@ -77,6 +94,21 @@ def load_tokenizer(
             rows = read_symbols(dictionary).symbols
             check_same_symbols(dictionary, rows, file, tokenizer.symbols)
     return tokenizer
+
+
+def _check_class(file: Path) -> None:
+    """Raise UserError where another way to split texts is named than the files hold."""
+    beside = map(file.with_name, (SETTINGS_FILE, MODEL_CONFIG_FILE))
+    configs = {path: read_json_object(path) for path in beside if path.exists()}
+    classes = BERTS_CLASSES if file.name == VOCAB_FILE else CLASSES_BY_FILES
+    for key, known in {"tokenizer_class": classes, **SPLITTERS}.items():
+        named = ((path, config[key]) for path, config in configs.items() if config.get(key))
+        path, value = next(named, (None, None))
+        if path and not re.fullmatch(known, str(value)):
+            raise UserError(
+                f"{path}: its {key} {shown(value)} splits texts by what is in none of its files, "
+                f"and not as BERT does: {ADVICE}"
+            )
 
 
 def _check_token_names(folder: Path, specials: Mapping[str, str]) -> None:

@@ -4,9 +4,10 @@ import os
 
 import pytest
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertTokenizer
 
 from convbert_plugin.cli import main as convbert
+from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.tokenizer import check_rows, load_tokenizer
 from convbert_plugin.tokenization.tokenizer_writing import transformers_files
@@ -480,3 +481,87 @@ def test_settings_of_wrong_types_are_one_line(tmp_path, good_files):
     for content in ('{"do_lower_case": "yes"}', '{"strip_accents": []}'):
         (tmp_path / "tokenizer_config.json").write_text(content)
         assert_refused(tmp_path, "have to be true or false", "tokenizer_config.json")
+
+
+FOREIGN = {
+    "class": ({"tokenizer_config": {"tokenizer_class": "BertJapaneseTokenizer"}}, True),
+    "of the model": ({"config": {"tokenizer_class": "BertJapaneseTokenizer"}}, True),
+    "words": ({"tokenizer_config": {"word_tokenizer_type": "mecab"}}, True),
+    "pieces": ({"tokenizer_config": {"subword_tokenizer_type": "character"}}, True),
+    "jieba": ({"tokenizer_config": {"tokenizer_class": "RoFormerTokenizerFast"}}, True),
+    "unknown": ({"tokenizer_config": {"tokenizer_class": "OurOwnTokenizer"}}, False),
+    "bytes": ({"tokenizer_config": {"tokenizer_class": "RobertaTokenizer"}}, False),
+    "number": ({"tokenizer_config": {"tokenizer_class": 7}}, False),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_class_that_splits_words_otherwise_is_refused_by_its_name(tmp_path, good_files, kind):
+    files, is_always = FOREIGN[kind]
+    ((name, content),) = files.items()
+    ((key, value),) = content.items()
+    write_vocab(tmp_path)
+    (tmp_path / f"{name}.json").write_text(json.dumps({**content, "do_lower_case": False}))
+    message = f"its {key} {value!r} splits texts by what is in none of its files.*: give another"
+    assert_refused(tmp_path, message, f"{name}.json")
+    with pytest.raises(UserError, match=message):
+        load_tokenizer(tmp_path / "vocab.txt", cased=True)
+    # Where there is a tokenizer.json, another class may split by it.
+    (tmp_path / "tokenizer.json").write_bytes(good_files["tokenizer.json"])
+    if is_always:
+        assert_refused(tmp_path, message, f"{name}.json")
+    else:
+        assert load_tokenizer(tmp_path).symbols == ROWS
+
+
+@pytest.mark.parametrize("name", [*FRAMING, "DistilBertTokenizerFast", "PreTrainedTokenizerFast"])
+def test_classes_that_split_as_bert_does_are_read(tmp_path, name):
+    write_vocab(tmp_path)
+    # The settings are asked before the model.
+    (tmp_path / "config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    config = {"tokenizer_class": name, "word_tokenizer_type": "basic", "do_lower_case": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert load_tokenizer(tmp_path).pieces("The Cat") == ["[UNK]", "Cat"]
+
+
+# U+2028 is a row of bert-base-chinese.
+BLANK_ROWS = {
+    "one": (3, "\u2028"),
+    "empty": (3, ""),
+    "several": (2, "\u3000", "", "\u2028", " ", "\t"),
+    "duplicates": (5, "\u2028", "", "\u2028", "", "\x85"),
+    "last": (len(ROWS), "\u2028"),
+    "first": (0, "\u2028"),
+    "named as another": (7, "\u2028", r"\u2028"),
+}
+
+
+@pytest.mark.parametrize("kind", BLANK_ROWS)
+def test_blank_rows_keep_their_ids_and_bytes(tmp_path, kind):
+    place, *blanks = BLANK_ROWS[kind]
+    rows = [*ROWS[:place], *blanks, *ROWS[place:]]
+    given = write_vocab(tmp_path, rows)
+    tokenizer, theirs = load_tokenizer(given), BertTokenizer(vocab=str(given))
+    assert len(set(tokenizer.symbols)) == len(tokenizer.symbols) == len(rows)
+    assert [row for row in tokenizer.symbols if row in ROWS] == ROWS
+    assert all(symbol.split() == [symbol] for symbol in tokenizer.symbols)
+    texts = [*(text for text in TEXTS if "xx" not in text), r"the \u2028 cat \empty"]
+    ids = [[tokenizer.symbols.index(piece) for piece in tokenizer.pieces(text)] for text in texts]
+    assert ids == theirs(texts, add_special_tokens=False)["input_ids"]
+    tokenizer.save(tmp_path / "ours")
+    vocabulary = Vocabulary.load(tmp_path / "ours" / "dict.txt")
+    assert vocabulary.symbols == tokenizer.symbols
+    vocabulary.save(str(tmp_path / "data" / "dict.txt"))
+    out = save(load_tokenizer(tmp_path / "data"), tmp_path / "out")
+    for folder in ("ours", "data", "out"):
+        assert (tmp_path / folder / "vocab.txt").read_bytes() == given.read_bytes()
+        assert load_tokenizer(tmp_path / folder).symbols == tokenizer.symbols
+    (tmp_path / "out" / "vocab.txt").unlink()
+    assert load_tokenizer(out).symbols == tokenizer.symbols
+    exported = AutoTokenizer.from_pretrained(out)
+    assert exported(texts)["input_ids"] == [
+        [theirs.cls_token_id, *row, theirs.sep_token_id] for row in ids
+    ]
+    assert len(exported) == len(rows)
+    if len(set(blanks)) == len(blanks):
+        assert exported.convert_ids_to_tokens(range(place, place + len(blanks))) == blanks
