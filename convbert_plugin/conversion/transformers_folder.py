@@ -31,6 +31,7 @@ from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
 from convbert_plugin.models.parts import (
     GENERATOR,
     KEYS,
+    MASKED_LM_HEAD,
     PARTS,
     Part,
     Parts,
@@ -40,7 +41,7 @@ from convbert_plugin.models.parts import (
     words_for,
 )
 from convbert_plugin.tokenization.tokenizer import Tokenizer, check_rows, load_tokenizer
-from convbert_plugin.tokenization.tokenizer_writing import transformers_files
+from convbert_plugin.tokenization.tokenizer_writing import takes_text_alone, transformers_files
 
 CONFIG_FILE = "config.json"
 # The one that came with a model, for errors.
@@ -244,11 +245,17 @@ def write_transformers(
     }
     save_safetensors(tensors, folder / TENSORS_FILE)
     config_text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    for name, content in {
-        CONFIG_FILE: config_text.encode(),
-        **transformers_files(model.tokenizer, model.config.max_positions),
-    }.items():
+    tokenizer_files = transformers_files(
+        model.tokenizer, model.config.max_positions, fills_masks=scope == MASKED_LM_HEAD
+    )
+    for name, content in {CONFIG_FILE: config_text.encode(), **tokenizer_files}.items():
         (folder / name).write_bytes(content)
+    if not takes_text_alone(tokenizer_files):
+        lines.append(
+            f"transformers takes {' '.join(model.tokenizer.specials.values())} in a text for "
+            "special tokens: give its tokenizer split_special_tokens=True for texts that may hold "
+            "them as text"
+        )
     if model.config.conv_type != "none" and not model.config.pads_visible:
         lines.append(
             "transformers lets pads into the convolution: text without pads gives the same "

@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any, Mapping, Optional, TextIO, Union
+from typing import Any, Callable, Mapping, Optional, TextIO, Union
 
 from fairseq.data import Dictionary
+from fairseq.tokenizer import tokenize_line
+from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike, read_file
@@ -13,6 +15,7 @@ from convbert_plugin.tokenization.symbols import (
     check_same_symbols,
     fingerprint,
     read_symbols,
+    without_text,
 )
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
@@ -84,6 +87,25 @@ class Vocabulary(Dictionary):
                     f"{held}: belongs to another tokenizer than this dictionary: choose another "
                     "folder, or remove the old data with its tokenizer"
                 )
+
+    def encode_line(
+        self,
+        line: str,
+        line_tokenizer: Callable[[str], list[str]] = tokenize_line,
+        **options: Any,
+    ) -> Tensor:
+        """The ids of a line of pieces, in which no text ever is a special symbol.
+
+        One that stands there all the same, because the text is no tokenizer's, is unknown.
+        """
+        special = {self[index] for index in self.special_ids()}
+
+        def pieces(line: str) -> list[str]:
+            return [
+                without_text(piece) if piece in special else piece for piece in line_tokenizer(line)
+            ]
+
+        return super().encode_line(line, pieces, **options)
 
     def mask(self) -> int:
         """The index of the mask symbol."""

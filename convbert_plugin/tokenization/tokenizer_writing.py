@@ -1,12 +1,13 @@
 """Our tokenizers in the files of transformers.
 
-One difference stays, and is meant: transformers takes every special symbol that stands literally
-in a text, such as "[SEP]" or "</s>", for the symbol itself. Ours takes it for plain text; only
-``fill_mask`` of the hub reads the mask.
+A special symbol that stands literally in a text, such as "[SEP]" or "</s>", is plain text for
+ours, and for transformers where the files say ``split_special_tokens``. By its own choice it takes
+it for the symbol itself. It knows nothing between the two, and fills masks by the second alone.
 """
 
 import json
-from typing import TYPE_CHECKING, Any, Mapping, Optional
+from functools import partial
+from typing import TYPE_CHECKING, Any, Collection, Mapping, Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.pipeline import PipelineTokenizer
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from tokenizers.decoders import Decoder
     from tokenizers.models import Model
     from tokenizers.normalizers import Normalizer
+    from tokenizers.pre_tokenizers import PreTokenizer
 
 # This class takes the pipeline of tokenizer.json as it stands. Any other, such as BertTokenizer,
 # builds its own from tokenizer_config.json, in which words end at 100 characters.
 GENERIC_CLASS = "PreTrainedTokenizerFast"
+# With it, transformers takes a special symbol that stands in a text for text.
+SPLIT_SPECIALS = "split_special_tokens"
 SPECIAL_NAMES = frozenset(FAIRSEQ_SPECIALS.values())
 # Sentencepiece's mark of a space.
 SPACE = "▁"
@@ -41,16 +45,19 @@ SPACE = "▁"
 WHITESPACE = r"[\s\x1c-\x1f]"
 
 
-def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -> dict[str, bytes]:
+def transformers_files(
+    tokenizer: Tokenizer, max_length: Optional[int] = None, fills_masks: bool = True
+) -> dict[str, bytes]:
     """All files, by name, with which ``AutoTokenizer`` gives the same ids as ``tokenizer``.
 
-    A ``tokenizer.json`` that came in goes out as it is.
+    A ``tokenizer.json`` that came in goes out as it is. ``load_tokenizer`` reads them back.
+    ``max_length``: where transformers truncates, in tokens. ``fills_masks``: a literal mask has to
+    be one there, and so has every special symbol; what came in does so unless it says else.
 
-    ``load_tokenizer`` reads them back. ``max_length``: where transformers
-    truncates, in tokens. Of a sentencepiece model, ids may differ where the tokenizers library
-    does: it loses a combining mark after a character that the model replaces (½ with a tilde),
-    composes decomposed text (NFD) only up to five bytes a character, and sums scores in another
-    precision, so that of two segmentations of equal score (00|0 and 0|00) it may take the other.
+    Of a sentencepiece model, ids may differ where the tokenizers library does: it loses a combining
+    mark after a character that the model replaces (½ with a tilde), composes decomposed text (NFD)
+    only up to five bytes a character, and sums scores in another precision, so that of two
+    segmentations of equal score (00|0 and 0|00) it may take the other.
     Errors: a sentencepiece model or dictionary that transformers cannot express.
     """
     files = tokenizer.files()
@@ -63,6 +70,10 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
     }
     # It would make transformers run foreign code.
     settings.pop("auto_map", None)
+    if fills_masks:
+        settings.pop(SPLIT_SPECIALS, None)
+    elif not isinstance(tokenizer, PipelineTokenizer):
+        settings[SPLIT_SPECIALS] = True
     if not isinstance(tokenizer, PipelineTokenizer):
         files[PIPELINE_FILE] = json_bytes(pipeline_content(tokenizer))
         settings["tokenizer_class"] = GENERIC_CLASS
@@ -74,6 +85,11 @@ def transformers_files(tokenizer: Tokenizer, max_length: Optional[int] = None) -
     if max_length is not None:
         settings["model_max_length"] = max_length
     return {**files, SETTINGS_FILE: json_bytes(settings)}
+
+
+def takes_text_alone(files: Mapping[str, bytes]) -> bool:
+    """Whether transformers takes special symbols that stand in a text for text, by these files."""
+    return json.loads(files[SETTINGS_FILE]).get(SPLIT_SPECIALS) is True
 
 
 def pipeline_content(tokenizer: Tokenizer) -> dict:
@@ -117,23 +133,44 @@ def _add_specials(pipeline: "Pipeline", specials: Mapping[str, str]) -> None:
 def _sentencepiece_pipeline(tokenizer: SentencePieceTokenizer) -> "Pipeline":
     # protobuf makes its classes at their import.
     from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
+    from tokenizers import Regex, pre_tokenizers
     from tokenizers import Tokenizer as Pipeline
-    from tokenizers import pre_tokenizers
 
     model = ModelProto.FromString(tokenizer.model)
     scores = {piece.piece: piece.score for piece in model.pieces if piece.type == piece.NORMAL}
     _check_expressible(model, set(tokenizer.symbols))
-    make = _unigram if model.trainer_spec.model_type == model.trainer_spec.UNIGRAM else _bpe
+    is_unigram = model.trainer_spec.model_type == model.trainer_spec.UNIGRAM
+    make = _unigram if is_unigram else _bpe
     # The symbols, those without a meaning for sentencepiece under a name that no text matches.
     kept = SPECIAL_NAMES.union(_pieces(model, "NORMAL", "BYTE"))
     names = [symbol if symbol in kept else without_text(symbol) for symbol in tokenizer.symbols]
     pipeline = Pipeline(make(model, scores, names))
     pipeline.normalizer = _normalizer(model.normalizer_spec)
+    splits: list[PreTokenizer] = []
+    if is_unigram:
+        # It would find the names of special symbols, which are rows, as pieces of a text.
+        splits.append(pre_tokenizers.Split(Regex(_inside_specials(scores)), "isolated"))
     if SPACE in scores and not any(SPACE in piece[1:] for piece in scores):
         # No piece reaches over a space, so that words can be told apart.
-        pipeline.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="never")
+        splits.append(pre_tokenizers.Metaspace(SPACE, prepend_scheme="never"))
+    pipeline.pre_tokenizer = pre_tokenizers.Sequence(splits)
     pipeline.decoder = _decoder(model)
     return pipeline
+
+
+def _inside_specials(pieces: Collection[str]) -> str:
+    """A pattern of a place inside each special symbol, where a split changes no segmentation."""
+
+    def is_apart(name: str, place: int) -> tuple[bool, bool]:
+        # Neighbours that are both unknown make one piece.
+        is_known = name[place - 1] in pieces or name[place] in pieces
+        return is_known, not any(name[place - 1 : place + 1] in piece for piece in pieces)
+
+    places = {
+        name: max(range(1, len(name)), key=partial(is_apart, name))
+        for name in sorted(SPECIAL_NAMES)
+    }
+    return "|".join(f"(?<={name[:place]})(?={name[place:]})" for name, place in places.items())
 
 
 def _check_expressible(model: Any, symbols: set[str]) -> None:

@@ -182,6 +182,33 @@ def test_fairseqs_binarizer_keeps_the_ids(wordpiece_folder, tmp_path, workers):
     assert [torch.as_tensor(item).tolist() for item in data] == expected
 
 
+SPECIALS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+FAIRSEQ_SPECIALS = ["<s>", "<pad>", "</s>", "<mask>"]
+
+
+@pytest.mark.parametrize("is_wordpiece", [True, False])
+def test_a_special_symbol_in_a_line_is_text_without_a_piece(
+    wordpiece_folder, tmp_path, is_wordpiece
+):
+    rows = write_rows(tmp_path / "dict.txt", ["the 5", "cat 3", "[ 2"])
+    path = wordpiece_folder / "dict.txt" if is_wordpiece else rows
+    vocabulary = Vocabulary.load(path)
+    ids = [vocabulary.index("the"), vocabulary.unk(), vocabulary.index("cat"), vocabulary.eos()]
+    specials = SPECIALS if is_wordpiece else FAIRSEQ_SPECIALS
+    text = write_rows(tmp_path / "text", [f"the {special} cat" for special in specials])
+    summary = FileBinarizer.multiprocess_dataset(
+        str(text),
+        "mmap",
+        VocabularyDatasetBinarizer(vocabulary),
+        str(tmp_path / "train"),
+        vocab_size=len(vocabulary),
+    )
+    data = data_utils.load_indexed_dataset(str(tmp_path / "train"), vocabulary)
+    assert [item.tolist() for item in data] == [ids] * 4
+    # As for any word that is no piece.
+    assert summary.num_replaced == 4
+
+
 @pytest.mark.skipif(not BERT_VOCAB.exists(), reason="the shared data are absent")
 def test_berts_vocabulary():
     vocabulary = Vocabulary.load(BERT_VOCAB)

@@ -112,6 +112,30 @@ def test_a_pretrained_model_gives_its_features_in_transformers(pretrained, tmp_p
             assert relative_error(mine, oracle) <= TOLERANCES[torch.float32]["transformers"]
 
 
+def test_special_tokens_of_a_text_are_text_in_transformers_too(
+    pretrained, published, tmp_path, capsys
+):
+    """But where it has to fill masks: there it takes all of them for what they are called."""
+    convbert = ConvBertModel.from_pretrained(pretrained.folder)
+    texts = ["the [SEP] [CLS] sees", "[UNK][PAD] a <s> </s> [MASK]."]
+    capsys.readouterr()
+    there = convert("fairseq", "hf", pretrained.folder, tmp_path / "there")
+    assert "split_special_tokens" not in capsys.readouterr().out
+    tokenizer = transformers.AutoTokenizer.from_pretrained(there)
+    for text in (texts, [texts[0]], [texts[1]]):
+        assert tokenizer(*text)["input_ids"] == convbert.encode(*text).tolist()
+    here = convert("hf", "fairseq", published, tmp_path / "here")
+    masks = convert("fairseq", "hf", here, tmp_path / "masks")
+    assert "split_special_tokens=True for texts" in capsys.readouterr().out
+    tokenizer = transformers.AutoTokenizer.from_pretrained(masks)
+    fill = transformers.pipeline("fill-mask", model=str(masks), tokenizer=tokenizer, top_k=3)
+    theirs = [guess["token_str"] for guess in fill("the [MASK] sees.")]
+    ours = ConvBertModel.from_pretrained(here).fill_mask("the [MASK] sees.", topk=3)
+    assert theirs == [guess.token for guess in ours]
+    split = tokenizer(*texts, split_special_tokens=True)
+    assert split["input_ids"] == convbert.encode(*texts).tolist()
+
+
 def test_a_model_of_sentencepieces_goes_to_transformers(tmp_path, corpus, fairseq_train):
     from user_dir_tests.end_to_end.conftest import run_preprocess
 

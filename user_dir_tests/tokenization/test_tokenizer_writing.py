@@ -66,6 +66,41 @@ def test_wordpiece_gives_the_same_ids_in_transformers(tmp_path, settings):
             assert again.pieces_batch(TEXTS) == tokenizer.pieces_batch(TEXTS)
 
 
+NAMES = [*ROLES.values(), *FAIRSEQ_ROLES.values()]
+TEXTS_OF_NAMES = [*NAMES, "".join(NAMES), *(f"the cat {name}the{name} cat" for name in NAMES)]
+
+
+def assert_special_symbols_are_text(folder, tokenizer):
+    ids = [[tokenizer.symbols.index(p) for p in tokenizer.pieces(text)] for text in TEXTS_OF_NAMES]
+    specials = {tokenizer.symbols.index(name) for name in tokenizer.specials.values()}
+    assert specials & {n for row in ids for n in row} <= {
+        tokenizer.symbols.index(tokenizer.unknown)
+    }
+    theirs = AutoTokenizer.from_pretrained(folder)
+    assert theirs(TEXTS_OF_NAMES, add_special_tokens=False)["input_ids"] == ids
+    theirs.save_pretrained(folder)
+    again = AutoTokenizer.from_pretrained(folder)
+    assert again(TEXTS_OF_NAMES, add_special_tokens=False)["input_ids"] == ids
+    # What transformers does by its own choice.
+    told = theirs(tokenizer.mask, add_special_tokens=False, split_special_tokens=False)
+    assert told["input_ids"][-1] == tokenizer.symbols.index(tokenizer.mask)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_special_symbols_are_text_where_no_mask_is_filled(tmp_path, settings):
+    tokenizer = WordPieceTokenizer(ROWS, settings)
+    folder = save(tokenizer, tmp_path / "export", fills_masks=False)
+    assert_special_symbols_are_text(folder, tokenizer)
+    back = transformers_files(load_tokenizer(folder), fills_masks=True)
+    assert "split_special_tokens" not in json.loads(back["tokenizer_config.json"])
+
+
+def test_names_of_special_symbols_are_no_pieces_of_a_sentencepiece_model(tmp_path, vocabulary):
+    tokenizer = load_tokenizer(vocabulary)
+    folder = save(tokenizer, tmp_path / "export", fills_masks=False)
+    assert_special_symbols_are_text(folder, tokenizer)
+
+
 def test_an_export_serves_the_class_of_bert_too(tmp_path):
     tokenizer = WordPieceTokenizer(ROWS, WordPieceSettings(cased=True, strip_accents=True))
     theirs = BertTokenizer.from_pretrained(save(tokenizer, tmp_path / "export"))
