@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         load_fine_tuned,
         predict,
         prediction_words,
+        scores_of,
         write_submission,
     )
 
@@ -53,11 +54,13 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.data}: has no test set: prepare it from a folder that holds "
             f"{' and '.join(task.sources[split].file for split in task.submissions)}"
         )
-    words = {}
+    words, scores = {}, {}
     for split, file in files.items():
         bar = partial(tqdm, desc=file, unit=" batches", disable=not sys.stderr.isatty())
         logits = predict(fine_tuned, split, arguments.batch_size, arguments.device, bar)
         words[file] = prediction_words(logits, fine_tuned.prepared.answers)
+        scores[file] = scores_of(logits, fine_tuned, split)
     for file, predictions in words.items():
         write_submission(output / file, predictions)
-        print(f"{output / file}: {len(predictions):,} predictions")
+        told = (f"{name} {score:.4f}" for name, score in scores[file].items())
+        print(f"{output / file}:", ", ".join([counted(len(predictions), "prediction"), *told]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn import metrics as sklearn_metrics
 
 from convbert_plugin import ConvBertModel
 from convbert_plugin.cli import main
@@ -26,12 +27,13 @@ LONGEST = 17
 ENTAILMENT = ("entailment", "not_entailment")
 THREE_WAY = ("contradiction", "entailment", "neutral")
 HEADS = {"rte": 2, "mnli": 3, "cola": 2, "sts-b": 1, "topic": 4}
+LABELS = ("c", "a", "d", "b")
 ANSWERS = {
     "rte": Answers(ENTAILMENT),
     "mnli": Answers(THREE_WAY),
     "cola": Answers(("0", "1")),
     "sts-b": Answers(score_range=(0.0, 5.0)),
-    "topic": Answers(("c", "a", "d", "b")),
+    "topic": Answers(LABELS),
 }
 MNLI = "index|promptID|pairID|genre|s1b|s2b|s1p|s2p|sentence1|sentence2"
 STS = "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2"
@@ -143,6 +145,22 @@ def test_a_class_for_each_pair_in_the_order_of_the_rows(prepared, predict, alone
     assert list(files) == ["RTE.tsv"]
     assert_classes(files["RTE.tsv"], alone("rte", pairs), ENTAILMENT)
     assert predict(data) == files
+
+
+def test_a_test_set_with_labels_is_scored(prepared, predict, alone, capsys):
+    pairs = texts(60)
+    truth = [LABELS[row % 4] for row in range(60)]
+    rows = [f"{first}|{second}|{word}" for (first, second), word in zip(pairs, truth, strict=True)]
+    # In another order than that of the checkpoint.
+    own = ("--text", "x", "--text-pair", "y", "--labels", "a,b,c,d", "--metrics", "accuracy,mcc")
+    data = prepared("topic", *own, test=["x|y|label", *rows])
+    files = predict(data)
+    words = [LABELS[index] for index in alone("topic", pairs).argmax(1).tolist()]
+    assert files == {"topic.tsv": submission(words)}
+    accuracy = sklearn_metrics.accuracy_score(truth, words)
+    mcc = sklearn_metrics.matthews_corrcoef(truth, words)
+    told = f"topic.tsv: 60 predictions, accuracy {accuracy:.4f}, mcc {mcc:.4f}"
+    assert capsys.readouterr().out.splitlines()[-1].endswith(told)
 
 
 def test_a_class_for_each_sentence(prepared, predict, alone):
@@ -274,4 +292,4 @@ def test_the_command_says_nothing_but_its_own_lines(prepared, checkpoint, tmp_pa
         capture_output=True,
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"{tmp_path / 'out' / 'RTE.tsv'}: 1 predictions\n"
+    assert result.stdout == f"{tmp_path / 'out' / 'RTE.tsv'}: 1 prediction\n"

@@ -1,5 +1,6 @@
 """What a head was trained to answer, and how long its texts were, goes with its checkpoint."""
 
+import json
 import shutil
 
 import fairseq_cli.train
@@ -117,6 +118,20 @@ def test_classes_in_another_order_are_the_same_classes(made, validate, predict, 
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1
     assert "CBA: the classes C, B, A, brought to those of" in told[0]
+
+
+def test_a_test_set_with_labels_is_scored_by_both_commands(
+    made, corpus, run_fairseq, predict, tmp_path, caplog, capfd
+):
+    source = write_texts(tmp_path / "words", LABELS)
+    write_rows(source / "test.tsv", ("text", "label"), [(text, "A") for text in TEXTS])
+    data = prepare(source, tmp_path / "data", corpus.pieces, "--labels", "C,B,A")
+    assert predict(data, made["classes"]) == list(LABELS) * 3
+    assert "topics.tsv: 9 predictions, accuracy 0.3333" in capfd.readouterr().out
+    usual = ("--path", made["classes"], "--batch-size", "4", "--cpu", "--log-format", "json")
+    run_fairseq(fairseq_cli.validate, data, *GLUE_TASK, *usual, "--valid-subset", "test")
+    [told] = [json.loads(record.message) for record in caplog.records if record.name == "test"]
+    assert float(told["test_accuracy"]) == pytest.approx(1 / 3, abs=1e-3)
 
 
 def test_examples_that_are_cut_otherwise_are_told_of(made, validate, caplog):

@@ -21,6 +21,7 @@ from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.formats.answers import Answers, told_apart
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import checkpoint_at
+from convbert_plugin.metrics.glue_scores import METRICS_OF_CLASSES, METRICS_OF_SCORES, confusion
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import (
     answers_of,
@@ -137,6 +138,21 @@ def prediction_words(logits: torch.Tensor, answers: Answers) -> list[str]:
     if answers.labels:
         return answers.words(logits)
     return [f"{score:.9f}" for score in answers.scores(logits.squeeze(-1)).tolist()]
+
+
+def scores_of(logits: torch.Tensor, fine_tuned: FineTuned, split: str) -> dict[str, float]:
+    """The metrics of what was predicted for a split; none where it has no labels."""
+    data, prepared = fine_tuned.data, fine_tuned.prepared
+    task = prepared.task
+    targets = open_rows(data, prepared, split, fine_tuned.model.vocabulary).targets
+    if targets is None:
+        return {}
+    gold = torch.from_numpy(targets)
+    if task.is_regression:
+        scores = logits.squeeze(-1)
+        return {name: METRICS_OF_SCORES[name](scores, gold).item() for name in task.metrics}
+    counts = confusion(logits.argmax(-1), gold, task.outputs)
+    return {name: METRICS_OF_CLASSES[name](counts).item() for name in task.metrics}
 
 
 def write_submission(path: Path, words: list[str]) -> None:
