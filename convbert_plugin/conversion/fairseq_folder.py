@@ -65,6 +65,7 @@ def read_fairseq(source: PathLike) -> PortableModel:
         tokenizer=tokenizer,
         trained_positions=min(trained or config.max_positions, config.max_positions),
         trained_positions_assumed=trained is None,
+        example_length=checkpoint.example_length,
         generator_size=generator.get("size"),
         transformers_config=checkpoint.transformers_config,
         answers=answers_of(checkpoint, path),
@@ -120,8 +121,9 @@ def _pretraining_options(model: PortableModel) -> dict[str, object]:
     """What a pretraining with this model is told of its examples and of its other parts."""
     parts = parts_of(model.tensors)
     is_masked_lm = MASKED_LM_HEAD in parts and REPLACED_TOKEN_HEAD not in parts
+    length = model.example_length or model.trained_positions
     return {
-        "tokens_per_sample": model.trained_positions,
+        "tokens_per_sample": min(length, model.config.max_positions),
         "generator_size": model.generator_size,
         "objective": "masked_lm" if is_masked_lm else DEFAULT_OBJECTIVE,
     }

@@ -114,7 +114,7 @@ def _changed(model: PortableModel, options: Conversion) -> PortableModel:
     if length is not None:
         if length > positions:
             raise UserError(f"--trained-length {length}: this model has only {positions} positions")
-        model = replace(model, trained_positions=length)
+        model = replace(model, trained_positions=length, example_length=None)
     if options.max_positions is not None:
         model = change_positions(model, options.max_positions)
     if options.vocabulary is not None:

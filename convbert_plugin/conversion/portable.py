@@ -22,9 +22,10 @@ class PortableModel:
     ``tensors`` are fp32 and have our names; they say which parts there are (encoder, generator,
     heads). ``generator_size`` is the generator's width as a fraction of the discriminator's, None
     without a generator. ``trained_positions``: examples in training were no longer than that, and
-    nothing says so if it is ``assumed``. ``transformers_config`` is the config.json that the model
-    came with, empty if it had none. ``answers``: what the outputs of its heads mean, by their
-    scopes. ``remarks``: what to tell of how it was read and changed.
+    nothing says so if it is ``assumed``; ``example_length``: to how many they were cut, where that
+    is known. ``transformers_config`` is the config.json that the model came with, empty if it
+    had none. ``answers``: what the outputs of its heads mean, by their scopes. ``remarks``: what to
+    tell of how it was read and changed.
     """
 
     config: ConvBertConfig
@@ -34,6 +35,7 @@ class PortableModel:
     generator_size: Optional[float] = None
     transformers_config: dict = field(default_factory=dict)
     trained_positions_assumed: bool = False
+    example_length: Optional[int] = None
     answers: Mapping[str, Answers] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 

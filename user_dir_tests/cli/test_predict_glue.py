@@ -9,6 +9,8 @@ import torch
 from sklearn import metrics as sklearn_metrics
 
 from convbert_plugin import ConvBertModel
+from convbert_plugin.analysis.predictions.glue_predictions import load_fine_tuned
+from convbert_plugin.analysis.predictions.glue_predictions import predict as predict_logits
 from convbert_plugin.cli import main
 from convbert_plugin.conversion.fairseq_folder import write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
@@ -46,9 +48,9 @@ def checkpoint(tmp_path_factory):
     return write_checkpoint(folder, HEADS, answers=ANSWERS)
 
 
-def write_checkpoint(folder, heads, rows=ROWS, trained=LONGEST, answers=None):
+def write_checkpoint(folder, heads, rows=ROWS, trained=LONGEST, answers=None, **changes):
     vocabulary_file = write_vocabulary(folder / "bare", rows)
-    config = ConvBertConfig(_name="convbert_small", **TOY)
+    config = ConvBertConfig(_name="convbert_small", **{**TOY, **changes})
     torch.manual_seed(2)
     model = ConvBertModel(config, Vocabulary.load(vocabulary_file))
     for name, classes in heads.items():
@@ -228,6 +230,44 @@ def test_long_pairs_are_cut_to_the_length_of_the_training(prepared, predict, alo
         cut.append((" ".join(first), " ".join(second)))
     assert cut != pairs
     assert_classes(files["RTE.tsv"], alone("rte", cut), ENTAILMENT)
+
+
+def test_texts_beyond_the_trained_positions_are_told_of(prepared, tmp_path, predict, capfd):
+    """A head that was trained on short texts, and would have been on longer ones."""
+    answers = {"rte": Answers(ENTAILMENT, length=15)}
+    for trained, told in ((10, 1), (14, 0)):
+        folder = tmp_path / f"trained_{trained}"
+        write_checkpoint(folder, {"rte": 2}, trained=trained, answers=answers)
+        data = prepared("rte", test=["index|sentence1|sentence2", "0|a b c d e f|g h i j k"])
+        capfd.readouterr()
+        predict(data, path=folder)
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == told, lines
+        data.rename(tmp_path / f"data_{trained}")
+        if told:
+            start = f"{folder / 'model.pt'}: examples of up to 14 tokens reach positions that were"
+            assert lines[0].startswith(start)
+            assert f"--max-positions 14 {folder / 'model.pt'} NEW_FOLDER" in lines[0]
+
+
+def test_visible_pads_fill_a_text_from_python_too(prepared, tmp_path):
+    """As in training and in predict-glue, where they are part of what the convolution sees."""
+    answers = {"rte": Answers(ENTAILMENT, length=LONGEST)}
+    folder = tmp_path / "model"
+    write_checkpoint(folder, {"rte": 2}, answers=answers, pads_visible=True)
+    pairs = texts(20)
+    rows = [f"{row}|{first}|{second}" for row, (first, second) in enumerate(pairs)]
+    data = prepared("rte", test=["index|sentence1|sentence2", *rows])
+    expected = predict_logits(load_fine_tuned(folder, data), "test", batch_size=7)
+    hub = ConvBertModel.from_pretrained(folder)
+    tokens = [hub.encode(*pair) for pair in pairs]
+    assert min(map(len, tokens)) < LONGEST - 4
+    logits = torch.cat([hub.predict("rte", text, return_logits=True) for text in tokens])
+    assert (logits - expected).abs().max() <= 1e-5
+    alone = torch.cat(
+        [hub.model.head_logits("classification_heads.rte", text[None]) for text in tokens]
+    )
+    assert (alone - expected).abs().max() > 1e-2
 
 
 RTE_TEST = ["index|sentence1|sentence2", "0|a|b"]

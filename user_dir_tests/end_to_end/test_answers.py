@@ -216,6 +216,21 @@ def test_the_words_of_classes_from_python(made):
             asked()
 
 
+def test_a_converted_run_keeps_them(made, predict, tmp_path, capfd):
+    converted = tmp_path / "converted"
+    command("convert", "--from", "fairseq", "--to", "fairseq", made["classes"], converted)
+    assert " --tokens-per-sample 20" in capfd.readouterr().out
+    before, after = (
+        torch.load(path, weights_only=True) for path in (made["classes"], converted / "model.pt")
+    )
+    assert after["cfg"]["task"]["tokens_per_sample"] == 20
+    for name in ("answers", "trained_positions"):
+        assert after["task_state"][name] == before["task_state"][name]
+    # [CLS], six words with a full stop, one of them of two pieces, and [SEP].
+    assert after["task_state"]["trained_positions"] == 10
+    assert predict(made["CBA"], converted / "model.pt") == list(LABELS) * 3
+
+
 def real_pairs(folder, real_data, task, columns, label):
     """The official dev rows as train, dev and test; the pairs, and what they are."""
     rows = [

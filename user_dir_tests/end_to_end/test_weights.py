@@ -257,8 +257,7 @@ def test_the_printed_options_build_the_model(corpus, fairseq_train, published, t
         ),
         (
             ("--objective", "masked_lm", "--tokens-per-sample", "128", "--max-positions", "130"),
-            # The longest document there is, which no example can be longer than.
-            ("--max-positions 130", "--tokens-per-sample 67", "--objective masked_lm"),
+            ("--max-positions 130", "--objective masked_lm"),
         ),
     ],
     ids=["generator", "masked_lm"],
@@ -273,6 +272,7 @@ def test_the_printed_options_build_every_part(
     line = next(line for line in lines if line.startswith("fairseq-train takes it with"))
     options = line.split(" with ")[1]
     assert all(words in options for words in printed)
+    assert ("--tokens-per-sample" in options) is ("48" in trained_with)
     others = ("--lr", "0", "--max-update", "1", "--tokens-per-sample", "128")
     start = ("--finetune-from-model", folder / "model.pt", *others)
     again = fairseq_train(corpus.data, tmp_path / "on", *start, *options.split())
