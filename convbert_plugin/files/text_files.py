@@ -41,8 +41,8 @@ WIDE_ENCODINGS = {
     rb"\xff\xfe\0\0|\0\0\xfe\xff": "UTF-32",
     rb"\xff\xfe|\xfe\xff": "UTF-16",
 }
-# A zero byte among the first ones is taken, as git does, for a sign that a file is no text.
-FIRST_BYTES = 8000
+# So many zero bytes among the first ones are those of UTF-16 without its mark, or of no text.
+FIRST_BYTES, MOST_ZERO_BYTES = 8000, 1 / 8
 ODD_WHITESPACE = re.compile(r"[^\S ]")
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
 
@@ -134,9 +134,10 @@ def read_blocks(
         stream = _as_utf8(_unpacked(raw, path))
         first_line = 1
         while data := _read_whole_lines(stream, path, first_line):
-            if first_line == 1 and b"\0" in data[:FIRST_BYTES]:
+            start = data[:FIRST_BYTES]
+            if first_line == 1 and start.count(0) > MOST_ZERO_BYTES * len(start):
                 raise UserError(
-                    f"{path}: a zero byte near its start, so no UTF-8: convert it first, for "
+                    f"{path}: too many zero bytes for UTF-8: convert it first, for "
                     "example with `iconv -f UTF-16LE -t UTF-8`, or remove them with `tr -d '\\0'`"
                 )
             if raw.seekable():

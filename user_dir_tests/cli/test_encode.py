@@ -269,11 +269,11 @@ MISTAKES = {
     ),
     "unmarked UTF-16": (
         "the cat\n".encode("utf-16-le"),
-        r"in.txt: a zero byte near its start, .* `iconv -f UTF-16LE -t UTF-8`, or remove",
+        r"in.txt: too many zero bytes for UTF-8: .* `iconv -f UTF-16LE -t UTF-8`, or remove",
     ),
     "tar": (
         gzip.compress(b"in.txt" + bytes(506) + b"the cat\n"),
-        r"in.txt: a zero byte near its start",
+        r"in.txt: too many zero bytes for UTF-8",
     ),
     "zstd": (b"\x28\xb5\x2f\xfd\x04\x00the", r"in.txt: compressed with zstd: .* `zstd -d`"),
     "zip": (b"PK\x03\x04\x14\x00", r"in.txt: a zip archive, .*: unpack it first"),

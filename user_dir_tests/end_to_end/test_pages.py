@@ -1,6 +1,7 @@
 """Every command of every page, run as it stands, page by page, after a short quickstart."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -102,11 +103,11 @@ def shorten(file: Path, lines: int) -> None:
 
 
 @pytest.fixture
-def after_quickstart(run, tmp_path_factory, worker_id):
+def after_quickstart(run, tmp_path_factory):
     """A copy of the checkout as the quickstart leaves it, with less training; one for all tests."""
     folder = tmp_path_factory.getbasetemp()
     # Each worker of xdist has a folder of its own in that of the session.
-    copy = (folder if worker_id == "master" else folder.parent) / "after_quickstart"
+    copy = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "after_quickstart"
     with FileLock(f"{copy}.lock"):
         if not (copy / "printed").exists():
             copy_checkout(copy)
