@@ -19,7 +19,11 @@ from typing import Callable, NamedTuple, Sequence
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.records import RECORD_FILE
 from convbert_plugin.files.whole_output import whole_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import made_from
 
 PLUGIN = Path(__file__).resolve().parents[1] / "convbert_plugin"
 CONVBERT = (sys.executable, "-m", "convbert_plugin.cli")
@@ -29,8 +33,12 @@ HYDRA_TRAIN = (sys.executable, "-m", "fairseq_cli.hydra_train")
 # Of a run: its settings, what fairseq prints, and, when it has ended well, a mark.
 SETTINGS, LOG, DONE = "settings.txt", "train.log", "done"
 LAST_CHECKPOINT = "checkpoint_last.pt"
-# What hydra says last, whatever went wrong.
+# What hydra says last, whatever went wrong, and what it says around it.
 HYDRAS_LAST_LINE = "Set the environment variable HYDRA_FULL_ERROR"
+HYDRAS_KEY = "full_key: "
+HYDRAS_DETAILS = (
+    *(HYDRAS_LAST_LINE, HYDRAS_KEY, "reference_type=", "object_type=", "See https://hydra.cc/"),
+)
 RANDOM_WEIGHTS = "random_weights"
 
 
@@ -81,10 +89,15 @@ def settle(arguments: argparse.Namespace) -> None:
             setattr(arguments, name, value.absolute())
 
 
+def start_folder(arguments: argparse.Namespace) -> Path:
+    """Where the runs from one start lie."""
+    source = arguments.checkpoint.parent.name
+    return arguments.out / (RANDOM_WEIGHTS if arguments.random_weights else source)
+
+
 def runs_of(tasks: Sequence[str], arguments: argparse.Namespace) -> list[Run]:
     """A run for each task and seed, its folder named after the start, the task and the seed."""
-    source = arguments.checkpoint.parent.name
-    start = arguments.out / (RANDOM_WEIGHTS if arguments.random_weights else source)
+    start = start_folder(arguments)
     return [
         Run(task, seed, start / task / f"seed{seed}") for task in tasks for seed in arguments.seeds
     ]
@@ -140,11 +153,16 @@ def train_all(
 
     Ends the program with status 1 where one has failed, or after a signal that ended them all.
     """
+    if not arguments.random_weights:
+        made_from.check(start_folder(arguments), {"--checkpoint": arguments.checkpoint})
     sweeping = Sweep(command)
     sweeping.do(runs, arguments.jobs)
-    call([*CONVBERT, "report", arguments.out, arguments.out / "report.html"])
+    for reason in sweeping.failures:
+        print(reason, file=sys.stderr, flush=True)
+    if any(arguments.out.rglob(RECORD_FILE)):
+        call([*CONVBERT, "report", arguments.out, arguments.out / "report.html"])
     if sweeping.failures:
-        sys.exit("\n".join(sweeping.failures))
+        sys.exit(1)
 
 
 class Sweep:
@@ -190,13 +208,19 @@ class Sweep:
     def _check_settings(self, run: Run) -> None:
         path = run.folder / SETTINGS
         settings = "".join(f"{word}\n" for word in self.command(run)[len(HYDRA_TRAIN) :])
-        if not path.exists():
+        if not any((run.folder / name).exists() for name in (LAST_CHECKPOINT, DONE)):
+            # What failed before it was trained may be put right.
             with whole_file(path) as file:
                 file.write(settings.encode())
-        elif path.read_text() != settings:
+            return
+        before, now = path.read_text().splitlines(), settings.splitlines()
+        gone = [word for word in before if word not in now]
+        new = [word for word in now if word not in before]
+        if gone or new:
             raise UserError(
-                f"{run.folder}: a run with other settings (see {SETTINGS} there): choose another "
-                "--out, or remove it"
+                f"{run.folder}: a run with other settings (see {SETTINGS} there; before: "
+                f"{' '.join(gone) or '-'}; now: {' '.join(new) or '-'}): choose another --out, or "
+                "remove it"
             )
 
     def _train(self, run: Run, log) -> None:
@@ -206,6 +230,7 @@ class Sweep:
         resumed = (run.folder / LAST_CHECKPOINT).exists()
         print(f"{run.name}: {'goes on' if resumed else 'begins'}", flush=True)
         command = ["bash", str(WAITING), *self.command(run)]
+        begin = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         self.running.add(process)
         if self.is_stopped.is_set():
@@ -214,8 +239,10 @@ class Sweep:
         self.running.discard(process)
         if self.is_stopped.is_set():
             return
+        if status < 0:
+            raise UserError(f"{run.folder / LOG}: ended by {signal_words(-status)}")
         if status:
-            raise UserError(f"{run.folder / LOG}: {last_words(run.folder / LOG)}")
+            raise UserError(f"{run.folder / LOG}: {last_words(run.folder / LOG, begin)}")
         (run.folder / DONE).touch()
         print(f"{run.name}: done", flush=True)
 
@@ -224,8 +251,24 @@ class Sweep:
         self.failures.append(reason)
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log that says something."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    said = [line for line in lines if line and not line.startswith(HYDRAS_LAST_LINE)]
-    return said[-1] if said else "nothing was printed"
+def signal_words(number: int) -> str:
+    """The name of a signal, and what may have sent it."""
+    name = signal.Signals(number).name
+    return f"{name}, perhaps for want of memory" if number == signal.SIGKILL else name
+
+
+def last_words(log: Path, begin: int) -> str:
+    """The last line of a log, from byte ``begin`` on, that says something.
+
+    Of a mistake in an override hydra tells the option apart from what is wrong with it.
+    """
+    text = log.read_bytes()[begin:].decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "nothing was printed"
+    option = ""
+    if lines[-1].startswith(HYDRAS_LAST_LINE):
+        options = [line.removeprefix(HYDRAS_KEY) for line in lines if line.startswith(HYDRAS_KEY)]
+        option = "".join(f"{name}: " for name in options[-1:])
+    said = [line for line in lines if not line.startswith(HYDRAS_DETAILS)]
+    return option + (said or lines)[-1]

@@ -30,6 +30,8 @@ from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 logger = logging.getLogger(__name__)
 
 DATA_MAKER = "fairseq-preprocess"
+# A share of the tokens.
+MUCH_LOST = 0.1
 
 
 @dataclass
@@ -84,6 +86,16 @@ class ReplacedTokenDetectionTask(EncoderTask):
     def load_dictionary(cls, filename: PathLike) -> Vocabulary:
         return Vocabulary.load(str(filename))
 
+    def begin(self) -> None:
+        super().begin()
+        # What was begun before this was asked for goes on.
+        if not (self.vocabulary.tokenizer_files or self.start.is_own):
+            raise UserError(
+                f"{self.cfg.data}: no tokenizer beside its {DICTIONARY_FILE}, so that the model "
+                f"could read no text: binarize with --user-dir, --task {self.cfg._name} and the "
+                "--srcdict that convbert encode wrote beside the pieces"
+            )
+
     @property
     def masked_tokens_per_token(self) -> float:
         """Masked tokens per token of a full example."""
@@ -122,11 +134,17 @@ class ReplacedTokenDetectionTask(EncoderTask):
             ),
         )
         total = int(sizes.sum() - len(sizes))
-        used = int(dataset.sizes.sum())
+        lost = 1 - dataset.text_tokens / total
         logger.info(
             f"{path}: {len(dataset):,} examples from {document_count(sizes):,} documents of "
-            f"{total:,} tokens; {min(1, used / total):.0%} of the tokens fit into the examples"
+            f"{total:,} tokens; {1 - lost:.0%} of the tokens fit into the examples"
         )
+        if lost > MUCH_LOST:
+            logger.warning(
+                f"{path}: {lost:.0%} OF THE TEXT NEVER REACHES THE MODEL: of a line, what exceeds "
+                f"--tokens-per-sample {cfg.tokens_per_sample} is dropped: add --full-blocks, which "
+                "cuts documents instead, or put one sentence a line"
+            )
         self.datasets[split] = dataset
 
 

@@ -17,6 +17,7 @@ from convbert_plugin.data.glue.glue_tasks import TRAIN, official_task
 from convbert_plugin.errors import UserError, mistakes_end_the_program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import made_from
 import sweep
 
 
@@ -41,13 +42,14 @@ def trained_tasks(names: list[str]) -> list[str]:
 def prepare(task: str, arguments: argparse.Namespace) -> Path:
     """The prepared data of a task, made where it is not there yet."""
     data = arguments.out / "data" / task
-    if data.is_dir():
-        return data
+    tokenizer = arguments.checkpoint.parent
     sources = [folder for folder in sorted(arguments.glue.glob("*")) if folder.name.lower() == task]
     if not sources:
         raise UserError(f"{arguments.glue}: no folder of {task} in it")
-    tokenizer = ("--tokenizer", arguments.checkpoint.parent)
-    sweep.call([*sweep.CONVBERT, "prepare-glue", "--glue-task", task, *tokenizer, sources[0], data])
+    made_from.check(data, {"--glue": sources[0], "tokenizer": tokenizer})
+    if not data.is_dir():
+        options = ("--glue-task", task, "--tokenizer", tokenizer)
+        sweep.call([*sweep.CONVBERT, "prepare-glue", *options, sources[0], data])
     return data
 
 

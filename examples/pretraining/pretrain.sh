@@ -22,32 +22,47 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source examples/environment.sh
 
 step() { printf '\n== %s\n' "$*"; }
+# Ends like the command before, of which the log is named.
 fail() {
-    tail -n 1 "$1" >&2
-    exit 1
+    local status=$?
+    if [ $status -gt 128 ]; then
+        echo "$1: ended by SIG$(kill -l $status)" >&2
+    else
+        tail -n 1 "$1" >&2
+    fi
+    exit $status
+}
+# once FILE NAME=SOURCE ... -- COMMAND ...: makes a file, unless it is there, made from the same.
+once() {
+    local made=$1 sources=()
+    while shift && [ "$1" != -- ]; do sources+=("$1"); done
+    shift
+    python examples/made_from.py "$made" "${sources[@]}"
+    if [ -f "$made" ]; then
+        echo "reusing $made"
+    else
+        "$@"
+    fi
 }
 
 step "text to pieces"
 encode() {
-    if [ -f "$out/encoded/$2" ]; then
-        echo "reusing $out/encoded/$2"
-    else
-        convbert encode --tokenizer "$tokenizer" "$1" "$out/encoded/$2"
-    fi
+    once "$out/encoded/$3" "$1=$2" "TOKENIZER=$tokenizer" -- \
+        convbert encode --tokenizer "$tokenizer" "$2" "$out/encoded/$3"
 }
-encode "$train" train
-encode "$valid" valid
+encode TRAIN "$train" train
+encode VALID "$valid" valid
 
 step "pieces to binarized data (fairseq-preprocess)"
-log=$out/preprocess.log
-if [ -f "$out/data/valid.idx" ]; then
-    echo "reusing $out/data"
-else
+preprocess() {
+    local log=$out/preprocess.log
     fairseq-preprocess --user-dir convbert_plugin --task replaced_token_detection --only-source \
         --srcdict "$out/encoded/dict.txt" --workers 2 \
         --trainpref "$out/encoded/train" --validpref "$out/encoded/valid" \
         --destdir "$out/data" >"$log" 2>&1 || fail "$log"
-fi
+}
+once "$out/data/valid.idx" "training pieces=$out/encoded/train" \
+    "held-out pieces=$out/encoded/valid" -- preprocess
 
 log=$out/train.log
 step "pretraining (fairseq-train; all of its log is in $log)"

@@ -6,6 +6,8 @@ import sys
 from typing import Iterable, Iterator
 
 LOGGED = re.compile(r"\| INFO \| (\w+) \| (\{.*\})\s*$")
+# What libraries warn of is left to the log.
+OWN_WARNING = re.compile(r"\| WARNING \| convbert_plugin\.")
 # Of what is logged by the one objective or the other, what is shown, and how.
 SHOWN = {
     "num_updates": ("update", "{:8.0f}"),
@@ -22,6 +24,8 @@ EVERY = 100
 def stats(lines: Iterable[str], tag: str) -> Iterator[dict]:
     """The logged numbers of one kind of line: ``train_inner``, ``train`` or ``valid``."""
     for line in lines:
+        if OWN_WARNING.search(line):
+            print(line.strip(), file=sys.stderr, flush=True)
         match = LOGGED.search(line)
         if match and match[1] == tag:
             yield {name: float(value) for name, value in json.loads(match[2]).items()}

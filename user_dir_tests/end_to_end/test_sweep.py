@@ -1,7 +1,9 @@
 """What many trainings share, with small programs in place of the trainings."""
 
+import argparse
 import fcntl
 import importlib.util
+import signal
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ import convbert_plugin
 pytestmark = [pytest.mark.glue, pytest.mark.survival]
 
 PATH = Path(convbert_plugin.__file__).parents[1] / "examples" / "sweep.py"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TRAINS = """
 import sys
 open(f"{sys.argv[1]}/checkpoint_last.pt", "w").close()
@@ -81,12 +84,64 @@ def test_a_run_that_fails_says_why_and_does_not_keep_the_others(sweep, runs):
     assert [(run.folder / "done").exists() for run in runs] == [True, False]
 
 
+HYDRA = """
+print("Key 'old' not in 'FairseqConfig'")
+print("    full_key: old")
+print("    object_type=FairseqConfig")
+print("Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.")
+raise SystemExit(1)
+"""
+KILLED = """
+import os, signal
+print("a line of training", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+SILENT = "raise SystemExit(1)"
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (HYDRA, "old: Key 'old' not in 'FairseqConfig'"),
+        (KILLED, "ended by SIGKILL, perhaps for want of memory"),
+        (KILLED.replace("KILL)", "SEGV)"), "ended by SIGSEGV"),
+        (SILENT, "nothing was printed"),
+    ],
+)
+def test_why_a_run_failed(sweep, runs, program, reason):
+    # What an earlier attempt said is not the reason of this one.
+    do(sweep, FAILS, runs[1:])
+    log = runs[1].folder / "train.log"
+    assert do(sweep, program, runs[1:]) == [f"{log}: {reason}"]
+
+
+def test_why_runs_failed_is_said_where_there_is_nothing_to_report(sweep, runs, tmp_path, capfd):
+    arguments = argparse.Namespace(random_weights=True, out=tmp_path, jobs=1)
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            sweep.train_all(runs[1:], command(HYDRA), arguments)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ended.value.code == 1
+    # And nothing else.
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"{runs[1].folder / 'train.log'}: old: Key 'old' not in 'FairseqConfig'"
+
+
+def test_what_failed_before_it_was_trained_may_be_put_right(sweep, runs):
+    assert len(do(sweep, FAILS, runs[1:], "lr=1")) == 1
+    assert do(sweep, TRAINS, runs[1:], "lr=2") == []
+
+
 def test_other_settings_are_not_taken_for_the_same(sweep, runs):
     assert do(sweep, TRAINS, runs, "lr=1") == []
     settings = runs[0].folder / "settings.txt"
     assert settings.read_text() == f"{runs[0].folder}\nlr=1\n"
     (failure,) = do(sweep, TRAINS, runs[:1], "lr=2")
     assert failure.startswith(f"{runs[0].folder}: a run with other settings (see settings.txt")
+    assert "before: lr=1; now: lr=2)" in failure
     assert settings.read_text() == f"{runs[0].folder}\nlr=1\n"
 
 

@@ -247,3 +247,39 @@ def test_examples_are_those_of_the_file(setup_task, write_lines, folder):
         [2, *[13] * 3, 3],
     ]
     assert np.asarray(dataset.sizes).tolist() == [19, 22, 22, 5]
+
+
+def warnings_of(caplog, task, split="train"):
+    caplog.clear()
+    task.load_dataset(split)
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("length", [310, 2900])
+def test_much_text_that_never_reaches_the_model_is_told(
+    setup_task, write_lines, folder, caplog, length
+):
+    # One document a line, of which an example holds 29 tokens beside [CLS], [SEP] and [SEP].
+    write_lines(folder / "train", [[10] * length, []] * 50)
+    (line,) = warnings_of(caplog, setup_task(folder, "--tokens-per-sample", "32"))
+    # Short examples are drawn at random, but cut as the others are.
+    assert f"{1 - 29 / length:.0%} OF THE TEXT NEVER REACHES THE MODEL" in line
+    assert "--full-blocks" in line
+    full = setup_task(folder, "--tokens-per-sample", "32", "--full-blocks")
+    assert warnings_of(caplog, full) == []
+    dataset = full.dataset("train")
+    assert sum(len(dataset[index]["tokens"]) - 2 for index in range(len(dataset))) == 50 * length
+
+
+def test_little_text_lost_is_no_warning(setup_task, write_lines, folder, caplog):
+    write_lines(folder / "train", [[10] * 9, [11] * 9, []] * 50)
+    assert warnings_of(caplog, setup_task(folder, "--tokens-per-sample", "32")) == []
+
+
+def test_data_without_a_tokenizer_is_refused(setup_task, write_lines, folder, tmp_path):
+    # As fairseq-preprocess leaves it without --srcdict, or without --user-dir.
+    write_lines(folder / "train", [[9] * 20])
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(UserError) as error:
+        setup_task(folder)
+    assert_one_line(error, folder, "no tokenizer beside its dict.txt", "--srcdict", "--user-dir")

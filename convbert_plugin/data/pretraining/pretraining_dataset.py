@@ -57,6 +57,7 @@ class PretrainingDataset(LengthBatchedDataset):
             specials = SPECIALS_OF_TWO_SEGMENTS
         # At most one token more than an example turns out to have.
         self.sizes = np.minimum(self.blocks.tokens + specials, options.max_length)
+        self.text_tokens = int((self.sizes - specials).sum())
         self.recipe = MASKING_RECIPES[options.objective]
         special = np.zeros(len(vocabulary), dtype=bool)
         special[list(vocabulary.special_ids())] = True
