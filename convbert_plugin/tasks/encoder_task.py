@@ -65,6 +65,8 @@ class EncoderTask(FairseqTask):
 
     def begin(self) -> None:
         """See that training can begin, and from where."""
+        # Sent by one worker to the others, as fairseq does otherwise, torch refuses to read it.
+        self.cfg._get_root().checkpoint.load_checkpoint_on_all_dp_ranks = True
         self.start = check_checkpoints(self.cfg, self.vocabulary)
         self.reached_positions = self.start.trained_positions
         length, usable = self.cfg.tokens_per_sample, self.start.usable_length

@@ -227,7 +227,6 @@ def train_on_two(forked, tmp_path):
             *("--distributed-world-size", "2", "--distributed-no-spawn"),
             *("--distributed-init-method", f"tcp://localhost:{free_port()}"),
             *("--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
-            "--load-checkpoint-on-all-dp-ranks",
         )
         command = ["python", unrounded.__file__, *map(str, (*arguments, *distributed))]
         logs = [tmp_path / f"updates_of_{rank}.json" for rank in (0, 1)]

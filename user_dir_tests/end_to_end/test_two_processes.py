@@ -1,4 +1,4 @@
-"""Two processes on CPUs, resumed on the way, against one process."""
+"""Two processes on CPUs, begun from a checkpoint and resumed on the way, against one process."""
 
 import pytest
 
@@ -12,9 +12,12 @@ RELATIVE = 1e-5
 
 
 def test_two_processes_equal_one_with_two_batches_an_update(
-    corpus, fairseq_train, train_on_two, usual_arguments, tmp_path
+    corpus, fairseq_train, train_on_two, usual_arguments, pretrained, tmp_path
 ):
-    arguments = ("--dropout", "0", "--attention-dropout", "0", "--total-num-update", "9")
+    arguments = (
+        *("--finetune-from-model", pretrained.folder / "checkpoint_last.pt"),
+        *("--dropout", "0", "--attention-dropout", "0", "--total-num-update", "9"),
+    )
     with unrounded_updates() as updates:
         one = fairseq_train(
             corpus.data, tmp_path / "one", *arguments, "--update-freq", "2", "--max-update", "4"
