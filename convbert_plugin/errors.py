@@ -25,7 +25,7 @@ class UserError(BaseException):
     def __new__(cls, line: str) -> "UserError":
         kind = cls
         if cls is UserError:
-            kind = UserExit if _under_a_command_of_fairseq() else UserValueError
+            kind = UserExit if under_a_command_of_fairseq() else UserValueError
         return super().__new__(kind, line)
 
 
@@ -37,7 +37,8 @@ class UserExit(UserError, SystemExit):
     """It at the end of a command."""
 
 
-def _under_a_command_of_fairseq() -> bool:
+def under_a_command_of_fairseq() -> bool:
+    """Whether one of them has called, from however far above."""
     frame: Optional[FrameType] = sys._getframe()
     while frame is not None:
         # The name of the module may be "__main__".

@@ -5,13 +5,14 @@ from typing import Any, List, Mapping, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
-from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.criterions import register_criterion
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import FairseqTask
 from omegaconf import II
 from torch import nn
 
 from convbert_plugin.criterions.summed_logs import Counts, log_ratio, log_sums
+from convbert_plugin.criterions.task_loss import TaskLoss
 from convbert_plugin.errors import UserError
 from convbert_plugin.metrics.glue_scores import confusion
 
@@ -33,7 +34,7 @@ class GlueConfig(FairseqDataclass):
 
 
 @register_criterion("glue", dataclass=GlueConfig)
-class GlueCriterion(FairseqCriterion):
+class GlueCriterion(TaskLoss):
     """Cross-entropy of the classes, or squared error of scores brought to 0 to 1.
 
     The sample size is the number of examples, so that any split of a batch over --update-freq and
@@ -87,11 +88,6 @@ class GlueCriterion(FairseqCriterion):
         """Log the mean loss, and the sums that the task makes its scores of."""
         if "nsentences" in log_sums(logging_outputs):
             log_ratio("loss", "loss", "nsentences", priority=0)
-
-    @staticmethod
-    def logging_outputs_can_be_summed() -> bool:
-        """True: what is told of one example stands in a place of its own."""
-        return True
 
 
 def _by_example(scores: torch.Tensor, sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:

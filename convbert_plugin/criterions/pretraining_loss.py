@@ -5,12 +5,13 @@ from typing import Any, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.criterions import register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
 from torch import nn
 
 from convbert_plugin.criterions.summed_logs import Counts, log_ratio, log_score, log_sums
+from convbert_plugin.criterions.task_loss import TaskLoss
 from convbert_plugin.metrics.replaced_tokens import SCORES, logit_histogram
 
 # What the logs are made of: name -> (numerator, denominator), sums over tokens; losses in nats.
@@ -36,7 +37,7 @@ class ReplacedTokenDetectionConfig(FairseqDataclass):
 
 
 @register_criterion("replaced_token_detection", dataclass=ReplacedTokenDetectionConfig)
-class ReplacedTokenDetectionCriterion(FairseqCriterion):
+class ReplacedTokenDetectionCriterion(TaskLoss):
     """Masked-LM loss of the generator plus 50 times the loss of the discriminator.
 
     The sample size is the number of masked tokens. The discriminator's sum is weighed by the
@@ -103,7 +104,3 @@ class ReplacedTokenDetectionCriterion(FairseqCriterion):
         if HISTOGRAM in sums:
             for priority, (name, function) in enumerate(SCORES.items(), start=len(RATIOS)):
                 log_score(f"discriminator_{name}", function, (HISTOGRAM,), priority)
-
-    @staticmethod
-    def logging_outputs_can_be_summed() -> bool:
-        return True

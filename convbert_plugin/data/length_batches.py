@@ -1,9 +1,11 @@
 """Batches of examples of like length, none of them left out."""
 
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 import numpy as np
 from fairseq.data import FairseqDataset
+
+from convbert_plugin.errors import UserError
 
 
 class LengthBatchedDataset(FairseqDataset):
@@ -28,13 +30,31 @@ class LengthBatchedDataset(FairseqDataset):
         shuffled = np.random.permutation(len(self))
         return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
 
-    def batch_by_size(self, indices: np.ndarray, **limits: Any) -> Sequence[np.ndarray]:
+    def filter_indices_by_size(
+        self, indices: np.ndarray, max_sizes: Any
+    ) -> tuple[np.ndarray, list[int]]:
+        """All of them: fairseq would leave out what is longer than --max-tokens."""
+        return indices, []
+
+    def batch_by_size(
+        self, indices: np.ndarray, max_tokens: Optional[int] = None, **limits: Any
+    ) -> Sequence[np.ndarray]:
         """Batches as fairseq makes them, full ones and one rest.
 
         ``required_batch_size_multiple`` is passed over: up to that many examples less one would be
         left out.
+
+        Raises:
+            UserError: an example that is longer than ``max_tokens``.
         """
-        return super().batch_by_size(indices, **{**limits, "required_batch_size_multiple": 1})
+        longest = self.num_tokens_vec(indices).max()
+        if max_tokens is not None and longest > max_tokens:
+            raise UserError(
+                f"--max-tokens {max_tokens}: the longest example has {longest} tokens: raise it, "
+                "or lower --tokens-per-sample"
+            )
+        limits |= {"max_tokens": max_tokens, "required_batch_size_multiple": 1}
+        return super().batch_by_size(indices, **limits)
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:

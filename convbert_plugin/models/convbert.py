@@ -8,7 +8,7 @@ from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Union, ca
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
-from fairseq.tasks import FairseqTask
+from fairseq.tasks import TASK_REGISTRY, FairseqTask
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -82,6 +82,13 @@ class ConvBertModel(BaseFairseqModel):
 
     @classmethod
     def build_model(cls, cfg: ConvBertConfig, task: FairseqTask) -> "ConvBertModel":
+        if not isinstance(task.source_dictionary, Vocabulary):
+            package = __name__.partition(".")[0]
+            ours = [name for name, kind in TASK_REGISTRY.items() if package in kind.__module__]
+            raise UserError(
+                f"--arch {cfg._name} does not go with {type(task).__name__}: give --task "
+                f"{' or '.join(sorted(ours))}"
+            )
         return cls(cfg, task.source_dictionary)
 
     @classmethod

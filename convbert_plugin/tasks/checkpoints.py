@@ -12,7 +12,7 @@ from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import RANDOM_WEIGHTS, start_from
 from convbert_plugin.files.text_files import PathLike
-from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
+from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import empty_model_of, usable_positions
@@ -81,15 +81,13 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     resumed = named or (last if last.is_file() else cfg.continue_once)
     if not (start := resumed or source):
         return Start()
-    checkpoint = read_checkpoint(start)
+    checkpoint, model = open_checkpoint(start)
     check_same_vocabulary(
         vocabulary,
         checkpoint.vocabulary,
         f"{start}: was trained with another vocabulary than {cfg.data} was made with: make the "
         f"data with the {DICTIONARY_FILE} of the checkpoint",
     )
-    rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
-    model = empty_model_of(ConvBertModel, checkpoint, rows, start)
     task_class = TASK_REGISTRY[cfg._name].__name__
     resets = _resets(cfg) if resumed else RESETS
     check_progress(checkpoint, start, task_class, resets)
@@ -109,6 +107,13 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         usable_length=max(usable_positions(checkpoint), checkpoint.example_length or 0),
         description=start_from(Path(start), objective, updates),
     )
+
+
+def open_checkpoint(path: PathLike) -> tuple[FairseqCheckpoint, ConvBertModel]:
+    """A checkpoint, and the model of its options, which its tensors fit; errors as for both."""
+    checkpoint = read_checkpoint(path)
+    rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
+    return checkpoint, empty_model_of(ConvBertModel, checkpoint, rows, path)
 
 
 def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig) -> None:
@@ -140,9 +145,10 @@ def _resets(cfg: RunConfig) -> Collection[str]:
 
 def _components(cfg: RunConfig) -> Mapping[str, Sequence[str]]:
     """What the classes of criterion and optimizer may be called in a checkpoint of this run."""
+    run = cfg._get_root()
     wrapped = cfg.fp16 or cfg.bf16 or cfg.amp
-    optimizer = WRAPPERS if wrapped else (OPTIMIZER_REGISTRY[cfg.optimizer].__name__,)
+    optimizer = WRAPPERS if wrapped else (OPTIMIZER_REGISTRY[run.optimizer._name].__name__,)
     return {
-        "criterion_name": (CRITERION_REGISTRY[cfg.criterion].__name__,),
+        "criterion_name": (CRITERION_REGISTRY[run.criterion._name].__name__,),
         "optimizer_name": (*optimizer, BLOCKWISE),
     }

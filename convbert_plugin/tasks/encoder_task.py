@@ -1,21 +1,26 @@
 """What the tasks here share: one vocabulary, which goes with checkpoints, and a longest example."""
 
+import argparse
 import logging
 from pathlib import Path
 from typing import Any, Mapping
 
 import torch
+from fairseq.criterions import FairseqCriterion
 from fairseq.logging.meters import MetersDict
+from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import FairseqTask
 
+from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
+from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import untrained_positions
 from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
-from convbert_plugin.tasks.precision_flags import check_precision
+from convbert_plugin.tasks.fairseq_options import check_command, check_precision
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
@@ -44,6 +49,11 @@ class EncoderTask(FairseqTask):
         self.reached_positions = 0
         self.told: set[str] = set()
         self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
+
+    @classmethod
+    def add_args(cls, parser: argparse._ActionsContainer) -> None:
+        super().add_args(parser)
+        check_command(parser)
 
     @classmethod
     def open(cls, cfg: Any) -> "EncoderTask":
@@ -91,6 +101,12 @@ class EncoderTask(FairseqTask):
         return self.cfg.tokens_per_sample
 
     def build_model(self, cfg: ConvBertConfig, from_checkpoint: bool = False) -> ConvBertModel:
+        arch = getattr(cfg, "_name", None)
+        if not issubclass(ARCH_MODEL_REGISTRY.get(arch, object), ConvBertModel):
+            raise UserError(
+                f"--arch {arch} does not go with --task {self.cfg._name}: choose one of "
+                f"{', '.join(ARCHITECTURES)}"
+            )
         model = super().build_model(cfg, from_checkpoint)
         if self.cfg.tokens_per_sample > model.max_positions():
             raise UserError(
@@ -102,6 +118,10 @@ class EncoderTask(FairseqTask):
         # As released, pads that are visible fill every example to the same length.
         self.pad_to_max_length = model.cfg.pads_visible
         return model
+
+    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
+        check_pair(cfg._name, self.cfg._name, f"--criterion {self.cfg._name}")
+        return super().build_criterion(cfg, from_checkpoint)
 
     def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Turn scores into Python floats: a checkpoint keeps the best one."""

@@ -30,5 +30,3 @@ class RunConfig(FairseqDataclass):
     reset_lr_scheduler: bool = II("checkpoint.reset_lr_scheduler")
     reset_meters: bool = II("checkpoint.reset_meters")
     reset_dataloader: bool = II("checkpoint.reset_dataloader")
-    criterion: Optional[str] = II("criterion._name")
-    optimizer: Optional[str] = II("optimizer._name")

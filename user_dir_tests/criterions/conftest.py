@@ -70,19 +70,15 @@ def bench(tmp_path):
 
     def build(generator_weight=1.0, discriminator_weight=50.0, **options):
         (tmp_path / "dict.txt").write_text("".join(f"{row} 1\n" for row in ROWS))
-        fields = {"cpu": True, "fp16": False, "bf16": False, "amp": False, "tpu": False}
         task = ReplacedTokenDetectionTask.setup_task(
             ReplacedTokenDetectionTaskConfig(
+                _name="replaced_token_detection",
                 data=str(tmp_path),
                 tokens_per_sample=LENGTH,
                 seed=11,
-                save_dir="",
-                restore_file="checkpoint_last.pt",
-                continue_once=None,
-                finetune_from_model=None,
-                **fields,
                 **options,
-            )
+            ),
+            from_checkpoint=True,
         )
         weights = {
             "generator_weight": generator_weight,

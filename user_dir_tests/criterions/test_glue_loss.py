@@ -34,7 +34,7 @@ def dev_set(real_data, tmp_path_factory):
             (source / "dev.tsv").symlink_to(real_data / "glue" / name / "dev.tsv")
             vocabulary = real_data / "vocab" / "bert-base-uncased.txt"
             prepare(TASKS[name.lower()], source, out, load_tokenizer(vocabulary))
-            config = GlueTaskConfig(data=str(out), seed=1)
+            config = GlueTaskConfig(_name="glue", data=str(out), seed=1)
             made[name] = GlueFineTuningTask.setup_task(config, from_checkpoint=True)
             made[name].load_dataset(VALID)
         return made[name]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.tasks.precision_flags import check_precision
+from convbert_plugin.tasks.fairseq_options import check_precision
 from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTask
 
 pytestmark = pytest.mark.pretraining

@@ -1,0 +1,48 @@
+"""See at the start that fairseq's own options go with the tasks here."""
+
+import argparse
+
+import torch
+
+from convbert_plugin.errors import UserError, under_a_command_of_fairseq
+from convbert_plugin.tasks.checkpoints import open_checkpoint
+from convbert_plugin.tasks.run_config import RunConfig
+
+INSTEAD = "use --autocast-dtype bfloat16 instead"
+# Of fairseq-validate, whose scores do not depend on it.
+DEFAULT_BATCH_SIZE = 64
+
+
+def check_command(parser: argparse._ActionsContainer) -> None:
+    """See what a command of fairseq was given, of which it would otherwise end in a traceback.
+
+    Raises:
+        UserError: no batch size to train with; no sound checkpoint to validate.
+    """
+    if not (isinstance(parser, argparse.ArgumentParser) and under_a_command_of_fairseq()):
+        return
+    options = vars(parser.parse_known_args()[0])
+    is_validation = "path" in options
+    if options["batch_size"] is None and options["max_tokens"] is None:
+        if not is_validation:
+            raise UserError("--batch-size is missing: give it, or --max-tokens")
+        parser.set_defaults(batch_size=DEFAULT_BATCH_SIZE)
+    if is_validation:
+        if options["path"] is None:
+            raise UserError("--path is missing: name the checkpoint to validate")
+        open_checkpoint(options["path"])
+
+
+def check_precision(cfg: RunConfig) -> None:
+    """Refuse precision flags that fairseq takes and this machine cannot honour.
+
+    Raises:
+        UserError: ``--bf16`` on the command line, which fairseq reads as TPU; ``--fp16`` or
+            ``--amp`` without a GPU.
+    """
+    if cfg.tpu and cfg.bf16:
+        raise UserError(f"--bf16 on the command line means TPU to fairseq: {INSTEAD}")
+    if cfg.cpu or not torch.cuda.is_available():
+        for flag in ("fp16", "amp"):
+            if getattr(cfg, flag):
+                raise UserError(f"--{flag} needs a GPU: {INSTEAD}")
