@@ -139,6 +139,14 @@ def test_through_restore_file(spoiled, corpus, fairseq_train, tmp_path, case):
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("case", AT_A_DOOR)
+def test_through_fairseq_validate(spoiled, corpus, fairseq_validate, case):
+    folder, words = spoiled(case)
+    with limited_memory(), pytest.raises(SystemExit) as ended:
+        fairseq_validate(corpus.data, folder / NAME)
+    assert_told(ended.value.code, folder, words)
+
+
 @pytest.mark.parametrize("case", OF_OTHER_MOMENTS)
 def test_moments_that_do_not_fit(spoiled, corpus, fairseq_train, tmp_path, case):
     """fairseq's log names the file before it."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fairseq_cli.train
+import fairseq_cli.validate
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from user_dir_tests.end_to_end.conftest import TASK
 
 pytestmark = pytest.mark.pretraining
 
+OURS_ALONE = ("--embedding-dim", "--conv-kernel-size")
 CHECKOUT = Path(convbert_plugin.__file__).parents[1]
 
 
@@ -55,10 +58,22 @@ def one_line(error):
     return line
 
 
+def without_options(arguments, *names):
+    """A command line without some options and their values."""
+    places = {arguments.index(name) for name in names}
+    return [
+        word
+        for place, word in enumerate(arguments)
+        if place not in places and place - 1 not in places
+    ]
+
+
 @pytest.fixture
-def train_fails(corpus, fairseq_train, fails, tmp_path):
-    def run(*arguments, data=corpus.data):
-        return fails(fairseq_train, data, tmp_path / "run", "--max-update", "1", *arguments)
+def train_fails(corpus, run_fairseq, usual_arguments, fails, tmp_path):
+    def run(*arguments, data=corpus.data, without=()):
+        usual = without_options(usual_arguments, *without)
+        usual += ["--save-dir", tmp_path / "run", "--max-update", "1"]
+        return fails(run_fairseq, fairseq_cli.train, data, *usual, *arguments)
 
     return run
 
@@ -87,6 +102,84 @@ def train_fails(corpus, fairseq_train, fails, tmp_path):
 def test_options_that_do_not_fit(train_fails, arguments, words):
     line = train_fails(*arguments)
     assert all(word in line for word in words), line
+
+
+TASK_NAME = "replaced_token_detection"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--criterion", "masked_lm"), ("--criterion masked_lm", f"--task {TASK_NAME}")),
+        (("--criterion", "glue"), ("--criterion glue", f"--task {TASK_NAME}")),
+        (("--arch", "roberta_base"), ("--arch roberta_base", TASK_NAME, "convbert_small")),
+        (
+            ("--task", "masked_lm", "--criterion", "masked_lm"),
+            ("--arch convbert_small", "MaskedLMTask", f"--task glue or {TASK_NAME}"),
+        ),
+        (
+            ("--task", "masked_lm", "--arch", "roberta"),
+            (f"--criterion {TASK_NAME}", "--task masked_lm: give", f"--task {TASK_NAME}"),
+        ),
+    ],
+    ids=["criterion", "criterion of another task", "arch", "task", "criterion alone"],
+)
+def test_what_does_not_go_together(train_fails, arguments, words):
+    # An encoder of fairseq knows no options of ours.
+    drop = OURS_ALONE if "roberta" in " ".join(arguments) else ()
+    line = train_fails(*arguments, without=drop)
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    "option", [("--max-tokens", "23"), ("--max-tokens", "24", "--max-tokens-valid", "23")]
+)
+def test_an_example_that_is_longer_than_a_batch(train_fails, option):
+    line = train_fails(*option, without=("--batch-size",))
+    assert line.startswith("--max-tokens 23: the longest example has 24 tokens")
+
+
+def test_a_batch_may_be_as_long_as_the_longest_example(
+    run_fairseq, usual_arguments, corpus, tmp_path
+):
+    run_fairseq(
+        fairseq_cli.train,
+        corpus.data,
+        *without_options(usual_arguments, "--batch-size"),
+        *("--max-tokens", "24", "--max-update", "1", "--save-dir", tmp_path),
+    )
+
+
+def test_training_without_a_batch_size(train_fails):
+    assert train_fails(without=("--batch-size",)).startswith("--batch-size is missing")
+
+
+@pytest.mark.parametrize("batches", [(), ("--max-tokens", "30"), ("--batch-size", "1")])
+def test_validating_takes_any_batch_size_or_none(run_fairseq, corpus, pretrained, batches):
+    path = ("--path", pretrained.folder / "checkpoint_last.pt")
+    usual = ("--cpu", "--log-format", "json", "--num-workers", "0")
+    logs = run_fairseq(fairseq_cli.validate, corpus.data, *TASK, *path, *usual, *batches)
+    of_two = run_fairseq(
+        fairseq_cli.validate, corpus.data, *TASK, *path, *usual, "--batch-size", "2"
+    )
+    # One loss is of all examples, whatever the batches.
+    assert float(logs["valid"][-1]["valid_loss"]) == pytest.approx(
+        float(of_two["valid"][-1]["valid_loss"]), abs=2e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [((), "--path is missing"), (("--path", "nowhere.pt"), "nowhere.pt: no such file")],
+)
+def test_validating_no_checkpoint(fails, run_fairseq, corpus, path, words):
+    line = fails(run_fairseq, fairseq_cli.validate, corpus.data, *TASK, *path, "--cpu")
+    assert line.startswith(words)
+
+
+def test_validating_passes_over_options_of_the_training(fairseq_validate, corpus, pretrained):
+    arguments = ("--criterion", TASK_NAME, "--optimizer", "convbert_adamw")
+    fairseq_validate(corpus.data, pretrained.folder / "checkpoint_last.pt", *arguments)
 
 
 def test_data_that_is_not_there(train_fails, corpus, tmp_path):
