@@ -82,7 +82,7 @@ def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
             model.tensors,
             _run_config(model.config, name, of_pretraining),
             {
-                "vocabulary": model.tokenizer.fingerprint(),
+                **model.tokenizer.description(),
                 TRAINED_POSITIONS: model.trained_positions,
                 **to_keep(model.answers),
             },

@@ -1,8 +1,9 @@
 """The dictionary: fairseq's, or a WordPiece vocabulary that keeps its own ids."""
 
 import os
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional, TextIO, Union
+from typing import Any, Callable, Mapping, TextIO, Union
 
 from fairseq.data import Dictionary
 from fairseq.tokenizer import tokenize_line
@@ -17,6 +18,7 @@ from convbert_plugin.tokenization.symbols import (
     read_symbols,
     without_text,
 )
+from convbert_plugin.tokenization.tokenizer import load_tokenizer
 from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
     FILES_OF,
@@ -26,6 +28,7 @@ from convbert_plugin.tokenization.tokenizer_files import (
     main_file,
     write_missing,
 )
+from convbert_plugin.tokenization.tokenizer_interface import difference
 
 
 class Vocabulary(Dictionary):
@@ -119,6 +122,16 @@ class Vocabulary(Dictionary):
         """A hex digest of the symbols in order: equal exactly when all ids are equal."""
         return fingerprint(self.symbols)
 
+    @cached_property
+    def outcomes(self) -> Mapping[str, str]:
+        """What its tokenizer makes of some texts; nothing where it has none."""
+        main = next(filter(self.tokenizer_files.get, FILES_OF), None)
+        return {} if main is None else load_tokenizer(self.tokenizer_files[main]).outcomes()
+
+    def description(self) -> dict:
+        """What checkpoints keep of it, as ``Tokenizer.description``."""
+        return {"vocabulary": self.fingerprint(), "tokenizer": self.outcomes}
+
 
 def open_vocabulary(folder: Path, maker: str) -> Vocabulary:
     """The dictionary of a folder of data, which ``maker`` makes."""
@@ -128,13 +141,17 @@ def open_vocabulary(folder: Path, maker: str) -> Vocabulary:
     return Vocabulary.load(path)
 
 
-def check_same_vocabulary(vocabulary: Vocabulary, kept: Optional[str], problem: str) -> None:
-    """Raise UserError, with the line ``problem``, if ``kept`` is another vocabulary's fingerprint.
+def check_same_vocabulary(vocabulary: Vocabulary, kept: Mapping, problem: str) -> None:
+    """Raise UserError if ``kept`` is the description of another vocabulary or tokenizer.
 
-    None where it was not kept, as beside weights from elsewhere.
+    What was not kept, as beside weights from elsewhere, is not asked for. ``problem``: the line,
+    which says "another vocabulary"; of another tokenizer it says what that does otherwise.
     """
-    if kept not in (None, vocabulary.fingerprint()):
+    if kept.get("vocabulary") not in (None, vocabulary.fingerprint()):
         raise UserError(problem)
+    outcomes = kept.get("tokenizer")
+    if isinstance(outcomes, dict) and (words := difference(outcomes, vocabulary.outcomes)):
+        raise UserError(problem.replace("another vocabulary", f"another treatment of {words}", 1))
 
 
 def _tokenizer_files(path: Path) -> dict[str, str]:

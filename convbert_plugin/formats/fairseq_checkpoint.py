@@ -34,12 +34,6 @@ class FairseqCheckpoint(NamedTuple):
     progress: dict
 
     @property
-    def vocabulary(self) -> Optional[str]:
-        """The fingerprint of the dictionary, where it was kept."""
-        vocabulary = self.kept.get("vocabulary")
-        return vocabulary if isinstance(vocabulary, str) else None
-
-    @property
     def example_length(self) -> Optional[int]:
         """To how many tokens the examples of the run were cut, None where nothing says it."""
         return _positive(self.task.get("tokens_per_sample"))

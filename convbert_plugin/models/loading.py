@@ -125,7 +125,7 @@ def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path
         f"{path}: was trained with another vocabulary ({rows:,} symbols) than the "
         f"{DICTIONARY_FILE} beside it ({len(vocabulary):,}): bring its own back"
     )
-    check_same_vocabulary(vocabulary, checkpoint.vocabulary, problem)
+    check_same_vocabulary(vocabulary, checkpoint.kept, problem)
     if rows != len(vocabulary):
         raise UserError(problem)
 

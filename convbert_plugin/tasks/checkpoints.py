@@ -84,9 +84,9 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     checkpoint, model = open_checkpoint(start)
     check_same_vocabulary(
         vocabulary,
-        checkpoint.vocabulary,
+        checkpoint.kept,
         f"{start}: was trained with another vocabulary than {cfg.data} was made with: make the "
-        f"data with the {DICTIONARY_FILE} of the checkpoint",
+        f"data with the tokenizer and {DICTIONARY_FILE} of the checkpoint",
     )
     task_class = TASK_REGISTRY[cfg._name].__name__
     resets = _resets(cfg) if resumed else RESETS
@@ -122,9 +122,9 @@ def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: Ru
         if dictionary.is_file():
             check_same_vocabulary(
                 vocabulary,
-                Vocabulary.load(dictionary).fingerprint(),
+                Vocabulary.load(dictionary).description(),
                 f"{dictionary}: the checkpoints there have another vocabulary than {cfg.data}: "
-                f"binarize with that {DICTIONARY_FILE}, or choose another folder",
+                f"make the data with its tokenizer and {DICTIONARY_FILE}, or choose another folder",
             )
 
 

@@ -48,7 +48,7 @@ class EncoderTask(FairseqTask):
         self.start = Start()
         self.reached_positions = 0
         self.told: set[str] = set()
-        self.state.merge_state_dict({"vocabulary": vocabulary.fingerprint()})
+        self.state.merge_state_dict(vocabulary.description())
 
     @classmethod
     def add_args(cls, parser: argparse._ActionsContainer) -> None:
@@ -147,7 +147,8 @@ class EncoderTask(FairseqTask):
     def load_state_dict(self, state: Mapping) -> None:
         check_same_vocabulary(
             self.vocabulary,
-            state.get("vocabulary"),
+            state,
             f"{self.cfg.data}: this data was made with another vocabulary than the checkpoint: "
-            f"make it with the {DICTIONARY_FILE} beside the checkpoint ({self.data_maker})",
+            f"make it with the tokenizer and {DICTIONARY_FILE} beside the checkpoint "
+            f"({self.data_maker})",
         )

@@ -76,7 +76,7 @@ class ReplacedTokenDetectionTask(EncoderTask):
         for folder in others:
             check_same_vocabulary(
                 vocabulary,
-                open_vocabulary(folder, DATA_MAKER).fingerprint(),
+                open_vocabulary(folder, DATA_MAKER).description(),
                 f"{folder / DICTIONARY_FILE}: another vocabulary than {first}'s; binarize all "
                 "shards with the same --srcdict",
             )

@@ -70,7 +70,10 @@ class PipelineTokenizer(Tokenizer):
         if getattr(model, "continuing_subword_prefix", None) == CONTINUATION:
             self.longest_word = getattr(model, "max_input_chars_per_word", 0)
         self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
-        text_never_gets = set(self.specials.values()) - {self.unknown}
+        specials, added = self.specials.values(), self.pipeline.get_added_tokens_decoder()
+        names = [added[index].content for index in sorted(added)]
+        self.added = [name for name in names if name not in specials]
+        text_never_gets = set(specials) - {self.unknown}
         self._piece_of_id = [self.unknown if s in text_never_gets else s for s in self.symbols]
 
     def __reduce__(self) -> tuple:

@@ -2,9 +2,9 @@
 
 import abc
 from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Optional
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_file
 from convbert_plugin.tokenization.symbols import dictionary_rows, fingerprint, read_symbols
 from convbert_plugin.tokenization.tokenizer_files import (
@@ -18,6 +18,17 @@ from convbert_plugin.tokenization.tokenizer_files import (
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pipeline
 
+# Texts of which tokenizers that go together make the same, and what it is that the first ones show.
+SHOWN_BY = {"Aa": "case", "é": "accents", "漢字": "Chinese characters"}
+TEXTS_TO_COMPARE = (
+    *SHOWN_BY,
+    "I İ ı ß ﬁ ½ Ａ ① e\u0301",
+    "don't x-ray 1,000.5 C++ a_b (the cat) [SEP] <s>",
+    "русский ελληνικά עברית العربية हिन्दी ไทย 한국어 ひらがな 🙂",
+    "  a  b\tc\u3000d ",
+)
+ADDED_TOKENS = "added tokens"
+
 
 class Tokenizer(abc.ABC):
     """Text to pieces and back.
@@ -26,12 +37,14 @@ class Tokenizer(abc.ABC):
     ``specials``: their names by role (pad, unk, bos, eos, mask). No piece holds whitespace, and no
     piece is a special symbol other than ``unknown``, whatever the text. ``longest_word``: the
     characters of the longest word that WordPiece cuts; 0 of any other model. ``pipeline``: the
-    tokenizers library's own, where it does the work.
+    tokenizers library's own, where it does the work. ``added``: tokens that are looked for in a
+    text before it is cut.
     """
 
     symbols: list[str]
     specials: Mapping[str, str]
     longest_word = 0
+    added: Sequence[str] = ()
     pipeline: Optional["Pipeline"] = None
 
     @property
@@ -77,6 +90,20 @@ class Tokenizer(abc.ABC):
         """The digest that ``Vocabulary.fingerprint`` gives for this tokenizer's dict.txt."""
         return fingerprint(self.symbols)
 
+    def description(self) -> dict:
+        """What data and checkpoints keep of it, in plain values: the digest, and a few outcomes."""
+        return {"vocabulary": self.fingerprint(), "tokenizer": self.outcomes()}
+
+    def outcomes(self) -> dict[str, str]:
+        """What it makes of some texts, before it cuts them and after."""
+        made = {
+            text: f"{self.normalized(text)}\n{' '.join(pieces)}"
+            for text, pieces in zip(
+                TEXTS_TO_COMPARE, self.pieces_batch(list(TEXTS_TO_COMPARE)), strict=True
+            )
+        }
+        return {**made, ADDED_TOKENS: " ".join(self.added)}
+
     def check_folder(self, folder: PathLike) -> None:
         """Raise UserError if the folder holds another tokenizer or another dictionary."""
         files = [Path(folder) / name for name in (*TOKENIZER_FILES, DICTIONARY_FILE)]
@@ -110,3 +137,13 @@ class Tokenizer(abc.ABC):
     def dictionary(self) -> bytes:
         """The content of ``dict.txt``."""
         return "".join(f"{row} 1\n" for row in dictionary_rows(self.symbols)).encode()
+
+
+def difference(one: Mapping[str, str], other: Mapping[str, str]) -> Optional[str]:
+    """What two tokenizers do otherwise, by the first of their ``outcomes`` that is not the same."""
+    for text, made in one.items():
+        both = (str(outcome).split("\n") for outcome in (made, other.get(text, made)))
+        for a, b in zip(*both, strict=False):
+            if a != b:
+                return f"{SHOWN_BY.get(text, 'texts')} ({shown(text)}: {shown(a)} and {shown(b)})"
+    return None

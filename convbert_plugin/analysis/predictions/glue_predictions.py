@@ -14,7 +14,7 @@ from convbert_plugin.data.glue.glue_files import (
     read_description,
 )
 from convbert_plugin.data.glue.glue_tasks import GlueTask
-from convbert_plugin.data.vocabulary import check_same_vocabulary
+from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.files.whole_output import whole_file
@@ -32,6 +32,7 @@ from convbert_plugin.models.loading import (
 )
 from convbert_plugin.models.parts import CLASSIFICATION, names_in, parts_of
 from convbert_plugin.models.state import part_problem
+from convbert_plugin.tokenization.tokenizer_files import DICTIONARY_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +68,12 @@ def load_fine_tuned(
     path, data = checkpoint_at(checkpoint_path), Path(data)
     prepared = read_description(data)
     vocabulary = load_vocabulary(data)
-    checkpoint = read_checkpoint(path)
+    checkpoint, beside = read_checkpoint(path), path.with_name(DICTIONARY_FILE)
+    # An earlier version kept the tokenizer only there.
+    told = Vocabulary.load(beside).description() if beside.is_file() else {}
     check_same_vocabulary(
         vocabulary,
-        checkpoint.vocabulary,
+        {**told, **checkpoint.kept},
         f"{data}: was prepared with another vocabulary than {path}: prepare it again with "
         f"--tokenizer {path.parent}",
     )
