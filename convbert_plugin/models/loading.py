@@ -122,8 +122,8 @@ def check_vocabulary(checkpoint: FairseqCheckpoint, vocabulary: Vocabulary, path
     """Raise UserError if the checkpoint was trained with another vocabulary."""
     rows = len(checkpoint.tensors.get(TOKEN_TABLE, ()))
     problem = (
-        f"{path}: was trained with another vocabulary ({rows:,} symbols) than the "
-        f"{DICTIONARY_FILE} beside it ({len(vocabulary):,}): bring its own back"
+        f"{path}: was trained with another vocabulary ({rows:,} symbols) than the tokenizer and "
+        f"{DICTIONARY_FILE} beside it have ({len(vocabulary):,}): bring its own back"
     )
     check_same_vocabulary(vocabulary, checkpoint.kept, problem)
     if rows != len(vocabulary):

@@ -10,6 +10,7 @@ import torch
 from convbert_plugin.errors import UserError
 from convbert_plugin.tasks.fairseq_options import check_precision
 from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTask
+from convbert_plugin.tokenization.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.pretraining
 
@@ -172,8 +173,9 @@ def test_the_checkpoint_folder_gets_dictionary_and_tokenizer(setup_task, corpus,
     assert sorted(file.name for file in save_dir.iterdir()) == ["dict.txt", "vocab.txt"]
     for name in ("dict.txt", "vocab.txt"):
         assert (save_dir / name).read_bytes() == (corpus / name).read_bytes()
-    kept = {"vocabulary": task.source_dictionary.fingerprint(), "trained_positions": 0}
+    kept = {**load_tokenizer(corpus / "vocab.txt").description(), "trained_positions": 0}
     assert state == {"ReplacedTokenDetectionTask": kept}
+    assert kept["vocabulary"] == task.source_dictionary.fingerprint()
     task.get_checkpoint_dict()
 
 
