@@ -196,9 +196,9 @@ def test_text_in_the_place_of_data(train_fails, corpus):
 
 
 def data_with_rows(corpus, folder, rows):
-    """The data beside another dict.txt."""
+    """The data beside another dictionary and its tokenizer."""
     shutil.copytree(corpus.data, folder)
-    (folder / "vocab.txt").unlink()
+    (folder / "vocab.txt").write_text("".join(f"{row}\n" for row in rows))
     (folder / "dict.txt").write_text("".join(f"{row} 1\n" for row in rows))
     return folder
 
