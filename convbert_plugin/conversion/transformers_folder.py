@@ -21,7 +21,7 @@ from convbert_plugin.errors import UserError, readable
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats import transformers_config
-from convbert_plugin.formats.answers import ANSWERS, Answers, answers_kept
+from convbert_plugin.formats.answers import ANSWERS, UNKNOWN, Answers, answers_kept
 from convbert_plugin.formats.keys import foreign_names, transformers_names
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.formats.tensor_writing import save_safetensors
@@ -120,10 +120,10 @@ def _answers(config: Mapping, path: Path, parts: Parts) -> dict[str, Answers]:
     """What config.json says of the outputs of a classification head, where there is one."""
     said, labels = config.get(ANSWERS, {}), transformers_config.labels_in(config)
     if isinstance(said, dict):
-        said = {**Answers()._asdict(), **said, "labels": labels}
+        said = {**UNKNOWN._asdict(), **said, "labels": labels}
     scopes = [scope for scope in parts if part_at(scope).is_named]
     answers = answers_kept({ANSWERS: dict.fromkeys(scopes, said)}, path)
-    return {scope: told for scope, told in answers.items() if told != Answers()}
+    return {scope: told for scope, told in answers.items() if told != UNKNOWN}
 
 
 def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
@@ -350,7 +350,7 @@ def _config_of(model: PortableModel, scope: str) -> dict:
     if not scope or not part_at(scope).has_labels:
         return config
     classes = len(model.tensors[f"{scope}.output.bias"])
-    answers = model.answers.get(scope, Answers())
+    answers = model.answers.get(scope, UNKNOWN)
     config = transformers_config.labels_for(config, classes, answers.labels, SOURCE_CONFIG)
     is_cut = (answers.length or model.config.max_positions) < model.config.max_positions
     ours = {"score_range": answers.score_range, "length": answers.length if is_cut else None}

@@ -44,6 +44,9 @@ class Answers(NamedTuple):
         return [self.labels[place] for place in logits.argmax(-1).tolist()]
 
 
+UNKNOWN = Answers()
+
+
 def to_keep(answers: Mapping[str, Answers]) -> dict[str, Any]:
     """The answers by the scopes of their heads, as the state of a task keeps them."""
     plain = {
@@ -91,6 +94,8 @@ def told_apart(
     Raises:
         UserError: other classes, or scores beyond those of the checkpoint.
     """
+    if not asked.are_known:
+        return None
     if not kept.are_known:
         return f"{path}: says nothing of {asked}: those of {data} are taken"
     if (kept.labels, kept.score_range) == (asked.labels, asked.score_range):

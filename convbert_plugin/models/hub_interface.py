@@ -16,7 +16,7 @@ from convbert_plugin.data.pairs import frame, join
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
-from convbert_plugin.formats.answers import Answers
+from convbert_plugin.formats.answers import UNKNOWN, Answers
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import find_checkpoint
 from convbert_plugin.models.loading import (
@@ -279,7 +279,7 @@ class ConvBertHubInterface(nn.Module):
                 f"no classification head {shown(head)} here: choose one of {heads}, or add it with "
                 "register_classification_head"
             )
-        return self.run.answers.get(f"{CLASSIFICATION}.{head}", Answers())
+        return self.run.answers.get(f"{CLASSIFICATION}.{head}", UNKNOWN)
 
     @torch.no_grad()
     def detect_replaced(self, tokens: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
-from convbert_plugin.formats.answers import Answers
+from convbert_plugin.formats.answers import UNKNOWN, Answers
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.formats.surgery import is_tiled
 from convbert_plugin.models.architectures import released_generator_size
@@ -141,7 +141,7 @@ def answers_of(checkpoint: FairseqCheckpoint, path: PathLike) -> dict[str, Answe
     answers = {}
     for scope, options in parts_of(checkpoint.tensors).items():
         if (outputs := options.get("classes")) is not None:
-            answers[scope] = held = checkpoint.answers.get(scope, Answers())
+            answers[scope] = held = checkpoint.answers.get(scope, UNKNOWN)
             if held.are_known and outputs != (len(held.labels) or 1):
                 raise UserError(
                     f"{path}: its {words_for(scope)} has {outputs} outputs, and {held}: damaged"

@@ -15,7 +15,7 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.files.fingerprints import fingerprint_of
 from convbert_plugin.files.records import EARLIER_TASK, RECORD_FILE, TASK, RunRecord, read_record
 from convbert_plugin.files.text_files import PathLike
-from convbert_plugin.formats.answers import Answers, answers_kept, to_keep, told_apart
+from convbert_plugin.formats.answers import UNKNOWN, Answers, answers_kept, to_keep, told_apart
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.encoder_task import EncoderTask
@@ -50,7 +50,8 @@ class FineTuningTask(EncoderTask):
 
     ``head``: the scope of the part of the model that answers, which batches name as their output.
     ``scores``: the official ones by name, of which more is better. ``answers``: what the data asks
-    for; where a checkpoint with that head keeps others, the data is brought to those.
+    for, if that is classes or scores; where a checkpoint with that head keeps others, the data is
+    brought to those.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class FineTuningTask(EncoderTask):
         name: str,
         head: str,
         scores: Mapping[str, Score],
-        answers: Answers,
+        answers: Answers = UNKNOWN,
     ):
         super().__init__(cfg, vocabulary)
         self.name = name
         self.head = head
         self.scores = scores
-        self.answers = answers
-        self.state.merge_state_dict({TASK: name, **to_keep({head: answers})})
+        self.answers = answers._replace(length=cfg.tokens_per_sample)
+        self.state.merge_state_dict({TASK: name, **to_keep({head: self.answers})})
 
     def add_head(self, model: ConvBertModel) -> None:
         """Add to the model the part that answers."""
@@ -129,7 +130,7 @@ class FineTuningTask(EncoderTask):
 
     def answer_as(self, state: Mapping, source: PathLike) -> None:
         """Answer as the head of a checkpoint did, of which this is the task's state."""
-        kept = answers_kept(state, source).get(self.head, Answers())
+        kept = answers_kept(state, source).get(self.head, UNKNOWN)
         if line := told_apart(kept, self.answers, source, self.cfg.data, is_scored=True):
             self.tell(line)
         if kept.length not in (None, self.answers.length):

@@ -85,8 +85,7 @@ class GlueFineTuningTask(FineTuningTask):
         row = prepared.task
         scores = {name: SCORES_OF[name] for name in row.metrics}
         head = f"{CLASSIFICATION}.{row.head}"
-        answers = prepared.answers._replace(length=cfg.tokens_per_sample)
-        super().__init__(cfg, vocabulary, row.name, head, scores, answers)
+        super().__init__(cfg, vocabulary, row.name, head, scores, prepared.answers)
         self.prepared = prepared
 
     @classmethod
