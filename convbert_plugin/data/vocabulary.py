@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.tokenizer import tokenize_line
 from torch import Tensor
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, listed
 from convbert_plugin.files.text_files import PathLike, read_file
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
@@ -157,6 +157,11 @@ def check_same_vocabulary(vocabulary: Vocabulary, kept: Mapping, problem: str) -
 def _tokenizer_files(path: Path) -> dict[str, str]:
     """The files that travel with the dictionary at ``path``, by the names that they shall have."""
     settings = path.with_name(SETTINGS_FILE)
+    if path.name == VOCAB_FILE and (added := load_tokenizer(path).added):
+        raise UserError(
+            f"{path}: files beside it add tokens to it ({listed(added)}): give the "
+            f"{DICTIONARY_FILE} that `convbert encode` writes"
+        )
     if not path.name.startswith(Path(DICTIONARY_FILE).stem):
         beside = {SETTINGS_FILE: str(settings)} if path.name == VOCAB_FILE else {}
         return {VOCAB_FILE: str(path), **(beside if settings.exists() else {})}

@@ -145,5 +145,7 @@ def difference(one: Mapping[str, str], other: Mapping[str, str]) -> Optional[str
         both = (str(outcome).split("\n") for outcome in (made, other.get(text, made)))
         for a, b in zip(*both, strict=False):
             if a != b:
-                return f"{SHOWN_BY.get(text, 'texts')} ({shown(text)}: {shown(a)} and {shown(b)})"
+                is_text = text != ADDED_TOKENS
+                what = f"{SHOWN_BY.get(text, 'texts')} ({shown(text)}: " if is_text else f"{text} ("
+                return f"{what}{shown(a)} and {shown(b)})"
     return None

@@ -5,10 +5,15 @@ import json
 import pickle
 
 import pytest
+import transformers
 from transformers import AutoTokenizer
 
+from convbert_plugin import ConvBertModel
+from convbert_plugin.cli import main as convbert
+from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.tokenizer import load_tokenizer
+from convbert_plugin.tokenization.tokenizer_interface import difference
 from user_dir_tests.tokenization.toy_tokenizers import ROWS as TOY_ROWS
 from user_dir_tests.tokenization.toy_tokenizers import save, saved_by_transformers, write_vocab
 
@@ -105,6 +110,65 @@ def test_beside_a_vocab_txt(tmp_path, case):
         assert_ids_of(theirs, load_tokenizer(out))
     text = "the <url> cat"
     assert tokenizer.detokenize(tokenizer.pieces(text)).replace(" ", "") == "the<url>cat"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_vocabulary_of_a_vocab_txt_has_them_too(tmp_path, case):
+    folder = write_folder(tmp_path / "source", CASES[case])
+    with pytest.raises(UserError, match=r"vocab.txt: files beside it add tokens to it \("):
+        Vocabulary.load(folder / "vocab.txt")
+    tokenizer = load_tokenizer(folder)
+    tokenizer.save(tmp_path / "ours")
+    vocabulary = Vocabulary.load(tmp_path / "ours" / "dict.txt")
+    assert vocabulary.description() == tokenizer.description()
+    # Where they are rows that are not looked for, as an earlier version had them.
+    write_vocab(tmp_path / "rows", tokenizer.symbols)
+    rows = load_tokenizer(tmp_path / "rows" / "vocab.txt", cased="cased" in case)
+    assert rows.symbols == tokenizer.symbols
+    words = difference(rows.outcomes(), tokenizer.outcomes())
+    assert words == f"added tokens ('' and {' '.join(tokenizer.added)!r})"
+
+
+def test_what_tokenizers_make_of_texts_says_in_what_they_differ(tmp_path):
+    made = {}
+    for case, flags in {
+        "usual": {},
+        "cased": {"do_lower_case": False},
+        "accents": {"strip_accents": False},
+        "Chinese characters": {"tokenize_chinese_chars": False},
+    }.items():
+        folder = saved_by_transformers(tmp_path / case, rows=ROWS, **flags)
+        theirs = load_tokenizer(folder)
+        (folder / "tokenizer.json").unlink()
+        write_vocab(folder, ROWS)
+        # One file or the other: the same outcomes.
+        assert theirs.outcomes() == load_tokenizer(folder).outcomes()
+        made[case] = theirs.outcomes()
+    for case in ("accents", "Chinese characters"):
+        assert difference(made["usual"], made[case]).startswith(f"{case} (")
+    assert difference(made["usual"], made["cased"]) == "case ('Aa': 'aa' and 'Aa')"
+    assert difference(made["usual"], made["usual"]) is None
+    assert difference(made["usual"], {}) is None
+    assert difference({"é": 7, "new": "x"}, made["usual"]).startswith("accents (")
+
+
+@pytest.mark.slow
+def test_in_and_out_of_a_model(tmp_path):
+    source, ours, back = (tmp_path / name for name in ("source", "ours", "back"))
+    write_folder(source, CASES["added_tokens.json"])
+    config = transformers.ConvBertConfig(
+        vocab_size=COUNT + 2, hidden_size=16, num_hidden_layers=1, num_attention_heads=4,
+        intermediate_size=20, embedding_size=8, max_position_embeddings=90, conv_kernel_size=3,
+    )  # fmt: skip
+    transformers.ConvBertModel(config).save_pretrained(source)
+    assert convbert(["convert", "--from", "hf", "--to", "fairseq", str(source), str(ours)]) == 0
+    assert convbert(["convert", "--from", "fairseq", "--to", "hf", str(ours), str(back)]) == 0
+    hub = ConvBertModel.from_pretrained(ours)
+    before, after = map(AutoTokenizer.from_pretrained, (source, back))
+    for text in TEXTS:
+        ids = hub.encode(text).tolist()
+        assert ids == before(text)["input_ids"] == after(text)["input_ids"]
+    assert hub.decode(hub.encode("the <url> cat")) == "the <url> cat"
 
 
 @pytest.mark.parametrize("case", ["decoder", "cased"])
