@@ -89,7 +89,9 @@ def told_apart(
     """What to tell where data asks for other answers than a checkpoint keeps; None where not.
 
     The same classes in another order, and scores in another range, are brought to those of the
-    checkpoint. ``is_scored``: the data's own labels are compared with what the checkpoint answers.
+    checkpoint. Classes that are numbers, as official files have them, are the places of those of
+    the checkpoint. ``is_scored``: the data's own labels are compared with what the checkpoint
+    answers.
 
     Raises:
         UserError: other classes, or scores beyond those of the checkpoint.
@@ -101,6 +103,8 @@ def told_apart(
     if (kept.labels, kept.score_range) == (asked.labels, asked.score_range):
         return None
     is_mapped = set(kept.labels) == set(asked.labels)
+    if not is_mapped and asked.labels == tuple(map(str, range(len(kept.labels)))):
+        return f"{data}: {asked}, taken for the places of those of {path}: {kept}"
     if is_scored and kept.score_range and asked.score_range:
         (lowest, highest), (first, last) = kept.score_range, asked.score_range
         is_mapped = lowest <= first and last <= highest

@@ -120,6 +120,19 @@ def test_classes_in_another_order_are_the_same_classes(made, validate, predict, 
     assert "CBA: the classes C, B, A, brought to those of" in told[0]
 
 
+def test_classes_that_are_numbers_are_places(made, corpus, validate, predict, tmp_path, capfd):
+    """Official files have numbers, a head that others trained on them has words."""
+    source = write_texts(tmp_path / "words", ("0", "1", "2"))
+    data = prepare(source, tmp_path / "numbers", corpus.pieces, "--labels", "0,1,2")
+    assert validate(data, made["classes"])["valid_accuracy"] == 1
+    capfd.readouterr()
+    assert predict(data, made["classes"]) == ["0", "1", "2"] * 3
+    [line] = capfd.readouterr().err.splitlines()
+    assert "numbers: the classes 0, 1, 2, taken for the places of those of" in line
+    turned = prepare(source, tmp_path / "turned", corpus.pieces, "--labels", "2,1,0")
+    assert "was trained for the classes A, B, C" in line_of(validate, turned, made["classes"])
+
+
 def test_a_test_set_with_labels_is_scored_by_both_commands(
     made, corpus, run_fairseq, predict, tmp_path, caplog, capfd
 ):

@@ -61,7 +61,12 @@ class PreparedTask(NamedTuple):
         return Answers(self.task.labels, self.task.score_range)
 
     def brought_to(self, answers: Answers) -> "PreparedTask":
-        """The same with the order of the classes, or the range of the scores, of a model."""
+        """The same with the order of the classes, or the range of the scores, of a model.
+
+        Classes of other names are in the same order already.
+        """
+        if set(self.task.labels) != set(answers.labels):
+            return self
         task = self.task._replace(labels=answers.labels, score_range=answers.score_range)
         places = [self.task.labels.index(word) for word in answers.labels]
         splits = {}
