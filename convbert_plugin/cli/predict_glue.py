@@ -12,7 +12,9 @@ from pathlib import Path
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
+from convbert_plugin.data.glue.glue_description import read_description
 from convbert_plugin.errors import UserError, counted
+from convbert_plugin.formats.finding import checkpoint_at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @quiet()
 def run(arguments: argparse.Namespace) -> None:
     """Predict every test set; the files appear only when all are done."""
+    output = Path(arguments.output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: a file, where OUT has to be a folder: choose another name")
+    checkpoint = checkpoint_at(arguments.path)
+    task, splits = read_description(arguments.data)
+
     import torch
     from tqdm import tqdm
 
@@ -42,18 +50,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {arguments.device}: there is no GPU here: use cpu")
-    output = Path(arguments.output)
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: a file, where OUT has to be a folder: choose another name")
-    tell = partial(print, file=sys.stderr)
-    fine_tuned = load_fine_tuned(arguments.path, arguments.data, tell)
-    task, splits = fine_tuned.prepared
     files = {split: file for split, file in task.submissions.items() if split in splits}
     if not files:
         raise UserError(
             f"{arguments.data}: has no test set: prepare it from a folder that holds "
             f"{' and '.join(task.sources[split].file for split in task.submissions)}"
         )
+    tell = partial(print, file=sys.stderr)
+    fine_tuned = load_fine_tuned(checkpoint, arguments.data, tell)
     words, scores = {}, {}
     for split, file in files.items():
         bar = partial(tqdm, desc=file, unit=" batches", disable=not sys.stderr.isatty())

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator
 
-from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.data.glue.glue_rows import JSON_SUFFIX
 from convbert_plugin.data.glue.glue_tasks import (
@@ -33,7 +32,7 @@ from convbert_plugin.files.tables import CSV, DELIMITERS, NONE
 from convbert_plugin.files.text_files import number
 
 if TYPE_CHECKING:
-    from convbert_plugin.data.glue.glue_files import Prepared
+    from convbert_plugin.data.glue.glue_preparing import Prepared
 
 SUFFIXES = (*DELIMITERS, JSON_SUFFIX)
 OWN_NAMES = ("train", *VALID_NAMES, "test")
@@ -90,7 +89,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@quiet()
 def run(arguments: argparse.Namespace) -> None:
     """Prepare one task; OUT appears only when all of it is written."""
     source = Path(arguments.source)
@@ -100,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
-    from convbert_plugin.data.glue.glue_files import prepare
+    from convbert_plugin.data.glue.glue_preparing import prepare
     from convbert_plugin.files.whole_output import whole_folder
 
     tokenizer = tokenizer_loader(arguments.tokenizer, arguments)()

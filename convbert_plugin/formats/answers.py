@@ -2,13 +2,14 @@
 
 import contextlib
 from math import isfinite
-from typing import Any, Mapping, NamedTuple, Optional
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
 
 from convbert_plugin.errors import UserError, listed, shown
 from convbert_plugin.files.json_files import typed
 from convbert_plugin.files.text_files import PathLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # What the state of a task calls them.
 ANSWERS = "answers"
@@ -34,12 +35,12 @@ class Answers(NamedTuple):
             return "scores from {:g} to {:g}".format(*self.score_range)
         return f"the classes {listed(self.labels)}"
 
-    def scores(self, outputs: Tensor) -> Tensor:
+    def scores(self, outputs: "Tensor") -> "Tensor":
         """Scores [...] in float64 and in their range, of outputs [...] of which 0 to 1 is all."""
         lowest, highest = self.score_range or (0.0, 1.0)
         return (lowest + outputs.double() * (highest - lowest)).clamp(lowest, highest)
 
-    def words(self, logits: Tensor) -> list[str]:
+    def words(self, logits: "Tensor") -> list[str]:
         """The words of the likeliest classes, of logits [n, classes]."""
         return [self.labels[place] for place in logits.argmax(-1).tolist()]
 

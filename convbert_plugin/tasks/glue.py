@@ -11,13 +11,8 @@ from torch import Tensor
 
 from convbert_plugin.criterions.glue_loss import CONFUSION, GOLD, SCORES, SEEN
 from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
-from convbert_plugin.data.glue.glue_files import (
-    DATA_MAKER,
-    PreparedTask,
-    load_vocabulary,
-    open_rows,
-    read_description,
-)
+from convbert_plugin.data.glue.glue_description import DATA_MAKER, PreparedTask, read_description
+from convbert_plugin.data.glue.glue_files import load_vocabulary, open_rows
 from convbert_plugin.data.glue.glue_tasks import TRAIN, GlueTask
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError

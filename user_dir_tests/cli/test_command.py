@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,49 @@ def test_help_imports_nothing_heavy(name):
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=PLUGIN.parent, check=True, timeout=20)
+
+
+WRITTEN = Path(__file__).parents[1] / "fixtures" / "written_by_71ce252"
+# What no command here needs; each of them takes from half a second to three.
+HEAVY = {"torch", "fairseq", "transformers", "scipy", "sklearn", "hydra", "tensorboard"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "prepare-glue --glue-task rte --tokenizer PIECES TEXT/RTE OUT",
+        "encode --workers 1 --tokenizer PIECES TEXT/train.txt OUT/pieces",
+        "train-vocab --vocab-size 40 TEXT/train.txt OUT",
+        "report RUN OUT.html",
+        "predict-glue --path nowhere DATA OUT",
+        "predict-glue --path RUN TEXT OUT",
+    ],
+)
+def test_a_command_imports_no_more_than_it_needs(tmp_path, arguments):
+    folders = {
+        "PIECES": WRITTEN / "pieces",
+        "TEXT": WRITTEN / "text",
+        "RUN": shutil.copytree(WRITTEN / "glue" / "sts-b" / "run", tmp_path / "run"),
+        "DATA": WRITTEN / "glue" / "rte" / "data",
+        "OUT": tmp_path / "out",
+    }
+    for name, folder in folders.items():
+        arguments = arguments.replace(name, str(folder))
+    code = (
+        "import sys\n"
+        "from convbert_plugin.cli import main\n"
+        "from convbert_plugin.errors import UserError\n"
+        "try: main(sys.argv[1:])\n"
+        "except UserError as error: print(error)\n"
+        f"print({HEAVY!r} & sys.modules.keys())\n"
+    )
+    command = [sys.executable, "-c", code, *arguments.split()]
+    done = subprocess.run(command, cwd=PLUGIN.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told, imported = done.stdout.splitlines()[-2:]
+    assert imported == "set()"
+    # It came to its end, or to what is missing.
+    assert len(list(tmp_path.iterdir())) > 1 or "no such file" in told or "is missing" in told
 
 
 @pytest.mark.parametrize(

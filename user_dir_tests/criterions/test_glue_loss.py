@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from convbert_plugin.data.glue.glue_files import prepare
+from convbert_plugin.data.glue.glue_preparing import prepare
 from convbert_plugin.data.glue.glue_tasks import TASKS, VALID
 from convbert_plugin.tasks.glue import GlueFineTuningTask, GlueTaskConfig
 from convbert_plugin.tokenization.tokenizer import load_tokenizer

@@ -7,12 +7,8 @@ from typing import Callable, Iterable, NamedTuple, Sequence
 import torch
 
 from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
-from convbert_plugin.data.glue.glue_files import (
-    PreparedTask,
-    load_vocabulary,
-    open_rows,
-    read_description,
-)
+from convbert_plugin.data.glue.glue_description import PreparedTask, read_description
+from convbert_plugin.data.glue.glue_files import load_vocabulary, open_rows
 from convbert_plugin.data.glue.glue_tasks import GlueTask
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from convbert_plugin.data.glue.glue_files import load_vocabulary, open_rows, read_description
+from convbert_plugin.data.glue.glue_description import read_description
+from convbert_plugin.data.glue.glue_files import load_vocabulary, open_rows
 
 # The specials stand at odd rows, so that no id agrees by chance; a word for every letter.
 SPECIALS = ["a", "[PAD]", "b", "[UNK]", "##s", "[CLS]", ",", "[SEP]", '"', "[MASK]", "."]

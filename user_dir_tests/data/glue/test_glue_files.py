@@ -10,12 +10,9 @@ import numpy as np
 import pytest
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 
-from convbert_plugin.data.glue.glue_files import (
-    load_vocabulary,
-    open_rows,
-    prepare,
-    read_description,
-)
+from convbert_plugin.data.glue.glue_description import read_description
+from convbert_plugin.data.glue.glue_files import load_vocabulary, open_rows
+from convbert_plugin.data.glue.glue_preparing import prepare
 from convbert_plugin.data.glue.glue_tasks import TASKS, own_task
 from convbert_plugin.errors import UserError
 from convbert_plugin.metrics.glue_scores import majority_scores

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pytest
 
-from convbert_plugin.data.glue.glue_files import prepare, read_description
+from convbert_plugin.data.glue.glue_description import read_description
+from convbert_plugin.data.glue.glue_preparing import prepare
 from convbert_plugin.data.glue.glue_tasks import TASKS
 from convbert_plugin.errors import UserError
 from convbert_plugin.tokenization.tokenizer import load_tokenizer

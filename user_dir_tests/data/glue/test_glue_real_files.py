@@ -8,12 +8,9 @@ import pytest
 from transformers import BertTokenizer
 
 from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
-from convbert_plugin.data.glue.glue_files import (
-    load_vocabulary,
-    open_rows,
-    prepare,
-    read_description,
-)
+from convbert_plugin.data.glue.glue_description import read_description
+from convbert_plugin.data.glue.glue_files import load_vocabulary, open_rows
+from convbert_plugin.data.glue.glue_preparing import prepare
 from convbert_plugin.data.glue.glue_rows import read_rows
 from convbert_plugin.data.glue.glue_tasks import TASKS, TRAIN, own_task
 from convbert_plugin.tokenization.tokenizer import load_tokenizer
