@@ -159,7 +159,8 @@ def _check_tensor(name: object, tensor: Any, path: PathLike) -> None:
         raise UserError(
             f"{path}: {name} is {tensor.dtype}, where floating-point numbers are expected"
         )
-    if not tensor.to(torch.float32).isfinite().all():
+    # Where one number is NaN, so are both; to ask each number takes thirty times as long.
+    if tensor.numel() and not torch.stack(tensor.to(torch.float32).aminmax()).isfinite().all():
         raise UserError(
             f"{path}: {name} holds NaN, or numbers that are infinite in float32: use a checkpoint "
             "from before training diverged"
