@@ -13,6 +13,7 @@ from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.tokenization.pipeline import PipelineTokenizer
 from convbert_plugin.tokenization.pipeline_limits import try_loading
+from convbert_plugin.tokenization.symbols import COUNT
 from convbert_plugin.tokenization.tokenizer_files import SETTINGS_FILE
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 from convbert_plugin.tokenization.tokenizer_writing import (
@@ -107,12 +108,12 @@ def with_added(tokenizer: Tokenizer, file: Path) -> Tokenizer:
 
 def _of_decoder(config: Mapping, path: Path) -> AddedTokens:
     decoder = config[ADDED_TOKENS_KEY]
-    if not isinstance(decoder, dict) or not all(map(str.isdecimal, decoder)):
+    if not isinstance(decoder, dict) or not all(map(COUNT.fullmatch, decoder)):
         raise UserError(f"{path}: its {ADDED_TOKENS_KEY} is no object of ids: copy the file again")
-    rows = sorted((int(index), _token(value, path)) for index, value in decoder.items())
-    ids = {token["content"]: index for index, token in rows}
+    tokens = {index: _token(decoder[index], path) for index in sorted(decoder, key=int)}
+    ids = {token["content"]: int(index) for index, token in tokens.items()}
     extra = [token for token in _extra_tokens(config, path) if token["content"] not in ids]
-    return AddedTokens([*(token for _, token in rows), *extra], ids, path)
+    return AddedTokens([*tokens.values(), *extra], ids, path)
 
 
 def _extra_tokens(config: Mapping, path: Path) -> Iterable[dict]:

@@ -213,6 +213,14 @@ BROKEN = {
     "row": ({"added_tokens": {"dog": COUNT}}, rf"'dog' has id {COUNT}, and {COUNT - 1} in vocab"),
     "list": ({"tokenizer_config": {"added_tokens_decoder": [1]}}, "_decoder is no object of ids"),
     "names": ({"tokenizer_config": {"added_tokens_decoder": {"a": 1}}}, "is no object of ids"),
+    "long id": (
+        {"tokenizer_config": {"added_tokens_decoder": {"9" * 5000: token("a")}}},
+        "is no object of ids",
+    ),
+    "ids of one row": (
+        {"tokenizer_config": {"added_tokens_decoder": {"37": token("a"), "037": token("b")}}},
+        "'a' has id 37, and 35",
+    ),
     "token": ({"tokenizer_config": {"added_tokens_decoder": {"37": 1}}}, "added token 1 is none"),
     "nothing": ({"tokenizer_config": {"added_tokens_decoder": {"37": {}}}}, "token {} is none"),
     "flag": (

@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+import pickle
 
 import pytest
 from tokenizers import Tokenizer
@@ -284,6 +285,17 @@ def test_an_added_token_has_the_id_that_the_library_gives(tmp_path, good_files, 
     symbols = load_tokenizer(tmp_path).symbols
     assert symbols == [library.id_to_token(n) for n in range(library.get_vocab_size())]
     assert symbols.index("cat") == 2
+
+
+def test_special_tokens_are_text_also_where_the_file_calls_them_usual(tmp_path, good_files):
+    content = json.loads(good_files["tokenizer.json"])
+    for row in content["added_tokens"]:
+        row["special"] = False
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    ours, texts = WordPieceTokenizer(ROWS), ["the [SEP] cat[MASK]", "[CLS][PAD] [UNK]"]
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.pieces_batch(texts) == ours.pieces_batch(texts)
+    assert pickle.loads(pickle.dumps(tokenizer)).pieces_batch(texts) == ours.pieces_batch(texts)
 
 
 # What our own WordPiece does not do.
