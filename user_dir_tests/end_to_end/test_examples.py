@@ -71,11 +71,11 @@ def text_files(tmp_path):
 
 
 def test_pretrain_script_trains_then_goes_on(run, text_files, tmp_path):
-    def pretrain(updates):
+    def pretrain(updates, texts=text_files):
         options = ("--tokens-per-sample", "16", "--batch-size", "8", "--warmup-updates", "2")
         return run(
             "examples/pretraining/pretrain.sh",
-            *text_files,
+            *texts,
             tmp_path / "out",
             *TINY,
             *options,
@@ -92,6 +92,13 @@ def test_pretrain_script_trains_then_goes_on(run, text_files, tmp_path):
     # Fourteen rows, of which the corpus uses nine.
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert 1.8 < results["unigram_cross_entropy"] < 2.7
+    # Quiet: what fairseq and other libraries say is in the log.
+    assert "| INFO |" in log
+    assert "INFO" not in printed
+    assert "Warning" not in printed
+    train, valid, vocabulary = text_files
+    with pytest.raises(AssertionError, match="encoded/train: was made from another TRAIN than"):
+        pretrain(7, [valid, valid, vocabulary])
 
 
 @pytest.fixture
