@@ -96,7 +96,7 @@ def test_pretrain_script_trains_then_goes_on(run, text_files, tmp_path):
     assert "| INFO |" in log
     assert "INFO" not in printed
     assert "Warning" not in printed
-    train, valid, vocabulary = text_files
+    _, valid, vocabulary = text_files
     with pytest.raises(AssertionError, match="encoded/train: was made from another TRAIN than"):
         pretrain(7, [valid, valid, vocabulary])
 
