@@ -127,6 +127,10 @@ def test_the_folder_of_another_task_and_wrong_scores_are_refused(find_words, cor
     find_words(tmp_path / "run", "--max-update", "4")
     line = last_line(lambda: find_words(tmp_path / "run", "--noun", "first"))
     assert "holds first noun, the checkpoint is of a run on last noun: choose another" in line
+    # Before it trains, and not when it is validated.
+    (tmp_path / "run" / "scores.json").write_text("{")
+    line = last_line(lambda: find_words(tmp_path / "run", "--max-update", "8"))
+    assert line.startswith(f"{tmp_path}/run/scores.json: damaged")
     line = last_line(lambda: find_words(tmp_path / "a", "--best-checkpoint-metric", "accuracy"))
     assert line.startswith("--best-checkpoint-metric accuracy: last noun has loss, found")
     line = last_line(lambda: find_words(tmp_path / "a", "--best-checkpoint-metric", "loss"))
