@@ -82,6 +82,24 @@ def test_a_command_imports_no_more_than_it_needs(tmp_path, arguments):
     assert len(list(tmp_path.iterdir())) > 1 or "no such file" in told or "is missing" in told
 
 
+def test_converting_leaves_out_what_fairseq_alone_needs(tmp_path):
+    """Who wants it later in the same process gets it."""
+    run = WRITTEN / "glue" / "sts-b" / "run"
+    code = (
+        "import sys\n"
+        "from convbert_plugin.cli import main\n"
+        "main(sys.argv[1:])\n"
+        "print({'sklearn', 'scipy', 'transformers'} & sys.modules.keys())\n"
+        "from fairseq.criterions.sentence_prediction import SentencePredictionCriterion\n"
+        "from fairseq.tasks.audio_classification import AudioClassificationTask\n"
+    )
+    arguments = ["convert", "--from", "fairseq", "--to", "hf", run / "checkpoint_best.pt"]
+    command = [sys.executable, "-c", code, *map(str, arguments), str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=PLUGIN.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["nothing"], ["encode"], ["user-dir", "more"], ["encode", "--workers", "0", "a", "b"]],
