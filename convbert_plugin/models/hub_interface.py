@@ -1,10 +1,9 @@
 """A trained model with its tokenizer, for use from Python."""
 
-import contextlib
 import logging
 from numbers import Integral
 from pathlib import Path
-from typing import Iterator, List, Mapping, NamedTuple, Optional, Union
+from typing import List, Mapping, NamedTuple, Optional, Union
 
 import numpy as np
 import torch
@@ -82,23 +81,22 @@ def load_from_folder(
     Raises:
         ValueError: a file is missing or does not fit.
     """
-    with _value_errors():
-        checkpoint_path = find_checkpoint(folder, checkpoint_file)
-        dictionary = Path(folder) / DICTIONARY_FILE
-        if not dictionary.is_file():
-            raise UserError(f"{dictionary} is missing: name a folder that holds it")
-        vocabulary = Vocabulary.load(dictionary)
-        tokenizer = load_tokenizer(folder)
-        checkpoint = read_checkpoint(checkpoint_path)
-        model = load_model(model_class, checkpoint, vocabulary, checkpoint_path)
-        answers = answers_of(checkpoint, checkpoint_path)
-        run = TrainingRun(
-            checkpoint_path,
-            answers,
-            _problem_types(checkpoint),
-            example_length(checkpoint, answers.values()) if answers else None,
-            usable_positions(checkpoint),
-        )
+    checkpoint_path = find_checkpoint(folder, checkpoint_file)
+    dictionary = Path(folder) / DICTIONARY_FILE
+    if not dictionary.is_file():
+        raise UserError(f"{dictionary} is missing: name a folder that holds it")
+    vocabulary = Vocabulary.load(dictionary)
+    tokenizer = load_tokenizer(folder)
+    checkpoint = read_checkpoint(checkpoint_path)
+    model = load_model(model_class, checkpoint, vocabulary, checkpoint_path)
+    answers = answers_of(checkpoint, checkpoint_path)
+    run = TrainingRun(
+        checkpoint_path,
+        answers,
+        _problem_types(checkpoint),
+        example_length(checkpoint, answers.values()) if answers else None,
+        usable_positions(checkpoint),
+    )
     return ConvBertHubInterface(model, tokenizer, run)
 
 
@@ -113,15 +111,6 @@ def _problem_types(checkpoint: FairseqCheckpoint) -> Mapping[str, str]:
         for scope, options in parts_of(checkpoint.tensors).items()
         if scope.startswith(CLASSIFICATION) and theirs.items() <= options.items()
     }
-
-
-@contextlib.contextmanager
-def _value_errors() -> Iterator[None]:
-    """Who calls from Python gets an exception that ``except Exception`` catches."""
-    try:
-        yield
-    except UserError as error:
-        raise ValueError(str(error)) from None
 
 
 class ConvBertHubInterface(nn.Module):
@@ -221,8 +210,7 @@ class ConvBertHubInterface(nn.Module):
             ValueError: a name that is taken or cannot be one, no class or too many, an unknown
                 kind.
         """
-        with _value_errors():
-            self.model.register_classification_head(name, num_classes, kind)
+        self.model.register_classification_head(name, num_classes, kind)
 
     @torch.no_grad()
     def predict(
