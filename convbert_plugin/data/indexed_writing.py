@@ -10,8 +10,9 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
-# The symbols that every dictionary of fairseq begins with.
-BEGIN, PAD, END, UNKNOWN = SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+from convbert_plugin.tokenization.symbols import FAIRSEQ_FIRST, FAIRSEQ_SPECIALS
+
+END = FAIRSEQ_SPECIALS["eos"]
 MAGIC, VERSION = b"MMIDIDX\0\0", 1
 # What fairseq calls the kinds of numbers, and how many symbols go into each.
 UINT16, UINT32 = 8, 9
@@ -36,12 +37,12 @@ def write_lines(path: Path, lines: Iterable[Sequence[int]], vocabulary_size: int
 
 def dictionary_symbols(words: Iterable[str]) -> dict[str, int]:
     """The ids of the symbols of a dictionary of words, after fairseq's own."""
-    symbols = dict.fromkeys((*SPECIALS, *words))
+    symbols = dict.fromkeys((*FAIRSEQ_FIRST, *words))
     return {symbol: number for number, symbol in enumerate(symbols)}
 
 
 def write_dictionary(path: Path, words: Sequence[str], counts: Sequence[int]) -> None:
     """Write a dictionary of words in their order; fairseq would sort them by their counts."""
     rows = itertools.zip_longest(words, counts, fillvalue=1)
-    text = "".join(f"{word} {count}\n" for word, count in rows if word not in SPECIALS)
+    text = "".join(f"{word} {count}\n" for word, count in rows if word not in FAIRSEQ_FIRST)
     path.write_text(text, encoding="utf-8")
