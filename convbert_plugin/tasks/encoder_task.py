@@ -21,6 +21,7 @@ from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import untrained_positions
 from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
 from convbert_plugin.tasks.fairseq_options import check_command, check_precision
+from convbert_plugin.tasks.library_noise import silence
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
@@ -53,6 +54,7 @@ class EncoderTask(FairseqTask):
     @classmethod
     def add_args(cls, parser: argparse._ActionsContainer) -> None:
         super().add_args(parser)
+        silence()
         check_command(parser)
 
     @classmethod
@@ -67,6 +69,8 @@ class EncoderTask(FairseqTask):
                 f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least "
                 f"{cls.shortest_example}"
             )
+        # Hydra asks for no arguments.
+        silence()
         task = cls.open(cfg)
         if not from_checkpoint:
             check_precision(cfg)
