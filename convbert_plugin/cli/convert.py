@@ -7,12 +7,15 @@ the files is run.
 """
 
 import argparse
+import os
 import sys
 from typing import Optional
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats.finding import INDEX
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 
 SOURCES = ("hf", "tf", "fairseq")
@@ -89,6 +92,7 @@ def _head_name(text: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Convert; DST appears only when all of it is written."""
     _refuse_contradictions(arguments)
+    _check_is_there(arguments.source)
     from tqdm import tqdm
 
     with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, quiet():
@@ -116,6 +120,15 @@ def run(arguments: argparse.Namespace) -> None:
             show,
         )
     print("\n".join(lines))
+
+
+def _check_is_there(source: str) -> None:
+    """Before what reads it is imported, which takes seconds."""
+    # A checkpoint of TensorFlow has a prefix for its name.
+    if not (os.path.lexists(source) or os.path.lexists(f"{source}{INDEX}")):
+        raise UserError(
+            f"{source}: no such file or folder, and no TensorFlow checkpoint of this prefix"
+        )
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:

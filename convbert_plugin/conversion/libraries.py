@@ -16,8 +16,7 @@ from convbert_plugin.conversion.transformers_folder import (
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.files.whole_output import whole_folder
-from convbert_plugin.formats.finding import CHECKPOINT_FILES, MODEL_FILE
-from convbert_plugin.formats.tensor_bundle import INDEX
+from convbert_plugin.formats.finding import CHECKPOINT_FILES, INDEX, MODEL_FILE
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 
 

@@ -13,6 +13,8 @@ LAST_CHECKPOINT, BEST_CHECKPOINT = "checkpoint_last.pt", "checkpoint_best.pt"
 MODEL_FILE = "model.pt"
 # What a folder without a named checkpoint is searched for, in this order.
 CHECKPOINT_FILES = (MODEL_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT)
+# One file of a TensorFlow checkpoint, which is called by what stands before it.
+INDEX = ".index"
 # In every folder that transformers writes, and in none of ours.
 TRANSFORMERS_FILE = "config.json"
 

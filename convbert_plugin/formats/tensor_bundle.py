@@ -17,8 +17,8 @@ from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.formats.finding import INDEX
 
-INDEX = ".index"
 # A file in which TensorFlow names the latest of a folder's checkpoints.
 LATEST = "checkpoint"
 TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")

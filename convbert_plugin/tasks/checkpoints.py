@@ -9,7 +9,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.records import RANDOM_WEIGHTS, start_from
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
@@ -73,8 +73,9 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     _check_one_beginning(cfg, named)
     for option, path in (("--restore-file", named), ("--finetune-from-model", source)):
         # What is there and no file is refused by what reads it.
-        if path and not os.path.lexists(path) and not (path == source and last.is_file()):
-            raise UserError(f"{option} {path}: no such file")
+        if path is None or os.path.lexists(path) or (path and path == source and last.is_file()):
+            continue
+        raise UserError(f"{option} {path or shown(path)}: no such file")
     _check_dictionaries([last, *(Path(path) for path in (named, source) if path)], vocabulary, cfg)
     # Now, and not when the first checkpoint is written there.
     vocabulary.check_folder(last.parent)

@@ -15,6 +15,7 @@ from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
+from convbert_plugin.formats.surgery import is_tiled
 from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
@@ -47,7 +48,7 @@ class EncoderTask(FairseqTask):
         self.vocabulary = vocabulary
         self.pad_to_max_length = False
         self.start = Start()
-        self.reached_positions = 0
+        self.reached_positions = self.kept_positions = 0
         self.told: set[str] = set()
         self.state.merge_state_dict(vocabulary.description())
 
@@ -133,6 +134,16 @@ class EncoderTask(FairseqTask):
             if torch.is_tensor(value):
                 stats[name] = value.item()
 
+    def valid_step(self, sample: dict, model: ConvBertModel, criterion: FairseqCriterion) -> Any:
+        trained, length = self.kept_positions, self.cfg.tokens_per_sample
+        if (
+            trained
+            and length > trained
+            and not is_tiled(model.embeddings.positions.weight, trained)
+        ):
+            self.tell(untrained_positions("the checkpoint", length, trained))
+        return super().valid_step(sample, model, criterion)
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the task, how far its examples reach among it."""
         examples = self.datasets.get(self.cfg.train_subset)
@@ -156,3 +167,7 @@ class EncoderTask(FairseqTask):
             f"make it with the tokenizer and {DICTIONARY_FILE} beside the checkpoint "
             f"({self.data_maker})",
         )
+        kept = state.get(TRAINED_POSITIONS)
+        # Of where a run begins, it has been told.
+        if type(kept) is int and not self.start.path:
+            self.kept_positions = kept

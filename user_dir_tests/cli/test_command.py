@@ -53,6 +53,7 @@ HEAVY = {"torch", "fairseq", "transformers", "scipy", "sklearn", "hydra", "tenso
         "report RUN OUT.html",
         "predict-glue --path nowhere DATA OUT",
         "predict-glue --path RUN TEXT OUT",
+        "convert --from tf --to fairseq nowhere OUT",
     ],
 )
 def test_a_command_imports_no_more_than_it_needs(tmp_path, arguments):

@@ -298,8 +298,10 @@ def test_all_doors_agree_on_every_row(real_data, validate, predict, tmp_path, ca
             assert scores["valid_pearson"] == pytest.approx(pearson, abs=10 * AGREE)
 
 
-def test_positions_that_were_never_trained(pretrained, made, tmp_path, caplog):
-    """24 of 40 were. Fine-tuning and Python say it in a line, and only where they are reached."""
+def test_positions_that_were_never_trained(
+    corpus, pretrained, made, fairseq_validate, tmp_path, caplog
+):
+    """24 of 40 were. Every door says it in a line, and only where they are reached."""
 
     def told():
         lines = [line for line in caplog.messages if "--max-positions" in line]
@@ -328,3 +330,10 @@ def test_positions_that_were_never_trained(pretrained, made, tmp_path, caplog):
     trained(made["ABC"], tmp_path / "on", *options, "40")
     ConvBertModel.from_pretrained(repeated).extract_features(torch.full((40,), 7))
     assert told() == []
+    for checkpoint, length, count in (
+        (source, "24", 0),
+        (source, "30", 1),
+        (repeated / "model.pt", "40", 0),
+    ):
+        fairseq_validate(corpus.data, checkpoint, "--tokens-per-sample", length)
+        assert len(told()) == count

@@ -361,6 +361,11 @@ def test_a_beginning_that_is_no_file(train_fails, tmp_path, flag, kind):
     assert "no such file" not in line
 
 
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])
+def test_a_beginning_without_a_name(train_fails, flag):
+    assert train_fails(flag, "") == f"{flag} '': no such file"
+
+
 def test_a_checkpoint_of_the_other_objective(train_fails, pretrained):
     """Resumed, its optimizer state belongs to other parameters."""
     line = train_fails("--save-dir", pretrained.folder, "--objective", "masked_lm")
