@@ -3,6 +3,7 @@
 import json
 import os
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, TypeVar
 
@@ -10,6 +11,7 @@ from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import (
     DATA,
+    EARLY_ENDS,
     RANDOM_WEIGHTS,
     RECORD_FILE,
     SETTINGS,
@@ -53,9 +55,10 @@ class Run(NamedTuple):
         return f"{self.model.get('arch') or 'a model'}, {self.model.get('layers', '?')} layers"
 
     @property
-    def equal_in(self) -> list:
+    def making(self) -> str:
         """All that makes the run but its seed."""
-        return [self.task, self.start, self.model, self.head, self.settings, self.data]
+        making = [self.task, self.start, self.model, self.head, self.settings, self.data]
+        return json.dumps(making, sort_keys=True)
 
     def basics(self) -> dict[str, Any]:
         """What every version recorded, and whether there is more."""
@@ -78,6 +81,40 @@ class Run(NamedTuple):
     def updates(self) -> int:
         """Those before the last validation."""
         return self.validations[-1]["updates"]
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """The updates before the last validation on each set."""
+        return {entry["subset"]: entry["updates"] for entry in self.validations}
+
+    @property
+    def early_ends(self) -> dict[str, float]:
+        """The settings by which it may have ended itself, at another update than other seeds."""
+        values = {name: self.settings.get(name) or 0 for name in EARLY_ENDS}
+        return {name: value for name, value in values.items() if value > 0}
+
+    @property
+    def asked(self) -> int:
+        """The updates that its settings ask for; 0 where they, or the record, do not say."""
+        may_end = self.early_ends or self.settings.get("max_epoch")
+        return 0 if may_end else self.settings.get("max_update") or 0
+
+    @property
+    def is_short(self) -> bool:
+        return min(self.ends.values()) < self.asked
+
+    @property
+    def reached(self) -> list[int]:
+        """The updates that other seeds have to reach too."""
+        return [] if self.early_ends else sorted(set(self.ends.values()))
+
+    @property
+    def end_words(self) -> str:
+        """The updates reached, of those asked for where these are more."""
+        asked = f" of {self.asked:,}" if self.is_short else ""
+        sets = [f"{subset} after {updates:,}" for subset, updates in self.ends.items()]
+        words = f"{self.updates:,}" if len(set(self.ends.values())) == 1 else ", ".join(sets)
+        return f"{words}{asked} updates"
 
     def curve(self, subset: str, metric: str) -> list[tuple[int, float]]:
         """Updates and score of each validation on a set."""
@@ -176,7 +213,7 @@ def summarize(places: Sequence[Path]) -> Summary:
     """
     found = {place: find_records(place) for place in places}
     # A folder and one that holds it may both be named.
-    paths = {path.resolve(): path for records in found.values() for path in records}
+    paths = {os.path.realpath(path): path for records in found.values() for path in records}
     if not paths:
         raise UserError(
             f"{', '.join(map(str, places))}: no {RECORD_FILE} there or below: name folders of "
@@ -215,7 +252,8 @@ def find_records(place: Path) -> list[Path]:
 
     folders = (Path(folder) for folder, _, _ in os.walk(place, onerror=fail))
     records = (folder / RECORD_FILE for folder in folders)
-    return sorted(record for record in records if record.is_file())
+    # Also what is no file: it is named where it is read.
+    return sorted(record for record in records if os.path.lexists(record))
 
 
 def read_run(path: Path) -> Run:
@@ -239,9 +277,11 @@ def read_run(path: Path) -> Run:
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Group runs that are equal but for their seed, in the order of the tasks.
 
-    Labels say where the runs began, and in what those of a task differ.
+    Labels say where the runs began, in what those of a task differ, and where they ended if that
+    is too early, or not where others did that were made alike.
     """
-    groups = grouped(runs, lambda run: json.dumps(run.equal_in, sort_keys=True))
+    groups = grouped(runs, lambda run: (run.making, *run.reached))
+    made_alike = Counter(making for making, *_ in groups)
     recorded = [run for run in runs if run.settings]
     shown = {
         *_differing(runs, Run.basics, lambda run: run.task),
@@ -255,7 +295,9 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     def label(run: Run) -> str:
         facts = {**run.basics(), **run.settings, **run.implied()}
         words = (_fact_words(name, value) for name, value in facts.items() if name in shown)
-        return ", ".join([run.start_words, *filter(None, words)])
+        is_told = run.is_short or made_alike[run.making] > 1
+        ended = run.end_words if is_told else ""
+        return ", ".join(filter(None, [run.start_words, *words, ended]))
 
     def order(group: Group) -> tuple:
         is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
@@ -337,9 +379,11 @@ def _notes(group: Group) -> Iterator[str]:
             f"seed {', '.join(str(run.seed) for run in same)} after {updates:,}"
             for updates, same in sorted(ends.items())
         )
+        early_ends = group.runs[0].early_ends.items()
+        settings = ", ".join(f"{name} {value:g}" for name, value in early_ends)
         yield (
-            f"{group.title}: the last scores are of different numbers of updates ({listed}): runs "
-            "may have been broken off, or have had other settings"
+            f"{group.title}: the last scores are of different numbers of updates ({listed}): by "
+            f"{settings} runs end early, but some may have been broken off"
         )
     if any(len(_majorities(group, row.subset, row.metric)) > 1 for row in rows_of(group)):
         yield (

@@ -2,12 +2,13 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Optional
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed, write_json
-from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.files.text_files import PathLike, read_file
 
 RECORD_FILE = "scores.json"
 # While GLUE was all there was, records and checkpoints had another name for the task.
@@ -17,6 +18,8 @@ SETTINGS, DATA = "settings", "data"
 BEFORE = "before"
 # A run may go on elsewhere, and longer where the rate does not follow its length.
 PLACE, LENGTH = ("device", "torch", "fairseq"), ("max_update", "max_epoch")
+# Settings above 0 by which one seed may rightly end before another.
+EARLY_ENDS = ("patience", "stop_time_hours", "stop_min_lr")
 RANDOM_WEIGHTS = {"kind": "random weights"}
 TRAINED_HERE, CONVERTED = "trained here", "converted"
 
@@ -31,7 +34,7 @@ class RunRecord:
     def __init__(self, folder: PathLike, description: dict, is_resumed: bool):
         self.path = Path(folder) / RECORD_FILE
         self.values = {**description, "validations": []}
-        if is_resumed and self.path.is_file():
+        if is_resumed and os.path.lexists(self.path):
             earlier = read_record(self.path)
             self.values["start"] = earlier["start"]
             self.values["validations"] = earlier["validations"]
@@ -73,10 +76,12 @@ def read_record(path: Path) -> dict:
         UserError: a damaged one, or one that cannot be read.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(read_file(path).decode())
         task = record.pop(EARLIER_TASK, None)
         record.setdefault(TASK, task)
         _check(record)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -91,6 +96,9 @@ def _check(record: dict) -> None:
     typed(Optional[str], record.get("classification_head"))
     for part in ("model", SETTINGS, DATA):
         record.get(part, {}).keys()
+    settings = record.get(SETTINGS, {})
+    typed(dict[str, Optional[int]], {name: settings.get(name) for name in LENGTH})
+    typed(dict[str, Optional[float]], {name: settings.get(name) for name in EARLY_ENDS})
     typed(dict[str, dict[str, float]], record.get("majority", {}))
     metrics = typed(tuple[str, ...], record["metrics"])
     for entry in record["validations"]:

@@ -1,5 +1,6 @@
 """What fine-tuning tasks share: a start, a head, official scores, and a record of them."""
 
+import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -88,7 +89,7 @@ class FineTuningTask(EncoderTask):
         if self.start.is_own:
             # Now, and not when another head's optimizer state fails to fit.
             self.load_state_dict(self.start.state)
-            if (record := Path(self.cfg.save_dir) / RECORD_FILE).is_file():
+            if os.path.lexists(record := Path(self.cfg.save_dir) / RECORD_FILE):
                 read_record(record)
         elif self.start.path:
             # Now, for it may be trained on while this run lasts.

@@ -52,6 +52,9 @@ def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:
     for group, names in OPTIONS.items():
         options = _plain(OmegaConf.select(task, f"..{group}"))
         settings |= {name: options.get(name) for name in names}
+    # Told where it is on, and so no difference to records of before it was told.
+    if (patience := OmegaConf.select(task, "..checkpoint.patience")) > 0:
+        settings["patience"] = patience
     on_gpu = torch.cuda.is_available() and not task.cpu
     settings["device"] = torch.cuda.get_device_name() if on_gpu else platform.machine()
     settings["torch"], settings["fairseq"] = torch.__version__, fairseq.__version__

@@ -290,16 +290,15 @@ OTHER_DATA = {"majority": {"valid": {"accuracy": 0.6}}}
 
 
 @pytest.mark.parametrize(
-    ("seed", "updates", "description", "words"),
+    ("seed", "description", "words"),
     [
-        (1, 10, {}, ["seed 1 was run more than once", "seed_1", "again", "run of its own"]),
-        (2, 20, {}, ["different numbers of updates (seed 1 after 10; seed 2 after 20)"]),
-        (2, 10, OTHER_DATA, ["not scored on the same data"]),
+        (1, {}, ["seed 1 was run more than once", "seed_1", "again", "run of its own"]),
+        (2, OTHER_DATA, ["not scored on the same data"]),
     ],
 )
-def test_what_makes_a_group_doubtful_is_noted(tmp_path, seed, updates, description, words):
+def test_what_makes_a_group_doubtful_is_noted(tmp_path, seed, description, words):
     write_seeds(tmp_path, [0.5])
-    again = ("valid", updates, {"accuracy": 0.6})
+    again = ("valid", 10, {"accuracy": 0.6})
     write_run(tmp_path / "again", again, seed=seed, **description)
     summary = summarize([tmp_path])
     (note,) = summary.notes
@@ -307,6 +306,64 @@ def test_what_makes_a_group_doubtful_is_noted(tmp_path, seed, updates, descripti
     ((row,),) = summary.panels()
     assert len(row.scores) == 2
     assert row.majority == (None if description else 0.527)
+
+
+def asking(max_update, **settings):
+    return {**RECORDED, **other("settings", max_update=max_update, **settings)}
+
+
+def write_ends(folder: Path, *ends, **description) -> None:
+    """Seeds that ended after so many updates, scored by the tenth of these."""
+    for seed, updates in enumerate(ends, start=1):
+        scored = ("valid", updates, {"accuracy": updates / 10})
+        write_run(folder / f"seed_{seed}", scored, seed=seed, **description)
+
+
+@pytest.mark.parametrize(
+    ("ends", "description", "rows"),
+    [
+        # Broken off, beside those that are done and alone.
+        ((6, 3, 6), asking(6), {", 3 of 6 updates": [0.3], ", 6 updates": [0.6, 0.6]}),
+        ((3,), asking(6), {", 3 of 6 updates": [0.3]}),
+        ((6, 6), asking(6), {"": [0.6, 0.6]}),
+        # Epochs end a run too, and what was not recorded may have asked for either.
+        ((3, 3), asking(6, max_epoch=1), {"": [0.3, 0.3]}),
+        ((3, 6), asking(0, max_epoch=2), {", 3 updates": [0.3], ", 6 updates": [0.6]}),
+        ((3, 6), {"start": TRAINED}, {", 3 updates": [0.3], ", 6 updates": [0.6]}),
+        ((3, 6), asking(6, patience=2), {"": [0.3, 0.6]}),
+        ((3, 6), asking(6, stop_time_hours=0.5), {"": [0.3, 0.6]}),
+        ((3,), asking(6, patience=None, stop_min_lr=-1.0), {", 3 of 6 updates": [0.3]}),
+    ],
+)
+def test_what_ended_at_another_update_is_not_averaged_with_the_rest(
+    tmp_path, ends, description, rows
+):
+    write_ends(tmp_path, *ends, **description)
+    summary = summarize([tmp_path])
+    found = {row.group.label: row.values for panel in summary.panels() for row in panel}
+    assert found == {BEGINS + words: values for words, values in rows.items()}
+    assert all(words in text_table(summary) for words in rows)
+    assert all(words in Page(report_page(summary)).text for words in rows)
+
+
+def test_a_run_that_was_broken_off_between_two_sets_is_not_done(tmp_path):
+    scores = {"accuracy": 0.5}
+    both = [("valid", 3, scores), ("valid1", 3, scores), ("valid", 6, scores)]
+    write_run(tmp_path / "a", *both, ("valid1", 6, scores), **{**MNLI, **asking(6)})
+    write_run(tmp_path / "b", *both, seed=2, **{**MNLI, **asking(6)})
+    assert {group.label: len(group.runs) for group in summarize([tmp_path]).groups} == {
+        f"{BEGINS}, 6 updates": 1,
+        f"{BEGINS}, valid after 6, valid1 after 3 of 6 updates": 1,
+    }
+
+
+def test_ends_that_settings_allow_are_noted(tmp_path):
+    write_ends(tmp_path, 3, 6, **asking(6, patience=2))
+    (note,) = summarize([tmp_path]).notes
+    assert note.endswith(
+        "different numbers of updates (seed 1 after 3; seed 2 after 6): by patience 2 runs end "
+        "early, but some may have been broken off"
+    )
 
 
 def test_a_place_without_runs_is_noted(tmp_path):
@@ -348,6 +405,8 @@ def without_score(value):
         json.dumps({**GOOD, "majority": {"valid": 0.5}}),
         json.dumps({**GOOD, "classification_head": ["released"]}),
         json.dumps({**GOOD, "seed": None}),
+        json.dumps({**GOOD, "settings": {"max_update": "6"}}),
+        json.dumps({**GOOD, "settings": {"patience": [1]}}),
     ],
 )
 def test_a_damaged_record_is_one_line(tmp_path, text):
@@ -368,6 +427,28 @@ def test_a_damaged_record_is_named_and_the_rest_is_shown(tmp_path, capsys):
     line = f"not counted: {tmp_path}/runs/seed_1/scores.json: damaged, or not the scores of a run"
     assert line in capsys.readouterr().out
     assert line in Page((tmp_path / "report.html").read_text()).text
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Path.mkdir, "a folder, where a file is expected"),
+        (lambda path: path.symlink_to("gone"), "no such file"),
+        (lambda path: path.symlink_to(path.name), "no such file"),
+        (os.mkfifo, "a pipe or a device, where a regular file is expected"),
+    ],
+)
+def test_a_record_that_is_no_file_is_named(tmp_path, make, words):
+    write_seeds(tmp_path, [0.5, 0.7])
+    path = tmp_path / "seed_1" / "scores.json"
+    path.unlink()
+    make(path)
+    summary = summarize([tmp_path])
+    assert [group.runs[0].seed for group in summary.groups] == [2]
+    (note,) = summary.notes
+    assert note.startswith(f"not counted: {path}: {words}")
+    with pytest.raises(UserError, match=words):
+        RunRecord(path.parent, GOOD, is_resumed=True)
 
 
 @pytest.mark.parametrize(
@@ -545,7 +626,8 @@ def test_curves_are_scores_over_updates(tmp_path, figures):
     write_run(tmp_path / "a", *scores)
     write_run(tmp_path / "b", scores[0], seed=2)
     (axes,) = picture_of(tmp_path, draw_curves).axes
-    first, second, (_, majority) = lines_of(axes)
+    # Groups of their own, in the order of their labels.
+    second, first, (_, majority) = lines_of(axes)
     np.testing.assert_allclose(first, [[10, 20], [90, 60]])
     np.testing.assert_allclose(second, [[10], [90]])
     np.testing.assert_allclose(majority, [52.7, 52.7])

@@ -113,6 +113,7 @@ def test_a_run_that_is_cut_off_goes_on_as_if_it_were_not(find_words, tmp_path):
     for name, tensor in whole.checkpoint()["model"].items():
         assert torch.equal(tensor, theirs[name]), name
     assert record_of(parts) == record_of(whole)
+    assert "patience" not in record_of(whole)["settings"]
     assert [entry["updates"] for entry in record_of(whole)["validations"]] == [4, 8, 10, 12]
 
 
@@ -151,7 +152,8 @@ def test_checkpoints_of_earlier_versions_name_their_task(find_words, tmp_path):
 
 
 def test_it_is_reported_beside_others(find_words, tmp_path):
-    find_words(tmp_path / "runs" / "a", "--max-update", "4")
+    run = find_words(tmp_path / "runs" / "a", "--max-update", "4", "--patience", "9")
+    assert record_of(run)["settings"]["patience"] == 9
     assert convbert(["report", str(tmp_path / "runs"), str(tmp_path / "report.html")]) == 0
     (group,) = json.loads((tmp_path / "report.json").read_text())["groups"]
     assert (group["task"], group["label"], group["classification_head"]) == (
