@@ -374,16 +374,18 @@ def _notes(group: Group) -> Iterator[str]:
                 "run of its own"
             )
     ends = grouped(group.runs, lambda run: run.updates)
-    if len(ends) > 1:
+    limit = group.runs[0].settings.get("max_update") or 0
+    # Where nothing ends them early, their label says it.
+    if (early_ends := group.runs[0].early_ends) and (len(ends) > 1 or min(ends) < limit):
         listed = "; ".join(
             f"seed {', '.join(str(run.seed) for run in same)} after {updates:,}"
             for updates, same in sorted(ends.items())
         )
-        early_ends = group.runs[0].early_ends.items()
-        settings = ", ".join(f"{name} {value:g}" for name, value in early_ends)
+        of_limit = f" of {limit:,} updates" if limit else ""
+        settings = ", ".join(f"{name} {value:g}" for name, value in early_ends.items())
         yield (
-            f"{group.title}: the last scores are of different numbers of updates ({listed}): by "
-            f"{settings} runs end early, but some may have been broken off"
+            f"{group.title}: the last scores are of {listed}{of_limit}: by {settings} runs end "
+            "early, but some may have been broken off"
         )
     if any(len(_majorities(group, row.subset, row.metric)) > 1 for row in rows_of(group)):
         yield (

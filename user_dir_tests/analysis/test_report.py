@@ -357,13 +357,20 @@ def test_a_run_that_was_broken_off_between_two_sets_is_not_done(tmp_path):
     }
 
 
-def test_ends_that_settings_allow_are_noted(tmp_path):
-    write_ends(tmp_path, 3, 6, **asking(6, patience=2))
-    (note,) = summarize([tmp_path]).notes
-    assert note.endswith(
-        "different numbers of updates (seed 1 after 3; seed 2 after 6): by patience 2 runs end "
-        "early, but some may have been broken off"
-    )
+@pytest.mark.parametrize(
+    ("ends", "limit", "words"),
+    [
+        ((3, 6), 6, ["seed 1 after 3; seed 2 after 6 of 6 updates: by patience 2 runs end early"]),
+        ((3,), 6, ["seed 1 after 3 of 6 updates: by patience 2 runs end early"]),
+        ((3, 6), 0, ["seed 1 after 3; seed 2 after 6: by patience 2 runs end early"]),
+        ((6, 6), 6, []),
+    ],
+)
+def test_ends_that_settings_allow_are_noted(tmp_path, ends, limit, words):
+    write_ends(tmp_path, *ends, **asking(limit, patience=2))
+    title = f"rte, {BEGINS}: the last scores are of "
+    noted = [f"{title}{line}, but some may have been broken off" for line in words]
+    assert summarize([tmp_path]).notes == noted
 
 
 def test_a_place_without_runs_is_noted(tmp_path):
