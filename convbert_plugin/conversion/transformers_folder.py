@@ -17,7 +17,7 @@ from convbert_plugin.conversion.portable import (
     precision_remarks,
 )
 from convbert_plugin.conversion.transformers_heads import own_heads, their_heads
-from convbert_plugin.errors import UserError, readable
+from convbert_plugin.errors import UserError, listed, readable
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats import transformers_config
@@ -251,10 +251,11 @@ def write_transformers(
     for name, content in {CONFIG_FILE: config_text.encode(), **tokenizer_files}.items():
         (folder / name).write_bytes(content)
     if not takes_text_alone(tokenizer_files):
+        further = model.tokenizer.further_specials
         lines.append(
             f"transformers takes {' '.join(model.tokenizer.specials.values())} in a text for "
             "special tokens: give its tokenizer split_special_tokens=True for texts that may hold "
-            "them as text"
+            "them as text" + (f", which cuts {listed(further)} too" if further else "")
         )
     if model.config.conv_type != "none" and not model.config.pads_visible:
         lines.append(

@@ -11,7 +11,7 @@ from typing import Any, Iterable, Mapping, NamedTuple
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.json_files import read_json_object
-from convbert_plugin.tokenization.pipeline import PipelineTokenizer
+from convbert_plugin.tokenization.pipeline import SPLIT_SPECIALS, PipelineTokenizer
 from convbert_plugin.tokenization.pipeline_limits import try_loading
 from convbert_plugin.tokenization.symbols import COUNT
 from convbert_plugin.tokenization.tokenizer_files import SETTINGS_FILE
@@ -36,11 +36,15 @@ FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class AddedTokens(NamedTuple):
-    """What ``tokenizers.AddedToken`` takes, and the ids that ``path`` tells of some of them."""
+    """What ``tokenizers.AddedToken`` takes, and the ids that ``path`` tells of some of them.
+
+    ``splits_specials``: a text is to have none of the special ones among them.
+    """
 
     tokens: list[dict]
     ids: Mapping[str, int]
     path: Path
+    splits_specials: bool = False
 
 
 def added_beside(file: Path) -> AddedTokens:
@@ -53,8 +57,9 @@ def added_beside(file: Path) -> AddedTokens:
         file.with_name, (SETTINGS_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE)
     )
     config = read_json_object(settings) if settings.exists() else {}
+    splits_specials = config.get(SPLIT_SPECIALS) is True
     if ADDED_TOKENS_KEY in config:
-        return _of_decoder(config, settings)
+        return _of_decoder(config, settings)._replace(splits_specials=splits_specials)
     names = read_json_object(older) if older.exists() else {}
     specials = [*_extra_tokens(config, settings), *_extra_tokens(names, older)]
     ids = read_json_object(oldest) if oldest.exists() else {}
@@ -63,7 +68,7 @@ def added_beside(file: Path) -> AddedTokens:
     is_special = {token["content"] for token in specials}
     tokens = [_token(name, oldest) for name in sorted(ids, key=ids.__getitem__)]
     plain = [token for token in tokens if token["content"] not in is_special]
-    return AddedTokens([*plain, *specials], ids, oldest)
+    return AddedTokens([*plain, *specials], ids, oldest, splits_specials)
 
 
 def with_added(tokenizer: Tokenizer, file: Path) -> Tokenizer:
@@ -81,6 +86,7 @@ def with_added(tokenizer: Tokenizer, file: Path) -> Tokenizer:
         settings = {
             **json.loads(tokenizer.files()[SETTINGS_FILE]),
             "tokenizer_class": GENERIC_CLASS,
+            **({SPLIT_SPECIALS: True} if added.splits_specials else {}),
         }
         content = json_bytes(pipeline_content(tokenizer))
         tokenizer = PipelineTokenizer(content, file, json_bytes(settings))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # A hundredth of what tokenizers usually do, so that a busy machine is no error.
 CHARACTERS_A_SECOND = 10_000
 SECONDS_AT_LEAST = 10
+# A setting with which transformers takes special tokens that stand in a text for text.
+SPLIT_SPECIALS = "split_special_tokens"
 # The classes of transformers that frame texts by [CLS] and [SEP] where tokenizer.json does not.
 FRAMING_CLASSES = re.compile("(Bert|ConvBert|Electra)Tokenizer(Fast)?")
 # The second is a cuneiform sign, for which most vocabularies have their unknown piece alone.
@@ -49,8 +51,8 @@ class PipelineTokenizer(Tokenizer):
     are put around ids elsewhere; and that special tokens in a text are more than text.
 
     ``content``: the file. ``path``: where it lies, for errors. ``settings``: the bytes of the
-    tokenizer_config.json beside it. Errors: as ``load_pipeline``, which bounds what a file may ask
-    for.
+    tokenizer_config.json beside it, which may have the special tokens of ``further_specials`` cut
+    as text, as ours are. Errors: as ``load_pipeline``, which bounds what a file may ask for.
     """
 
     pipeline: "Pipeline"
@@ -65,20 +67,28 @@ class PipelineTokenizer(Tokenizer):
         self._pieces = dict(zip(self.symbols, sorted(ids, key=ids.__getitem__), strict=True))
         check_vocabulary(self.symbols, path)
         self.specials = specials_of(self.symbols, path)
-        self.pipeline = _taking_text_alone(self.pipeline, set(self.specials.values()))
+        added = self.pipeline.get_added_tokens_decoder()
+        specials, tokens = set(self.specials.values()), [added[index] for index in sorted(added)]
+        self.further_specials = [
+            token.content for token in tokens if token.special and token.content not in specials
+        ]
+        if self._splits_specials():
+            specials.update(self.further_specials)
+        self.added = [token.content for token in tokens if token.content not in specials]
+        self.pipeline = _taking_text_alone(self.pipeline, specials)
         model = self.pipeline.model
         if getattr(model, "continuing_subword_prefix", None) == CONTINUATION:
             self.longest_word = getattr(model, "max_input_chars_per_word", 0)
         self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
-        specials, added = self.specials.values(), self.pipeline.get_added_tokens_decoder()
-        names = [added[index].content for index in sorted(added)]
-        self.added = [name for name in names if name not in specials]
         text_never_gets = set(specials) - {self.unknown}
         self._piece_of_id = [self.unknown if s in text_never_gets else s for s in self.symbols]
 
     def __reduce__(self) -> tuple:
         # The library forgets in a copy that special tokens are plain text.
         return type(self), (self.content, self.path, self.settings)
+
+    def _splits_specials(self) -> bool:
+        return self.settings is not None and json.loads(self.settings).get(SPLIT_SPECIALS) is True
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
         encodings = within(

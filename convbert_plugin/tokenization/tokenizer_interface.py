@@ -38,13 +38,14 @@ class Tokenizer(abc.ABC):
     piece is a special symbol other than ``unknown``, whatever the text. ``longest_word``: the
     characters of the longest word that WordPiece cuts; 0 of any other model. ``pipeline``: the
     tokenizers library's own, where it does the work. ``added``: tokens that are looked for in a
-    text before it is cut.
+    text before it is cut. ``further_specials``: those that are special tokens in transformers.
     """
 
     symbols: list[str]
     specials: Mapping[str, str]
     longest_word = 0
     added: Sequence[str] = ()
+    further_specials: Sequence[str] = ()
     pipeline: Optional["Pipeline"] = None
 
     @property

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Collection, Mapping, Optional
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.tokenization.pipeline import PipelineTokenizer
+from convbert_plugin.tokenization.pipeline import SPLIT_SPECIALS, PipelineTokenizer
 from convbert_plugin.tokenization.sentencepiece_tokenizer import SentencePieceTokenizer
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 # This class takes the pipeline of tokenizer.json as it stands. Any other, such as BertTokenizer,
 # builds its own from tokenizer_config.json, in which words end at 100 characters.
 GENERIC_CLASS = "PreTrainedTokenizerFast"
-# With it, transformers takes a special symbol that stands in a text for text.
-SPLIT_SPECIALS = "split_special_tokens"
 SPECIAL_NAMES = frozenset(FAIRSEQ_SPECIALS.values())
 # Sentencepiece's mark of a space.
 SPACE = "▁"
@@ -70,7 +68,7 @@ def transformers_files(
     }
     # It would make transformers run foreign code.
     settings.pop("auto_map", None)
-    if fills_masks:
+    if fills_masks and not tokenizer.further_specials:
         settings.pop(SPLIT_SPECIALS, None)
     elif not isinstance(tokenizer, PipelineTokenizer):
         settings[SPLIT_SPECIALS] = True

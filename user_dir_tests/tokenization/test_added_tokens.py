@@ -73,6 +73,12 @@ CASES = {
 }
 
 
+# transformers cuts the special ones, and finds the others.
+CASES["split"] = {
+    "tokenizer_config": {**CASES["decoder"]["tokenizer_config"], "split_special_tokens": True}
+}
+
+
 def write_folder(folder, files, rows=ROWS):
     write_vocab(folder, rows)
     (folder / "config.json").write_text('{"model_type": "convbert"}')
@@ -171,11 +177,11 @@ def test_in_and_out_of_a_model(tmp_path):
     assert hub.decode(hub.encode("the <url> cat")) == "the <url> cat"
 
 
-@pytest.mark.parametrize("case", ["decoder", "cased"])
+@pytest.mark.parametrize("case", ["decoder", "cased", "split"])
 def test_beside_a_tokenizer_json(tmp_path, case):
     folder = saved_by_transformers(tmp_path, rows=ROWS)
     config = json.loads((folder / "tokenizer_config.json").read_text())
-    config["added_tokens_decoder"] = CASES[case]["tokenizer_config"]["added_tokens_decoder"]
+    config |= {**CASES[case]["tokenizer_config"], "do_lower_case": config["do_lower_case"]}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     theirs, tokenizer = AutoTokenizer.from_pretrained(folder), load_tokenizer(folder)
     assert_ids_of(theirs, tokenizer)
