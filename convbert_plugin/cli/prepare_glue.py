@@ -3,8 +3,8 @@
 SRC holds the official files (train.tsv, dev.tsv, test.tsv; of MNLI both sets; AX: diagnostic.tsv),
 or your own train, dev (or valid, or validation) and test, as .tsv or .csv with a header or as
 .jsonl: then name their columns with --text and --label, and say the words of the classes in their
-order (--labels) or the range of the scores (--score-range). What is missing of them is left out; a
-test set may have labels or not. OUT is a new folder.
+order (--labels) or the range of the scores (--score-range). All may be packed (.gz, .xz, .bz2).
+What is missing of them is left out; a test set may have labels or not. OUT is a new folder.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from convbert_plugin.data.glue.glue_tasks import (
 )
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.tables import CSV, DELIMITERS, NONE
-from convbert_plugin.files.text_files import number
+from convbert_plugin.files.text_files import files_named, number
 
 if TYPE_CHECKING:
     from convbert_plugin.data.glue.glue_preparing import Prepared
@@ -164,10 +164,14 @@ def _suffix(source: Path) -> str:
     found = [
         suffix
         for suffix in SUFFIXES
-        if any((source / f"{name}{suffix}").is_file() for name in OWN_NAMES)
+        if any(files_named(source, f"{name}{suffix}") for name in OWN_NAMES)
     ]
     if len(found) != 1:
-        what = f"both {' and '.join(found)}" if found else "no train, dev or test"
+        what = (
+            f"both {' and '.join(found)}"
+            if found
+            else f"no train, dev or test ({', '.join(SUFFIXES)})"
+        )
         raise UserError(
             f"{source}: holds {what}: name a folder with train, dev and test of one kind"
         )

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence
 
-from convbert_plugin.errors import UserError
-from convbert_plugin.files.text_files import composed, read_blocks
+from convbert_plugin.errors import UserError, counted
+from convbert_plugin.files.text_files import composed, plain_name, read_blocks
 
 # Some countries' Excel separates with semicolons.
 DELIMITERS = {".tsv": "\t", ".csv": ",;\t"}
@@ -28,13 +28,15 @@ FIRST_MARK = re.compile(r'(?<![^\t\r\n])"')
 STRAY = re.compile(r'"|\r(?!\n)')
 
 TAKEN = (
-    "cells between quotation marks are read by the rules of csv, without the marks: --quoting none "
-    "keeps them"
+    "cells between quotation marks are read by the rules of csv, without the marks{rows}: "
+    "--quoting none keeps them"
 )
 KEPT = (
-    "quotation marks are kept as they stand, because not all of these files follow the rules of "
-    "csv: --quoting csv reads them by these"
+    "quotation marks are kept as they stand, because {reason}: --quoting csv reads all "
+    "files by them"
 )
+BROKEN = "this file does not follow the rules of csv"
+BESIDE_BROKEN = "this file fits both readings, and {other} does not follow the rules of csv"
 OFFICIAL = (
     "read without quoting, as official files are, though it looks as if written by the rules of "
     "csv: then give --quoting csv"
@@ -97,7 +99,7 @@ def open_table(path: Path, quoting: str, columns: Iterable[object]) -> Table:
 
     The header of one column has it by all of them: there the cells tell.
     """
-    tables = [Table(path, delimiter, quoting) for delimiter in DELIMITERS[path.suffix]]
+    tables = [Table(path, delimiter, quoting) for delimiter in DELIMITERS[plain_name(path).suffix]]
     fitting = [table for table in tables if table.has(columns)] or tables
     if len(fitting) == 1:
         return fitting[0]
@@ -115,8 +117,8 @@ def choose_quoting(
     """
     if given:
         return dict.fromkeys(paths, Quoting(given))
-    marks = {path: _marks_of(path) for path in paths if path.suffix == ".tsv"}
-    undecided = NONE if any(kind == NONE for kind, _ in marks.values()) else CSV
+    marks = {path: _marks_of(path) for path in paths if plain_name(path).suffix == ".tsv"}
+    plain = next((path for path, (kind, _) in marks.items() if kind == NONE), None)
     chosen = {path: Quoting(CSV) for path in paths}
     for path, (kind, differs) in marks.items():
         if is_official:
@@ -124,9 +126,29 @@ def choose_quoting(
         elif not differs:
             chosen[path] = Quoting(NONE)
         else:
-            kind = kind or undecided
-            chosen[path] = Quoting(kind, TAKEN if kind == CSV else KEPT)
+            chosen[path] = _explained(path, kind, plain)
     return chosen
+
+
+def _explained(path: Path, kind: Optional[str], plain: Optional[Path]) -> Quoting:
+    """How a .tsv is read where that matters; ``plain``: one that was not written as csv."""
+    if kind == NONE:
+        return Quoting(NONE, KEPT.format(reason=BROKEN))
+    if kind is None and plain:
+        return Quoting(NONE, KEPT.format(reason=BESIDE_BROKEN.format(other=plain.name)))
+    stand, by_csv = (_count_rows(Table(path, "\t", quoting)) for quoting in (NONE, CSV))
+    rows = f" ({counted(by_csv, 'row')}; {stand:,} as they stand)" if stand != by_csv else ""
+    return Quoting(CSV, TAKEN.format(rows=rows))
+
+
+def _count_rows(table: Table) -> int:
+    """The rows below the header; empty ones at the end are rows of one column alone."""
+    count = width = 0
+    for number, (_, cells) in enumerate(table.rows()):
+        width = width or len(cells)
+        if width == 1 or cells != [""]:
+            count = number
+    return count
 
 
 def _marks_of(path: Path) -> tuple[Optional[str], bool]:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 import zlib
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Callable, Iterator, Mapping, NamedTuple, Optional, TypeVar, Union
 
 from convbert_plugin.errors import UserError
@@ -23,7 +23,7 @@ BLOCK_BYTES = 1 << 20
 # A line is tokenized as a whole, so memory is bounded only if lines are.
 LONGEST_LINE_BYTES = 1 << 23
 # As many bytes tell the kind of a file, by the tables that follow.
-KIND_BYTES = 10
+KIND_BYTES = 265
 DECOMPRESSORS: dict[bytes, Callable] = {
     rb"\x1f\x8b": gzip.open,
     rb"\xfd7zXZ\x00": lzma.open,
@@ -34,6 +34,7 @@ OTHER_FILES = {
     rb"\x04\x22\x4d\x18": "compressed with lz4: unpack it first with `lz4 -d`",
     rb"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it first with `7z x`",
     rb"PK\x03\x04": "a zip archive, or an office document: unpack it first, or save it as a text",
+    rb"(?s).{257}ustar(  )?\0": "a tar archive: unpack it first with `tar -xf`",
     rb"%PDF-": "a PDF document: make a text of it first, for example with `pdftotext`",
 }
 # The mark of UTF-32 begins with that of UTF-16.
@@ -43,6 +44,10 @@ WIDE_ENCODINGS = {
 }
 # So many zero bytes among the first ones are those of UTF-16 without its mark, or of no text.
 FIRST_BYTES, MOST_ZERO_BYTES = 8000, 1 / 8
+# In UTF-16 nearly all of them are the first, or the second, bytes of characters.
+ZERO_BYTES_OF_ONE_SIDE = 0.8
+NO_TEXT = re.compile(r"[\0-\x08\x0e-\x1f\x7f\ufffd]")
+PACKED = re.compile(r"\.(gz|xz|bz2|zst|lz4|zip)$")
 ODD_WHITESPACE = re.compile(r"[^\S ]")
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
 
@@ -98,6 +103,19 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def plain_name(path: PathLike) -> PurePath:
+    """The name of a file in small letters, without the ending that tells how it is packed."""
+    return PurePath(PACKED.sub("", PurePath(path).name.lower()))
+
+
+def files_named(folder: Path, name: str) -> list[Path]:
+    """The file of this name in a folder; else those whose ``plain_name`` it is."""
+    if (folder / name).is_file():
+        return [folder / name]
+    paths = (path for path in folder.iterdir() if plain_name(path).name == name)
+    return sorted(filter(Path.is_file, paths))
+
+
 def check_is_file(path: PathLike) -> None:
     """Raise UserError unless ``path`` can be read as a file (a pipe will do)."""
     if not os.path.exists(path):
@@ -134,12 +152,8 @@ def read_blocks(
         stream = _as_utf8(_unpacked(raw, path))
         first_line = 1
         while data := _read_whole_lines(stream, path, first_line):
-            start = data[:FIRST_BYTES]
-            if first_line == 1 and start.count(0) > MOST_ZERO_BYTES * len(start):
-                raise UserError(
-                    f"{path}: too many zero bytes for UTF-8: convert it first, for "
-                    "example with `iconv -f UTF-16LE -t UTF-8`, or remove them with `tr -d '\\0'`"
-                )
+            if first_line == 1 and (problem := _no_utf8(data[:FIRST_BYTES])):
+                raise UserError(f"{path}: {problem}")
             if raw.seekable():
                 report_position(raw.tell())
             yield Block(str(path), first_line, data)
@@ -161,6 +175,24 @@ class _Recoded:
 
 def _kind(beginning: bytes, kinds: Mapping[bytes, Kind]) -> Optional[Kind]:
     return next((kind for pattern, kind in kinds.items() if re.match(pattern, beginning)), None)
+
+
+def _no_utf8(start: bytes) -> Optional[str]:
+    """What the first bytes of a file are where they are no UTF-8, and what to do."""
+    if (problem := _kind(start, OTHER_FILES)) or start.count(0) <= MOST_ZERO_BYTES * len(start):
+        return problem
+    zeros = {"UTF-16BE": start[::2].count(0), "UTF-16LE": start[1::2].count(0)}
+    likely = max(zeros, key=zeros.__getitem__)
+    text = codecs.getincrementaldecoder(likely)("replace").decode(start)
+    if zeros[likely] >= ZERO_BYTES_OF_ONE_SIDE * start.count(0) and not NO_TEXT.search(text):
+        return (
+            f"{likely} without a byte order mark, by its zero bytes: convert it first, for example "
+            f"with `iconv -f {likely} -t UTF-8`"
+        )
+    return (
+        "no text, by its many zero bytes: make a text of it first, or remove them with "
+        "`tr -d '\\0'`"
+    )
 
 
 def _unpacked(raw: BufferedReader, path: PathLike) -> BufferedReader:

@@ -1,13 +1,16 @@
 import bz2
 import codecs
 import gzip
+import io
 import json
 import lzma
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import tarfile
 import time
 import unicodedata
 from pathlib import Path
@@ -261,6 +264,16 @@ def test_memory_stays_bounded(vocab, tmp_path):
     assert peaks[1] - peaks[0] < 20
 
 
+def packed(kind):
+    """A tar archive of a text so long that few of its first bytes are zero."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=kind) as archive:
+        member = tarfile.TarInfo("in.txt")
+        member.size = 99_000
+        archive.addfile(member, io.BytesIO(b"the cat.\n" * 11_000))
+    return file.getvalue()
+
+
 MISTAKES = {
     "encoding": (b"the\ncaf\xe9\n", r"in.txt:2: not UTF-8 \(byte 0xe9 at column 4\): convert"),
     "broken UTF-16": (
@@ -269,12 +282,23 @@ MISTAKES = {
     ),
     "unmarked UTF-16": (
         "the cat\n".encode("utf-16-le"),
-        r"in.txt: too many zero bytes for UTF-8: .* `iconv -f UTF-16LE -t UTF-8`, or remove",
+        r"in.txt: UTF-16LE without a byte order mark, .* `iconv -f UTF-16LE -t UTF-8`$",
     ),
-    "tar": (
-        gzip.compress(b"in.txt" + bytes(506) + b"the cat\n"),
-        r"in.txt: too many zero bytes for UTF-8",
+    "unmarked UTF-16 of the other order": (
+        "the cat, \u4e00\n".encode("utf-16-be"),
+        r"in.txt: UTF-16BE without a byte order mark, .* `iconv -f UTF-16BE -t UTF-8`$",
     ),
+    "unmarked and packed UTF-16": (
+        gzip.compress("the cat\n".encode("utf-16-be") * 999),
+        r"in.txt: UTF-16BE without a byte order mark",
+    ),
+    "unmarked UTF-32": ("the cat\n".encode("utf-32-le"), r"in.txt: no text, by its many zero"),
+    "words that zeros part": (b"the\0cats\0sat\0down\0" * 9, r"in.txt: no text.* `tr -d '\\0'`$"),
+    "numbers": (bytes(range(8)) * 99 + bytes(800), r"in.txt: no text, by its many zero bytes"),
+    "16-bit numbers": (struct.pack("<999h", *range(999)), r"in.txt: no text, by its many"),
+    "tar": (packed(tarfile.GNU_FORMAT), r"in.txt: a tar archive: unpack it first with `tar -xf`"),
+    "compressed tar": (gzip.compress(packed(tarfile.USTAR_FORMAT)), r"in.txt: a tar archive"),
+    "PDF in gzip": (gzip.compress(b"%PDF-1.4\n"), r"in.txt: a PDF document"),
     "zstd": (b"\x28\xb5\x2f\xfd\x04\x00the", r"in.txt: compressed with zstd: .* `zstd -d`"),
     "zip": (b"PK\x03\x04\x14\x00", r"in.txt: a zip archive, .*: unpack it first"),
     "lz4": (b"\x04\x22\x4d\x18the", r"in.txt: compressed with lz4: .* `lz4 -d`"),

@@ -1,6 +1,9 @@
 """``convbert prepare-glue``: files of every kind in, and every mistake in one line."""
 
+import bz2
+import gzip
 import json
+import lzma
 import subprocess
 import sys
 from pathlib import Path
@@ -184,7 +187,10 @@ def test_a_quoted_cell_with_a_line_end_is_one_row(prepare, source, capsys):
     folder = prepare(*CLASSES)
     assert read_back(folder, "test").texts == [("a b",), ("c",)]
     note = "test.tsv: cells between quotation marks are read by the rules of csv, without the marks"
-    assert f"{note}: --quoting none keeps them" in capsys.readouterr().out.splitlines()
+    assert (
+        f"{note} (2 rows; 3 as they stand): --quoting none keeps them"
+        in capsys.readouterr().out.splitlines()
+    )
 
 
 QUOTED = {
@@ -227,6 +233,36 @@ def test_validation_sets_have_three_names(prepare, source, name, suffix, capsys)
         write(source / f"{split}.{suffix}", ONE_ROW[suffix])
     assert read_back(prepare(*CLASSES), "valid") == ([("a",)], [0])
     assert f"valid: 1 row of {name}.{suffix} (z 1, a 0, m 0)" in capsys.readouterr().out
+
+
+PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", ONE_ROW)
+@pytest.mark.parametrize("ending", PACKERS)
+def test_files_may_be_packed_and_called_in_capitals(prepare, source, suffix, ending, capsys):
+    row = ONE_ROW[suffix].encode()
+    (source / f"train.{suffix}.{ending}").write_bytes(PACKERS[ending](row))
+    (source / f"Validation.{suffix.upper()}").write_bytes(row)
+    # What has the name itself goes before what is packed.
+    (source / f"test.{suffix}").write_bytes(row)
+    (source / f"test.{suffix}.gz").write_bytes(b"older")
+    folder = prepare(*CLASSES)
+    for split in ("train", "valid", "test"):
+        assert read_back(folder, split) == ([("a",)], [0])
+    assert f"train: 1 row of train.{suffix}.{ending} (z 1" in capsys.readouterr().out
+
+
+def test_official_files_may_be_packed_and_called_in_capitals(prepare, prepare_fails, source):
+    table = "\n".join(RTE).replace("|", "\t").encode()
+    (source / "train.tsv.zst").write_bytes(b"\x28\xb5\x2f\xfd\x04\x00the")
+    prepare_fails("--glue-task", "rte", message=r"train.tsv.zst: compressed with zstd: unpack it")
+    (source / "train.tsv.zst").unlink()
+    (source / "train.tsv.gz").write_bytes(gzip.compress(table))
+    (source / "VALID.TSV.BZ2").write_bytes(bz2.compress(table))
+    folder = prepare("--glue-task", "rte")
+    for split in ("train", "valid"):
+        assert read_back(folder, split) == (RTE_TEXTS, [1, 0])
 
 
 def test_official_validation_sets_have_three_names_too(prepare, prepare_fails, source):
@@ -449,9 +485,11 @@ def test_options_that_do_not_go_together_are_one_line(prepare_fails, source, opt
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ((), r"source: holds no train, dev or test: name a folder"),
+        ((), r"source: holds no train, dev or test \(.tsv, .csv, .jsonl\): name"),
         (("other.tsv", "train.txt"), r"source: holds no train, dev or test"),
         (("train.tsv", "dev.jsonl"), r"source: holds both .tsv and .jsonl: name a folder"),
+        (("train.tsv", "valid.CSV.gz"), r"source: holds both .tsv and .csv: name a folder"),
+        (("train.tsv.gz", "TRAIN.TSV"), r"TRAIN.TSV and train.tsv.gz: two files of one set: rem"),
         (("train.tsv", "valid.csv"), r"source: holds both .tsv and .csv: name a folder"),
     ],
 )

@@ -1,6 +1,7 @@
 """Tables as others write them: Python's csv module, pandas, Excel, by hand."""
 
 import csv
+import gzip
 import io
 import time
 
@@ -58,7 +59,9 @@ def test_what_was_written_is_read(tmp_path, writer, suffix, delimiter, encoding)
     assert cells == CELLS
     # A .csv is what it says it is.
     assert (note is None) == (suffix == "csv")
-    assert note is None or "read by the rules of csv, without the marks: --quoting none" in note
+    # Two line feeds stand within a cell.
+    rows = "(7 rows; 9 as they stand)"
+    assert note is None or f"by the rules of csv, without the marks {rows}: --quoting" in note
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -85,7 +88,26 @@ def test_what_no_writer_of_csv_leaves_so_is_read_as_it_stands(tmp_path, kind):
     assert cells == [line.split("\t") for line in text.split("\n")[:-1]]
     # Said where a reader of csv would see something else.
     assert (note is None) == (kind == "marks in a text")
-    assert note is None or note.startswith("quotation marks are kept as they stand")
+    reason = "because this file does not follow the rules of csv: --quoting csv"
+    assert note is None or f"marks are kept as they stand, {reason}" in note
+
+
+JOINED = 'text\tlabel\n"I begin\tA\nx\tB\ny\tB\nand end it"\tA\nz\tB\n\n'
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "tsv.gz", "TSV"])
+def test_rows_that_marks_join_are_counted(tmp_path, suffix):
+    text = JOINED.encode()
+    path = tmp_path / f"train.{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    cells, note = read(path)
+    assert cells[1:3] == [["I begin\tA\nx\tB\ny\tB\nand end it", "A"], ["z", "B"]]
+    assert note.endswith("without the marks (2 rows; 5 as they stand): --quoting none keeps them")
+
+
+def test_counts_that_are_equal_are_not_said(tmp_path):
+    note = read(write(tmp_path, "train.tsv", 'text\tlabel\n"all of it"\ta\n'))[1]
+    assert "without the marks: --quoting none" in note
 
 
 def test_a_file_without_marks_is_read_as_it_stands(tmp_path):
@@ -102,6 +124,19 @@ def test_files_that_could_be_either_are_read_as_the_others(tmp_path):
     kinds = {path: how.quoting for path, how in choose_quoting([either, quoted], False).items()}
     assert kinds == {either: CSV, quoted: CSV}
     assert choose_quoting([either], False)[either].quoting == CSV
+
+
+def test_the_reason_for_keeping_marks_is_the_true_one(tmp_path):
+    quoted = write(tmp_path, "train.tsv", written(CELLS, "\t"))
+    plain = write(tmp_path, "dev.tsv", PLAIN["one that begins a cell"])
+    either = write(tmp_path, "test.tsv", 'text\tlabel\n"all of it"\ta\n')
+    chosen = choose_quoting([quoted, plain, either], False)
+    assert [how.quoting for how in chosen.values()] == [CSV, NONE, NONE]
+    assert "because this file does not follow the rules of csv: --q" in chosen[plain].note
+    assert (
+        "as they stand, because this file fits both readings, and dev.tsv does not follow the "
+        "rules of csv: --quoting csv reads" in chosen[either].note
+    )
 
 
 def test_official_files_are_read_as_they_stand_and_doubts_are_said(tmp_path):

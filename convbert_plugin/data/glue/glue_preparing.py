@@ -24,6 +24,7 @@ from convbert_plugin.data.indexed_writing import (
 )
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.tables import choose_quoting
+from convbert_plugin.files.text_files import files_named
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
 from convbert_plugin.tokenization.unknown_pieces import PieceCounts, count_pieces, total_of
 
@@ -90,11 +91,12 @@ def prepare(
 
 
 def _find(folder: Path, file: str) -> Optional[Path]:
-    """The file in a folder; a validation set may have any of its names."""
+    """The file in a folder, perhaps packed; a validation set may have any of its names."""
     names = dict.fromkeys(re.sub("^dev", name, file) for name in VALID_NAMES)
-    found = [folder / name for name in names if (folder / name).is_file()]
+    found = [path for name in names for path in files_named(folder, name)]
     if len(found) > 1:
-        raise UserError(f"{found[0]} and {found[1].name}: two validation sets: remove one of them")
+        what = "two validation sets" if len(names) > 1 else "two files of one set"
+        raise UserError(f"{found[0]} and {found[1].name}: {what}: remove one of them")
     return found[0] if found else None
 
 

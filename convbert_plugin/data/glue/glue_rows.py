@@ -9,7 +9,7 @@ from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence
 from convbert_plugin.data.glue.glue_tasks import Column, GlueTask, Source
 from convbert_plugin.errors import UserError, counted, listed, shown
 from convbert_plugin.files.tables import NONE, open_table
-from convbert_plugin.files.text_files import composed, number, read_blocks
+from convbert_plugin.files.text_files import composed, number, plain_name, read_blocks
 
 JSON_SUFFIX = ".jsonl"
 # Half of a pair of \u escapes, which is no character.
@@ -50,7 +50,7 @@ def read_rows(
             line.
     """
     notes: list[str] = []
-    if path.suffix == JSON_SUFFIX:
+    if plain_name(path).suffix == JSON_SUFFIX:
         rows = _json_rows(path, source, is_test)
     else:
         rows = _table_rows(path, source, task, is_test, quoting, notes)
