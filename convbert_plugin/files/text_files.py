@@ -42,11 +42,14 @@ WIDE_ENCODINGS = {
     rb"\xff\xfe\0\0|\0\0\xfe\xff": "UTF-32",
     rb"\xff\xfe|\xfe\xff": "UTF-16",
 }
-# So many zero bytes among the first ones are those of UTF-16 without its mark, or of no text.
-FIRST_BYTES, MOST_ZERO_BYTES = 8000, 1 / 8
-# In UTF-16 nearly all of them are the first, or the second, bytes of characters.
-ZERO_BYTES_OF_ONE_SIDE = 0.8
-NO_TEXT = re.compile(r"[\0-\x08\x0e-\x1f\x7f\ufffd]")
+# So many control bytes among the first ones, zeros among them, are those of UTF-16 without its mark
+# (4 stands beside each letter of Cyrillic), or of no text.
+FIRST_BYTES, MOST_CONTROL_BYTES = 8000, 1 / 8
+CONTROL_BYTE = re.compile(rb"[\0-\x08\x0e-\x1f]")
+UNMARKED, FAR_MORE = ("UTF-16LE", "UTF-16BE"), 4
+ASCII = re.compile(r"[\t\n\r -~]")
+# The last of them is a line feed by the wrong order.
+NO_TEXT = re.compile(r"[\0-\x08\x0e-\x1f\x7f\ufffd\u0a00]")
 PACKED = re.compile(r"\.(gz|xz|bz2|zst|lz4|zip)$")
 ODD_WHITESPACE = re.compile(r"[^\S ]")
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
@@ -76,7 +79,7 @@ def decode_utf8(data: bytes, path: PathLike, first_line: int = 1) -> str:
         start = data.rfind(b"\n", 0, error.start) + 1
         line = first_line + data.count(b"\n", 0, error.start)
         column = len(data[start : error.start].decode("utf-8")) + 1
-        likely = _kind(data, WIDE_ENCODINGS) or "LATIN1"
+        likely = _kind(data, WIDE_ENCODINGS) or _unmarked(data[:FIRST_BYTES]) or "LATIN1"
         raise UserError(
             f"{path}:{line}: not UTF-8 (byte 0x{data[error.start]:02x} at column {column}): "
             f"convert the file first, for example with `iconv -f {likely} -t UTF-8`"
@@ -179,20 +182,29 @@ def _kind(beginning: bytes, kinds: Mapping[bytes, Kind]) -> Optional[Kind]:
 
 def _no_utf8(start: bytes) -> Optional[str]:
     """What the first bytes of a file are where they are no UTF-8, and what to do."""
-    if (problem := _kind(start, OTHER_FILES)) or start.count(0) <= MOST_ZERO_BYTES * len(start):
+    if problem := _kind(start, OTHER_FILES):
         return problem
-    zeros = {"UTF-16BE": start[::2].count(0), "UTF-16LE": start[1::2].count(0)}
-    likely = max(zeros, key=zeros.__getitem__)
-    text = codecs.getincrementaldecoder(likely)("replace").decode(start)
-    if zeros[likely] >= ZERO_BYTES_OF_ONE_SIDE * start.count(0) and not NO_TEXT.search(text):
+    if 0 not in start or len(CONTROL_BYTE.findall(start)) <= MOST_CONTROL_BYTES * len(start):
+        return None
+    if likely := _unmarked(start):
         return (
-            f"{likely} without a byte order mark, by its zero bytes: convert it first, for example "
-            f"with `iconv -f {likely} -t UTF-8`"
+            f"{likely} without a byte order mark: convert it first, for example with `iconv -f "
+            f"{likely} -t UTF-8`"
         )
     return (
-        "no text, by its many zero bytes: make a text of it first, or remove them with "
-        "`tr -d '\\0'`"
+        "no text, by its many zero and control bytes: make a text of it first, or remove the zero "
+        "ones with `tr -d '\\0'`"
     )
+
+
+def _unmarked(start: bytes) -> Optional[str]:
+    """The UTF-16 without its mark that these bytes are: by one order far more of them is ASCII."""
+    counts = {}
+    for name in UNMARKED:
+        text = codecs.getincrementaldecoder(name)("replace").decode(start)
+        counts[name] = 0 if NO_TEXT.search(text) else len(ASCII.findall(text))
+    likely, other = sorted(UNMARKED, key=counts.__getitem__, reverse=True)
+    return likely if counts[likely] > FAR_MORE * counts[other] else None
 
 
 def _unpacked(raw: BufferedReader, path: PathLike) -> BufferedReader:

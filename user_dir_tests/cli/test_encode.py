@@ -282,19 +282,30 @@ MISTAKES = {
     ),
     "unmarked UTF-16": (
         "the cat\n".encode("utf-16-le"),
-        r"in.txt: UTF-16LE without a byte order mark, .* `iconv -f UTF-16LE -t UTF-8`$",
+        r"in.txt: UTF-16LE without a byte order mark: .* `iconv -f UTF-16LE -t UTF-8`$",
     ),
     "unmarked UTF-16 of the other order": (
         "the cat, \u4e00\n".encode("utf-16-be"),
-        r"in.txt: UTF-16BE without a byte order mark, .* `iconv -f UTF-16BE -t UTF-8`$",
+        r"in.txt: UTF-16BE without a byte order mark: .* `iconv -f UTF-16BE -t UTF-8`$",
     ),
     "unmarked and packed UTF-16": (
         gzip.compress("the cat\n".encode("utf-16-be") * 999),
         r"in.txt: UTF-16BE without a byte order mark",
     ),
+    "unmarked UTF-16 of few zeros": (
+        "\u043a\u043e\u0442 \u0441\u0438\u0434\u0435\u043b\n".encode("utf-16-le") * 9,
+        r"in.txt: UTF-16LE without a byte order mark",
+    ),
+    "unmarked UTF-16 of still fewer": (
+        "\u4e00\u732b\u5750\u5728\u57ab\u5b50\u4e0a\u3002\r\n".encode("utf-16-be") * 9,
+        r"in.txt.* `iconv -f UTF-16BE -t UTF-8`$",
+    ),
     "unmarked UTF-32": ("the cat\n".encode("utf-32-le"), r"in.txt: no text, by its many zero"),
     "words that zeros part": (b"the\0cats\0sat\0down\0" * 9, r"in.txt: no text.* `tr -d '\\0'`$"),
-    "numbers": (bytes(range(8)) * 99 + bytes(800), r"in.txt: no text, by its many zero bytes"),
+    "numbers": (
+        bytes(range(8)) * 99 + bytes(800),
+        r"in.txt: no text, by its many zero and control bytes",
+    ),
     "16-bit numbers": (struct.pack("<999h", *range(999)), r"in.txt: no text, by its many"),
     "tar": (packed(tarfile.GNU_FORMAT), r"in.txt: a tar archive: unpack it first with `tar -xf`"),
     "compressed tar": (gzip.compress(packed(tarfile.USTAR_FORMAT)), r"in.txt: a tar archive"),
