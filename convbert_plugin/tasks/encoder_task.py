@@ -141,7 +141,7 @@ class EncoderTask(FairseqTask):
             and length > trained
             and not is_tiled(model.embeddings.positions.weight, trained)
         ):
-            self.tell(untrained_positions("the checkpoint", length, trained))
+            self.tell(untrained_positions("CHECKPOINT", length, trained))
         return super().valid_step(sample, model, criterion)
 
     def state_dict(self) -> dict[str, Any]:

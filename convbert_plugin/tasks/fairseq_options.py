@@ -1,6 +1,9 @@
 """See at the start that fairseq's own options go with the tasks here."""
 
 import argparse
+import functools
+import os
+from typing import Optional
 
 import torch
 
@@ -30,7 +33,20 @@ def check_command(parser: argparse._ActionsContainer) -> None:
     if is_validation:
         if options["path"] is None:
             raise UserError("--path is missing: name the checkpoint to validate")
-        open_checkpoint(options["path"])
+        _check_once(options["path"], _version(options["path"]))
+
+
+@functools.lru_cache(maxsize=1)
+def _check_once(path: str, version: Optional[tuple]) -> None:
+    """fairseq declares the options of a task twice before it validates."""
+    open_checkpoint(path)
+
+
+def _version(path: str) -> Optional[tuple]:
+    if not os.path.exists(path):
+        return None
+    state = os.stat(path)
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def check_precision(cfg: RunConfig) -> None:

@@ -36,6 +36,8 @@ EVERY_CLASS = [*CLASSES["convbert"], *CLASSES["electra"]]
 LENGTHS = (11, 7, 1)
 # Of base, what heads see is its width; oracles/test_transformers_encoder.py has all of its levels.
 FEW_LAYERS = 2
+# Its logits differ most, on single tokens.
+WORST_CLASS = "ConvBertForQuestionAnswering"
 
 
 def padded_batch(length=LENGTHS[0], real=LENGTHS, seed=1):
@@ -107,7 +109,7 @@ def test_every_class_gives_its_outputs_here(convert, tmp_path, class_name, seed)
 def test_the_heads_of_every_size(convert, tmp_path, size, class_name):
     sizes = {**sizes_of(f"convbert_{size}"), "vocab_size": len(VOCABULARY)}
     options = f"--arch convbert_{size} --pads-visible --tokens-per-sample 512"
-    if size == "base":
+    if size == "base" and class_name != WORST_CLASS:
         sizes["num_hidden_layers"] = FEW_LAYERS
         options = options.replace(size, f"{size} --encoder-layers {FEW_LAYERS}")
     if class_name.endswith("ForSequenceClassification"):
