@@ -136,11 +136,8 @@ class EncoderTask(FairseqTask):
 
     def valid_step(self, sample: dict, model: ConvBertModel, criterion: FairseqCriterion) -> Any:
         trained, length = self.kept_positions, self.cfg.tokens_per_sample
-        if (
-            trained
-            and length > trained
-            and not is_tiled(model.embeddings.positions.weight, trained)
-        ):
+        table = model.embeddings.positions.weight
+        if trained and length > trained and not is_tiled(table, trained):
             self.tell(untrained_positions("CHECKPOINT", length, trained))
         return super().valid_step(sample, model, criterion)
 
