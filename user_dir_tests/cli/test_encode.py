@@ -65,7 +65,7 @@ def encode(vocab, tmp_path):
         TEXT.encode("utf-16"),
         codecs.BOM_UTF16_BE + TEXT.replace("\n", "\r\n").encode("utf-16-be"),
         TEXT.encode("utf-32"),
-        gzip.compress(TEXT.encode("utf-16")),
+        gzip.compress(TEXT.encode("utf-16"), mtime=0),
     ],
 )
 def test_one_line_a_line(encode, content):
