@@ -17,7 +17,7 @@ from convbert_plugin.errors import UserError
 from user_dir_tests.end_to_end.conftest import forget_earlier_runs, run_main
 from user_dir_tests.end_to_end.glue_runs import GLUE_TASK, GLUE_USUAL, write_rows
 
-pytestmark = pytest.mark.glue
+pytestmark = [pytest.mark.glue, pytest.mark.slow]
 
 LABELS = ("A", "B", "C")
 WORDS = ("old", "quick", "tired")

@@ -13,7 +13,7 @@ from convbert_plugin.cli import main as convbert
 from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, run_main
 from user_dir_tests.end_to_end.glue_runs import GLUE_TASK, GLUE_USUAL, write_pairs
 
-pytestmark = pytest.mark.survival
+pytestmark = [pytest.mark.survival, pytest.mark.slow]
 
 # What tokenizer_config.json says instead of uncased, and what is said of it.
 OTHERS = {
