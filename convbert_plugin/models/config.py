@@ -42,7 +42,11 @@ class ConvBertConfig(FairseqDataclass):
         metadata={"help": "what stands beside self-attention (none: self-attention alone)"},
     )
     conv_backend: ChoiceEnum(list(CONV_BACKENDS)) = field(
-        default="torch", metadata={"help": "code that computes the dynamic convolution"}
+        default="auto",
+        metadata={
+            "help": "code that computes the convolutions: the fastest that can run here, or one "
+            "by name (torch: the old name of auto)"
+        },
     )
     ffn_groups: int = _size("ffn_groups", "groups of the grouped linear layers")
     max_positions: int = _size("max_positions", "rows of the position table")

@@ -12,8 +12,13 @@ from torch import Tensor, nn
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.initialization import linear, truncated_normal_
-from convbert_plugin.ops.dynamic_convolution import dynamic_convolution
+from convbert_plugin.ops.convolution_backends import CHOICES
+from convbert_plugin.ops.depthwise_convolution import depthwise_convolution
 from convbert_plugin.ops.precision import at_least_fp32
+from convbert_plugin.ops.span_convolution import span_convolution
+
+# `fairseq`: its own DynamicConv1dTBC, and torch's own Conv1d beside it.
+CONV_BACKENDS = (*CHOICES, "fairseq")
 
 
 class ConvBranch(Protocol):
@@ -34,8 +39,11 @@ class SpanKey(nn.Module):
     Shapes: [B, T, in_features] -> [B, T, out_features]. Source: the released modeling.py:931-938.
     """
 
-    def __init__(self, in_features: int, out_features: int, kernel_size: int):
+    def __init__(
+        self, in_features: int, out_features: int, kernel_size: int, backend: str = "auto"
+    ):
         super().__init__()
+        self.backend = backend
         self.depthwise = nn.Conv1d(
             in_features,
             in_features,
@@ -48,18 +56,22 @@ class SpanKey(nn.Module):
         truncated_normal_(self.depthwise.weight, std=1 / kernel_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        spans = self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
-        return self.pointwise(spans)
+        return self.pointwise(self._spans(hidden))
+
+    def _spans(self, hidden: Tensor) -> Tensor:
+        if self.backend == "fairseq":
+            return self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
+        weight = self.depthwise.weight.to(hidden.dtype)
+        return depthwise_convolution(hidden, weight, backend=self.backend)
 
 
 class SpanDynamicConv(DynamicConv1dTBC):
     """fairseq's dynamic convolution with a choice of backends for the same function.
 
-    Shapes: x and query [T, B, C] -> [T, B, C], as in the parent. Backends: ``torch``, the op of
-    this project, and ``fairseq``, the parent's own code.
+    Shapes: x and query [T, B, C] -> [T, B, C], as in the parent.
     """
 
-    def __init__(self, channels: int, kernel_size: int, heads: int, backend: str = "torch"):
+    def __init__(self, channels: int, kernel_size: int, heads: int, backend: str = "auto"):
         if backend not in CONV_BACKENDS:
             raise UserError(f"--conv-backend {backend}: choose one of {', '.join(CONV_BACKENDS)}")
         super().__init__(
@@ -76,25 +88,24 @@ class SpanDynamicConv(DynamicConv1dTBC):
         truncated_normal_(self.weight_linear.weight)
         nn.init.zeros_(self.weight_linear.bias)
 
+    def logits(self, query: Tensor) -> Tensor:
+        """What the kernels are the softmax of [..., H, K], for queries [..., C]."""
+        return self.weight_linear(query).unflatten(-1, (self.num_heads, self.kernel_size))
+
     def kernel(self, query: Tensor) -> Tensor:
         """Kernels [..., H, K] that sum to one over their taps, for queries [..., C]."""
-        logits = self.weight_linear(query).unflatten(-1, (self.num_heads, self.kernel_size))
+        logits = self.logits(query)
         return logits.softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
     def forward(self, x: Tensor, query: Tensor) -> Tensor:
-        return CONV_BACKENDS[self.backend](self, x, query)
+        return self.batch_first(x.transpose(0, 1), query.transpose(0, 1)).transpose(0, 1)
 
-
-def _torch_backend(conv: SpanDynamicConv, x: Tensor, query: Tensor) -> Tensor:
-    kernel = conv.kernel(query.transpose(0, 1))
-    return dynamic_convolution(x.transpose(0, 1), kernel).transpose(0, 1)
-
-
-def _fairseq_backend(conv: SpanDynamicConv, x: Tensor, query: Tensor) -> Tensor:
-    return DynamicConv1dTBC.forward(conv, x.contiguous(), query=query.contiguous())
-
-
-CONV_BACKENDS = {"torch": _torch_backend, "fairseq": _fairseq_backend}
+    def batch_first(self, value: Tensor, query: Tensor) -> Tensor:
+        """The same for value and query [B, T, C] -> [B, T, C]."""
+        if self.backend != "fairseq":
+            return span_convolution(value, self.logits(query), backend=self.backend)
+        x, query = (states.transpose(0, 1).contiguous() for states in (value, query))
+        return DynamicConv1dTBC.forward(self, x, query=query).transpose(0, 1)
 
 
 class SpanDynamicBranch(nn.Module):
@@ -102,12 +113,11 @@ class SpanDynamicBranch(nn.Module):
 
     def __init__(self, hidden: int, channels: int, kernel_size: int, heads: int, backend: str):
         super().__init__()
-        self.span_key = SpanKey(hidden, channels, kernel_size)
+        self.span_key = SpanKey(hidden, channels, kernel_size, backend)
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
     def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
-        kernel_query = self._kernel_query(query, hidden)
-        return self.conv(value.transpose(0, 1), kernel_query.transpose(0, 1)).transpose(0, 1)
+        return self.conv.batch_first(value, self._kernel_query(query, hidden))
 
     def kernels(self, query: Tensor, hidden: Tensor) -> Tensor:
         return self.conv.kernel(self._kernel_query(query, hidden))
@@ -124,7 +134,7 @@ class DynamicBranch(nn.Module):
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
     def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
-        return self.conv(value.transpose(0, 1), query.transpose(0, 1)).transpose(0, 1)
+        return self.conv.batch_first(value, query)
 
     def kernels(self, query: Tensor, hidden: Tensor) -> Tensor:
         return self.conv.kernel(query)
@@ -136,13 +146,18 @@ class LightBranch(nn.Module):
     def __init__(self, hidden: int, channels: int, kernel_size: int, heads: int, backend: str):
         super().__init__()
         self.kernel_logits = nn.Parameter(truncated_normal_(torch.empty(heads, kernel_size)))
+        # Its kernel is never computed from a query: fairseq's own code has no such case.
+        self.backend = "auto" if backend == "fairseq" else backend
 
     def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
-        return dynamic_convolution(value, self.kernels(query, hidden))
+        return span_convolution(value, self._at_every_position(query), backend=self.backend)
 
     def kernels(self, query: Tensor, hidden: Tensor) -> Tensor:
-        kernel = self.kernel_logits.softmax(dim=-1, dtype=at_least_fp32(self.kernel_logits.dtype))
-        return kernel.expand(*query.shape[:2], *kernel.shape)
+        logits = self._at_every_position(query)
+        return logits.softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
+
+    def _at_every_position(self, query: Tensor) -> Tensor:
+        return self.kernel_logits.expand(*query.shape[:2], *self.kernel_logits.shape)
 
 
 class PlainBranch(nn.Module):

@@ -12,7 +12,7 @@ TOY = {
     "head_ratio": 2,
     "conv_kernel_size": 5,
     "conv_type": "span_dynamic",
-    "conv_backend": "torch",
+    "conv_backend": "auto",
     "dropout": 0.0,
     "attention_dropout": 0.0,
     "pads_visible": False,

@@ -85,7 +85,7 @@ def test_every_backend_equals_the_loops(kernel_size, heads):
 
 
 def test_the_backends_are_those_that_are_tested():
-    assert set(CONV_BACKENDS) >= {"torch", "fairseq"}
+    assert {"auto", "eager", "reference", "torch", "fairseq"} <= set(CONV_BACKENDS)
 
 
 @pytest.mark.parametrize("backend", CONV_BACKENDS)
@@ -126,7 +126,7 @@ def test_gradcheck(backend, length):
 
 def test_kernels_equal_the_loops_and_sum_to_one():
     _, query, weight, bias, _ = random_case(7, 5, 3)
-    result = conv_of(weight, bias, 3, "torch").kernel(torch.tensor(query))
+    result = conv_of(weight, bias, 3, "auto").kernel(torch.tensor(query))
     assert relative_error(result, kernels(query, weight, bias, 3)) <= ROUNDING
     assert relative_error(result.sum(-1), np.ones((BATCH, 7, 3))) <= ROUNDING
 
@@ -134,12 +134,12 @@ def test_kernels_equal_the_loops_and_sum_to_one():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_kernels_are_normalized_in_float32(dtype):
     _, query, weight, bias, _ = random_case(7, 5, 3)
-    conv = conv_of(weight, bias, 3, "torch", dtype)
+    conv = conv_of(weight, bias, 3, "auto", dtype)
     assert conv.kernel(torch.tensor(query, dtype=dtype)).dtype == torch.float32
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(UserError, match="--conv-backend cuda: choose one of torch, fairseq"):
+    with pytest.raises(UserError, match=r"--conv-backend cuda: choose one of auto, .*, fairseq"):
         SpanDynamicConv(6, 3, 2, "cuda")
 
 
@@ -184,7 +184,7 @@ def branch_inputs():
     )
 
 
-def branch_with_random_weights(kind, backend="torch"):
+def branch_with_random_weights(kind, backend="auto"):
     branch = CONV_BRANCHES[kind](HIDDEN, HEADS * HEAD_SIZE, TAPS, HEADS, backend).double()
     generator = torch.Generator().manual_seed(4)
     weights = {}

@@ -1,0 +1,78 @@
+"""Which code computes the convolutions: one table, chosen in one place.
+
+The code of a backend is a module with ``span_convolution_forward``, ``span_convolution_backward``,
+``depthwise_forward`` and ``depthwise_backward``; all compute the same.
+"""
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+from types import ModuleType
+from typing import Callable, NamedTuple, Optional
+
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class Backend(NamedTuple):
+    """Where its code stands, and what it lacks to compute on such a tensor (None: nothing)."""
+
+    code: str
+    lacks: Callable[[Tensor], Optional[str]]
+
+
+def _triton_lacks(states: Tensor) -> Optional[str]:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if states.is_cuda or os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    return f"Triton computes on GPUs, not on {states.device.type}"
+
+
+def _nothing(states: Tensor) -> None:
+    return None
+
+
+# The first that lacks nothing is taken by `auto`; the reference, never.
+BACKENDS = {
+    "triton": Backend("triton_kernels", _triton_lacks),
+    "eager": Backend("eager_kernels", _nothing),
+    "reference": Backend("reference_kernels", _nothing),
+}
+# What checkpoints and records of 0.1.0 say: the choice was this project's code then.
+OLD_NAMES = {"torch": "auto"}
+CHOICES = ("auto", *BACKENDS, *OLD_NAMES)
+
+
+def kernels_for(choice: str, states: Tensor) -> ModuleType:
+    """The code that computes on such a tensor.
+
+    What was asked for by name and cannot run gives way to what can, and says so once.
+    """
+    choice = OLD_NAMES.get(choice, choice)
+    candidates = list(BACKENDS) if choice == "auto" else [choice, *BACKENDS]
+    for name in candidates:
+        lacking = BACKENDS[name].lacks(states)
+        if lacking is None:
+            return _code(name)
+        if name == choice:
+            _say_once(f"--conv-backend {name}: {lacking}; other code computes the same")
+    raise AssertionError("eager lacks nothing")
+
+
+def available(states: Tensor) -> list[str]:
+    """The backends that can compute on such a tensor, the one that ``auto`` takes first."""
+    return [name for name, backend in BACKENDS.items() if backend.lacks(states) is None]
+
+
+@functools.cache
+def _code(name: str) -> ModuleType:
+    return importlib.import_module(f"convbert_plugin.ops.{BACKENDS[name].code}")
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    logger.warning(line)
