@@ -8,6 +8,7 @@ from typing import Optional
 import torch
 
 from convbert_plugin.errors import UserError, under_a_command_of_fairseq
+from convbert_plugin.optim.convbert_adamw import OPTIMIZER_NAME
 from convbert_plugin.tasks.checkpoints import open_checkpoint
 from convbert_plugin.tasks.run_config import RunConfig
 
@@ -54,7 +55,7 @@ def check_precision(cfg: RunConfig) -> None:
 
     Raises:
         UserError: ``--bf16`` on the command line, which fairseq reads as TPU; ``--fp16`` or
-            ``--amp`` without a GPU.
+            ``--amp`` without a GPU; memory-efficient half precision with ``convbert_adamw``.
     """
     if cfg.tpu and cfg.bf16:
         raise UserError(f"--bf16 on the command line means TPU to fairseq: {INSTEAD}")
@@ -62,3 +63,11 @@ def check_precision(cfg: RunConfig) -> None:
         for flag in ("fp16", "amp"):
             if getattr(cfg, flag):
                 raise UserError(f"--{flag} needs a GPU: {INSTEAD}")
+    root = cfg._get_root()
+    for flag in ("memory_efficient_fp16", "memory_efficient_bf16"):
+        if root.common[flag] and root.optimizer._name == OPTIMIZER_NAME:
+            name = flag.replace("_", "-")
+            raise UserError(
+                f"--{name} does not go with {OPTIMIZER_NAME}, whose averages of squared gradients "
+                f"would vanish in half precision: {INSTEAD}"
+            )

@@ -159,6 +159,22 @@ def test_precision_flags_pass_on_a_gpu(config_of, corpus, flag, monkeypatch):
     check_precision(config)
 
 
+@pytest.mark.parametrize("optimizer", ["convbert_adamw", "adam"])
+def test_memory_efficient_precision_is_for_other_optimizers(
+    config_of, corpus, optimizer, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    flag = "--memory-efficient-fp16"
+    config = config_of(corpus, flag, "--optimizer", optimizer).task
+    config.cpu = False
+    if optimizer == "adam":
+        check_precision(config)
+        return
+    with pytest.raises(UserError) as error:
+        check_precision(config)
+    assert_one_line(error, f"{flag} does not go with", "use --autocast-dtype bfloat16")
+
+
 def test_a_checkpoint_of_any_precision_is_read(config_of, corpus):
     """What was trained on a GPU is opened on a CPU."""
     config = config_of(corpus, "--fp16").task
