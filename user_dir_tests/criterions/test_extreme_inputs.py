@@ -1,4 +1,4 @@
-"""Losses and gradients at the edges, under autocast on every device: against float64, and finite."""
+"""Losses and gradients at the edges, under autocast on every device, against float64."""
 
 import copy
 
