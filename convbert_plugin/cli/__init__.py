@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "predict-glue": ("predict_glue", "the predictions of a fine-tuned model, as GLUE wants them"),
     "report": ("report", "a page of the scores of fine-tuning runs, over their seeds"),
     "convert": ("convert", "weights of transformers, TensorFlow or fairseq in, out, and resized"),
+    "bench": ("bench", "speed and memory, side by side with transformers and fairseq"),
     "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),
 }
 

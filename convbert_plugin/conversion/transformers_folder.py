@@ -30,6 +30,7 @@ from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import check_layers, empty_model, in_fp32
 from convbert_plugin.models.parts import (
     GENERATOR,
+    GENERATOR_SCOPES,
     KEYS,
     MASKED_LM_HEAD,
     PARTS,
@@ -281,14 +282,9 @@ def generator_alone(model: PortableModel) -> PortableModel:
         encoder_ffn_embed_dim=shape.ffn_hidden,
         encoder_attention_heads=shape.heads,
     )
-    scopes = {
-        "embeddings.": "embeddings.",
-        "generator.stack.": "encoder.",
-        "generator.head.": "masked_lm_head.",
-    }
     tensors = {
         new_scope + name.removeprefix(scope): tensor
-        for scope, new_scope in scopes.items()
+        for scope, new_scope in GENERATOR_SCOPES.items()
         for name, tensor in model.tensors.items()
         if name.startswith(scope)
     }

@@ -139,6 +139,12 @@ PARTS = (
     ),
 )
 # fmt: on
+GENERATOR_SCOPES = {
+    "embeddings.": "embeddings.",
+    f"{GENERATOR}.stack.": "encoder.",
+    f"{GENERATOR}.head.": f"{MASKED_LM_HEAD}.",
+}
+"""The tensors of the generator -> what they are in a masked-language model of its own."""
 PARTS_BY_NAME = {part.name: part for part in PARTS}
 
 KEYS = KeyTable((*ENCODER_SECTIONS, *(part.keys for part in PARTS)))

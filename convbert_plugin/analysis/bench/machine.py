@@ -1,0 +1,97 @@
+"""What a machine is, and what it can do at best: products and copies."""
+
+import os
+import platform
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from convbert_plugin.analysis.bench.costs import data_sheet_rate
+from convbert_plugin.analysis.bench.timing import (
+    Clock,
+    Pace,
+    interleaved,
+    queued_clock,
+    spread,
+    synchronized_clock,
+    wall_clock,
+)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Probe(NamedTuple):
+    """How large what is timed is: the side of the square matrices, the bytes that are copied."""
+
+    side: int
+    copied: int
+
+
+# The copies are beyond all caches.
+PROBES = {"cpu": Probe(1536, 256 << 20), "cuda": Probe(8192, 2 << 30)}
+TOY_PROBE = Probe(128, 1 << 20)
+PROBED_DTYPES = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
+
+
+class Machine(NamedTuple):
+    """What it is, and its rates.
+
+    ``gemm``: FLOPs a second of a square product by precision; ``copy``: bytes a second, those read
+    and those written; ``data_sheet``: as ``gemm``, of the maker, 0 where that is not known.
+    """
+
+    processor: str
+    device: str
+    threads: int
+    torch: str
+    gemm: dict[str, float]
+    copy: float
+    data_sheet: dict[str, float]
+
+
+def processor_name() -> str:
+    """As the system calls it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    named = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    words = {key.strip(): value.strip() for key, value in named.items()}
+    name = words.get("model name", platform.processor() or platform.machine())
+    family = ", ".join(f"{key} {words[key]}" for key in ("cpu family", "model") if key in words)
+    return f"{name} ({family}), {os.cpu_count()} CPUs" if family else name
+
+
+def kernel_clock(device: str) -> Clock:
+    """What measures an op."""
+    return queued_clock if device == "cuda" else wall_clock
+
+
+def step_clock(device: str) -> Clock:
+    """What measures all that a training waits for."""
+    return synchronized_clock if device == "cuda" else wall_clock
+
+
+def probe_machine(device: str, pace: Pace, is_toy: bool = False) -> Machine:
+    """Measure this machine."""
+    probe = TOY_PROBE if is_toy else PROBES[device]
+    dtypes = PROBED_DTYPES[device]
+    matrices = {
+        name: torch.randn(probe.side, probe.side, device=device).to(DTYPES[name]) for name in dtypes
+    }
+    source = torch.ones(probe.copied, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    runs = {name: (lambda matrix=matrix: matrix @ matrix) for name, matrix in matrices.items()}
+    seconds = interleaved(
+        {**runs, "copy": lambda: target.copy_(source)}, kernel_clock(device), pace
+    )
+    fastest = {name: spread(of_run).median for name, of_run in seconds.items()}
+    name = torch.cuda.get_device_name() if device == "cuda" else ""
+    return Machine(
+        processor=processor_name(),
+        device=name or "cpu",
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        gemm={dtype: 2 * probe.side**3 / fastest[dtype] for dtype in dtypes},
+        copy=2 * probe.copied / fastest["copy"],
+        data_sheet={dtype: data_sheet_rate(name, dtype) for dtype in dtypes},
+    )

@@ -1,0 +1,214 @@
+"""The dynamic convolution alone, softmax over its taps included."""
+
+from functools import partial
+from typing import Any, Callable, Iterable, Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from fairseq.modules.dynamic_convolution import DynamicConv1dTBC
+from torch import Tensor, nn
+
+from convbert_plugin.analysis.bench.comparing import (
+    ALLOWED,
+    Comparison,
+    Difference,
+    Work,
+    farthest,
+)
+from convbert_plugin.analysis.bench.costs import OpSize
+from convbert_plugin.analysis.bench.machine import DTYPES, kernel_clock
+from convbert_plugin.analysis.bench.plan import OP_BATCH, SEED, Plan
+from convbert_plugin.errors import UserError
+from convbert_plugin.models.architectures import ARCHITECTURES
+from convbert_plugin.modules.shape import released_heads
+from convbert_plugin.ops.convolution_backends import BACKENDS, available
+from convbert_plugin.ops.span_convolution import span_convolution
+
+PART = "op"
+UNFOLD, COPY = "unfold, as transformers", "copying as much"
+OWN = "here, {}"
+OF_FAIRSEQ = "fairseq's DynamicConv1dTBC, {}"
+DIRECTIONS = {"forward": False, "forward + backward": True}
+
+Make = Callable[[], Any]
+Op = Callable[[Tensor, Tensor], Tensor]
+"""Value [B, T, C] and logits [B, T, H, K] -> [B, T, C], or all three time first."""
+
+
+def unfolded(value: Tensor, logits: Tensor) -> Tensor:
+    """As transformers computes it. Source: its modeling_convbert.py."""
+    batch, length, channels = value.shape
+    heads, taps = logits.shape[2:]
+    kernel = logits.reshape(-1, taps, 1).softmax(dim=1)
+    columns = F.unfold(
+        value.transpose(1, 2).contiguous().unsqueeze(-1), (taps, 1), padding=(taps // 2, 0)
+    )
+    windows = columns.transpose(1, 2).reshape(-1, channels // heads, taps)
+    return torch.matmul(windows, kernel).reshape(batch, length, channels)
+
+
+class _AsItIs(nn.Identity):
+    """In place of a linear layer, of which fairseq asks how much comes out."""
+
+    def __init__(self, out_features: int):
+        super().__init__()
+        self.out_features = out_features
+
+
+class OfFairseq(nn.Module):
+    """fairseq's own code, given its layout [T, B, C] and the logits as they are."""
+
+    def __init__(self, size: OpSize, is_unfolded: bool):
+        super().__init__()
+        self.module = DynamicConv1dTBC(
+            size.channels,
+            size.taps,
+            padding_l=size.taps // 2,
+            num_heads=size.heads,
+            weight_softmax=True,
+            query_size=size.heads * size.taps,
+        )
+        self.module.weight_linear = _AsItIs(size.heads * size.taps)
+        self.is_unfolded = is_unfolded
+
+    def forward(self, value: Tensor, logits: Tensor) -> Tensor:
+        return self.module(value, query=logits.flatten(2), unfold=self.is_unfolded)
+
+
+class Convolution:
+    """One implementation on its inputs; ``run`` is timed."""
+
+    def __init__(self, op: Op, inputs: Mapping[str, Tensor], backward: bool, time_first: bool):
+        turned = {
+            name: tensor.transpose(0, 1).contiguous() if time_first else tensor
+            for name, tensor in inputs.items()
+        }
+        self.op, self.time_first = op, time_first
+        self.value, self.logits = (
+            turned[name].detach().requires_grad_(backward) for name in ("value", "logits")
+        )
+        self.grad_output = turned["grad_output"]
+        self.run = self.gradients if backward else self.output
+
+    def output(self) -> Tensor:
+        return self.op(self.value, self.logits)
+
+    def gradients(self) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(self.output(), (self.value, self.logits), self.grad_output)
+
+    def results(self) -> list[Tensor]:
+        """Output and, where they are timed, the gradients, batch first in float64."""
+        with torch.enable_grad():
+            tensors = [self.output(), *(self.gradients() if self.value.requires_grad else ())]
+        return [
+            (tensor.transpose(0, 1) if self.time_first else tensor).detach().double()
+            for tensor in tensors
+        ]
+
+
+class Copying:
+    """Half as many bytes from one tensor into another as the op must read and write."""
+
+    def __init__(self, moved: int, device: str):
+        self.source = torch.ones(moved // 2, dtype=torch.uint8, device=device)
+        self.target = torch.empty_like(self.source)
+
+    def run(self) -> None:
+        self.target.copy_(self.source)
+
+
+def op_inputs(size: OpSize, dtype: str, device: str) -> dict[str, Tensor]:
+    """Random value, logits and gradient of the output, the same for every implementation."""
+    generator = torch.Generator().manual_seed(SEED)
+    shape = (size.batch, size.length, size.channels)
+    shapes = {"value": shape, "logits": (*shape[:2], size.heads, size.taps), "grad_output": shape}
+    return {
+        name: torch.randn(dims, generator=generator).to(device, DTYPES[dtype])
+        for name, dims in shapes.items()
+    }
+
+
+def op_size(plan: Plan, arch: str) -> OpSize:
+    """Of one layer of that architecture."""
+    options = {**ARCHITECTURES[arch], **plan.sizes.options}
+    heads = released_heads(
+        options["encoder_embed_dim"], options["encoder_attention_heads"], options["head_ratio"]
+    )
+    batch = plan.batch or (OP_BATCH if plan.device == "cpu" else plan.setting(arch).batch)
+    return OpSize(batch, plan.length, heads.width, heads.number, options["conv_kernel_size"])
+
+
+def implementations(size: OpSize, backends: Iterable[str]) -> dict[str, tuple[Make, bool]]:
+    """Each by its name: how to make it, and whether it wants time first."""
+    own = {
+        OWN.format(name): (lambda name=name: partial(span_convolution, backend=name), False)
+        for name in backends
+    }
+    return {
+        UNFOLD: (lambda: unfolded, False),
+        OF_FAIRSEQ.format("unfolded"): (lambda: OfFairseq(size, True), True),
+        OF_FAIRSEQ.format("expanded"): (lambda: OfFairseq(size, False), True),
+        **own,
+    }
+
+
+def _backends(plan: Plan) -> list[str]:
+    """Those that are asked for, or else all that can compute here, but for the slow reference."""
+    can = available(torch.empty(0, device=plan.device, dtype=DTYPES[plan.dtype]))
+    if unknown := [name for name in plan.backends if name not in BACKENDS]:
+        raise UserError(f"--backends {','.join(unknown)}: choose from {', '.join(BACKENDS)}")
+    if absent := [name for name in plan.backends if name not in can]:
+        raise UserError(
+            f"--backends {','.join(absent)}: cannot compute here: choose from {', '.join(can)}"
+        )
+    return list(plan.backends) or [name for name in can if name != "reference"]
+
+
+def op_comparisons(plan: Plan) -> Iterator[Comparison]:
+    """Forward, and forward with backward, in every size."""
+    for arch in plan.archs:
+        size = op_size(plan, arch)
+        for direction, backward in DIRECTIONS.items():
+            yield _comparison(plan, arch, size, direction, backward)
+
+
+def _comparison(plan: Plan, arch: str, size: OpSize, direction: str, backward: bool) -> Comparison:
+    itemsize = DTYPES[plan.dtype].itemsize
+    moved = size.numbers(backward) * itemsize
+
+    def build(make: Make, time_first: bool) -> Convolution:
+        inputs = op_inputs(size, plan.dtype, plan.device)
+        return Convolution(make(), inputs, backward, time_first)
+
+    def check(workloads: Mapping[str, Any]) -> dict[str, Difference]:
+        inputs = op_inputs(size, plan.dtype, plan.device)
+        exact = {name: tensor.double() for name, tensor in inputs.items()}
+        expected = Convolution(unfolded, exact, backward, time_first=False).results()
+        allowed = ALLOWED[plan.dtype][0]
+        return {
+            name: Difference(
+                "unfold in float64",
+                farthest(zip(load.results(), expected, strict=True)),
+                allowed,
+            )
+            for name, load in workloads.items()
+            if isinstance(load, Convolution)
+        }
+
+    builds: dict[str, Callable[[], Any]] = {
+        name: partial(build, make, time_first)
+        for name, (make, time_first) in implementations(size, _backends(plan)).items()
+    }
+    words = f"{size.batch} x {size.length} x {size.channels}, {size.taps} taps, {plan.dtype}"
+    return Comparison(
+        part=PART,
+        title=f"{direction}, {arch.removeprefix('convbert_')}, {words}",
+        work=Work(size.batch * size.length, size.flops(backward), moved),
+        build={**builds, COPY: lambda: Copying(moved, plan.device)},
+        baseline=UNFOLD,
+        check=check,
+        clock=kernel_clock(plan.device),
+        device=plan.device,
+        copying=COPY,
+        works={COPY: Work(size.batch * size.length, 0, moved)},
+    )

@@ -1,0 +1,147 @@
+"""A whole run: the machine, every comparison of every part, and what is told of them."""
+
+import tempfile
+import time
+from functools import partial
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional
+
+from convbert_plugin.analysis.bench.bench_table import (
+    formulas_text,
+    machine_text,
+    recipe_text,
+    result_json,
+    result_text,
+    rows_of,
+)
+from convbert_plugin.analysis.bench.comparing import Comparison, Result, measure
+from convbert_plugin.analysis.bench.costs import FORMULAS
+from convbert_plugin.analysis.bench.encoder_part import encoder_comparisons
+from convbert_plugin.analysis.bench.length_part import length_comparisons
+from convbert_plugin.analysis.bench.machine import Machine, probe_machine
+from convbert_plugin.analysis.bench.op_part import op_comparisons
+from convbert_plugin.analysis.bench.peers import COMPOSITION
+from convbert_plugin.analysis.bench.plan import TOY, Plan, Sizes, write_data
+from convbert_plugin.analysis.bench.step_part import step_comparisons
+from convbert_plugin.analysis.bench.timing import Pace
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.json_files import write_json
+
+COMPARISONS: Mapping[str, Callable[[Plan], Iterator[Comparison]]] = {
+    "op": op_comparisons,
+    "encoder": encoder_comparisons,
+    "step": step_comparisons,
+    "length": length_comparisons,
+}
+# How often more than one of the op is measured.
+ROUNDS = 5
+TOY_ROUNDS = 2
+TOY_BATCH, TOY_LENGTH = 2, 16
+PROBE_SECONDS = 3.0
+EXAMPLES = 2048
+
+
+class Wishes(NamedTuple):
+    """What the command was asked for; ``budget`` in seconds, ``repeats`` in rounds."""
+
+    parts: tuple[str, ...]
+    archs: tuple[str, ...]
+    device: str = "cpu"
+    dtype: str = "fp32"
+    batch: Optional[int] = None
+    length: int = 128
+    backends: tuple[str, ...] = ()
+    compiles: bool = False
+    budget: Optional[int] = None
+    repeats: Optional[int] = None
+    with_memory: bool = True
+    json_file: Optional[str] = None
+    picture: Optional[str] = None
+    is_quick: bool = False
+
+    def plan(self, data: str) -> Plan:
+        batch, length = (TOY_BATCH, TOY_LENGTH) if self.is_quick else (self.batch, self.length)
+        return Plan(
+            data=data,
+            archs=self.archs[:1] if self.is_quick else self.archs,
+            batch=batch,
+            length=length,
+            dtype=self.dtype,
+            device=self.device,
+            backends=self.backends,
+            compiles=self.compiles,
+            sizes=TOY if self.is_quick else Sizes(),
+        )
+
+
+class Stopwatch(NamedTuple):
+    """How long is left, where there is a budget; else how many rounds each comparison has."""
+
+    end: Optional[float]
+    rounds: Optional[int]
+
+    def pace(self, comparisons_left: int) -> Pace:
+        """What is left is shared among the comparisons that are still to come."""
+        if self.end is None:
+            return Pace(rounds=self.rounds)
+        return Pace(max(0.0, self.end - time.perf_counter()) / comparisons_left)
+
+
+def run_bench(wishes: Wishes, tell: Callable[[str], None]) -> None:
+    """Measure all that is wished for, and tell each comparison when it is done.
+
+    Raises:
+        UserError: at the end, variants that were not timed, and why.
+    """
+    start = time.perf_counter()
+    rounds = TOY_ROUNDS if wishes.is_quick else wishes.repeats or ROUNDS
+    end = None if wishes.budget is None else start + wishes.budget
+    with tempfile.TemporaryDirectory() as folder:
+        plan = wishes.plan(folder)
+        write_data(folder, plan, EXAMPLES)
+        machine = probe_machine(wishes.device, Pace(PROBE_SECONDS), wishes.is_quick)
+        tell(machine_text(machine) + "\n")
+        stopwatch = Stopwatch(end, None if end else rounds)
+        results = []
+        for result in _results(plan, wishes, stopwatch):
+            results.append(result)
+            tell(result_text(result, machine, plan.dtype))
+            tell("".join(_recipes(result, machine, plan)) + "\n")
+            if wishes.json_file:
+                write_json(wishes.json_file, _content(wishes, machine, results, plan.dtype))
+    tell(f"{formulas_text()}{COMPOSITION}\n")
+    if failures := [line for result in results for line in result.failures]:
+        raise UserError(f"not timed: {'; '.join(failures)}")
+
+
+def _results(plan: Plan, wishes: Wishes, stopwatch: Stopwatch) -> Iterator[Result]:
+    comparisons = [
+        each for part in wishes.parts if part in COMPARISONS for each in COMPARISONS[part](plan)
+    ]
+    for number, comparison in enumerate(comparisons):
+        find = partial(find_variant, plan, comparison.part, comparison.title)
+        pace = stopwatch.pace(len(comparisons) - number)
+        yield measure(comparison, pace, find if wishes.with_memory else None)
+
+
+def find_variant(plan: Plan, part: str, title: str, name: str) -> Callable[[], Any]:
+    """How to build a variant, for a process that knows the plan and its name."""
+    found = next(each for each in COMPARISONS[part](plan) if each.title == title)
+    return found.build[name]
+
+
+def _recipes(result: Result, machine: Machine, plan: Plan) -> Iterator[str]:
+    """The released pretraining at the rates of a step that were measured."""
+    if not result.arch or plan.sizes is TOY:
+        return
+    for row in rows_of(result, machine, plan.dtype):
+        if row.tokens_per_second:
+            yield recipe_text(row.name, result.arch, row.tokens_per_second)
+
+
+def _content(wishes: Wishes, machine: Machine, results: list[Result], dtype: str) -> dict[str, Any]:
+    return {
+        "machine": machine._asdict(),
+        "wishes": wishes._asdict(),
+        "formulas": {**FORMULAS, "composed": COMPOSITION},
+        "comparisons": [result_json(result, machine, dtype) for result in results],
+    }

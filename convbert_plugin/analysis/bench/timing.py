@@ -1,0 +1,128 @@
+"""Seconds a call, measured in turn: one call of each variant a round, the first one changing."""
+
+import gc
+import statistics
+import time
+from typing import Callable, Mapping, NamedTuple, Optional, Sequence
+
+import torch
+
+Run = Callable[[], object]
+Clock = Callable[[Run, int], float]
+"""Seconds a call, of so many calls in a row."""
+
+WARM_UP = 2
+FEWEST_ROUNDS = 3
+# Shorter ones would measure the clock.
+SECONDS_OF_SAMPLE = 0.02
+MOST_CALLS = 50
+# What a GPU waits in its first kernel while the calls are queued behind it, at most.
+CYCLES_A_SECOND = 2e9
+LONGEST_WAIT = 0.2
+
+
+def wall_clock(run: Run, calls: int) -> float:
+    """On a CPU."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def synchronized_clock(run: Run, calls: int) -> float:
+    """On a GPU, with the time that it waits for kernels to be launched, as in a training."""
+    torch.cuda.synchronize()
+    start, end = _events()
+    start.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000 / calls
+
+
+def queued_clock(run: Run, calls: int) -> float:
+    """On a GPU, the kernels alone: all calls stand in the queue before the first begins."""
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for _ in range(calls):
+        run()
+    launching = time.perf_counter() - begin
+    torch.cuda.synchronize()
+    start, end = _events()
+    torch.cuda._sleep(int(min(1.5 * launching, LONGEST_WAIT) * CYCLES_A_SECOND))
+    start.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000 / calls
+
+
+def _events() -> tuple[torch.cuda.Event, torch.cuda.Event]:
+    return torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+
+
+class Pace(NamedTuple):
+    """How long to measure: so many rounds, or else as many as fit into ``seconds``."""
+
+    seconds: float = 20.0
+    rounds: Optional[int] = None
+
+    def is_over(self, rounds: int, elapsed: float) -> bool:
+        if self.rounds is not None:
+            return rounds >= self.rounds
+        # One more round would take as long as those before it.
+        a_round = elapsed / max(1, rounds)
+        return rounds >= FEWEST_ROUNDS and elapsed + a_round > self.seconds
+
+
+def interleaved(runs: Mapping[str, Run], clock: Clock, pace: Pace) -> dict[str, list[float]]:
+    """Seconds a call of each run, a number a round.
+
+    What else a machine does, and how warm it is, meets all runs alike.
+    """
+    calls = {name: _calls(run, clock) for name, run in runs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    names, rounds, start = list(runs), 0, time.perf_counter()
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        while names and not pace.is_over(rounds, time.perf_counter() - start):
+            first = rounds % len(names)
+            for name in names[first:] + names[:first]:
+                seconds[name].append(clock(runs[name], calls[name]))
+            rounds += 1
+    finally:
+        if was_enabled:
+            gc.enable()
+    return seconds
+
+
+def _calls(run: Run, clock: Clock) -> int:
+    """How many calls make a sample, after a warm-up."""
+    for _ in range(WARM_UP - 1):
+        run()
+    return max(1, min(MOST_CALLS, round(SECONDS_OF_SAMPLE / max(clock(run, 1), 1e-9))))
+
+
+class Spread(NamedTuple):
+    """The middle of some numbers, and the quartiles about it."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(numbers: Sequence[float]) -> Spread:
+    """Of at least one number."""
+    if len(numbers) == 1:
+        return Spread(numbers[0], numbers[0], numbers[0])
+    low, median, high = statistics.quantiles(numbers, n=4, method="inclusive")
+    return Spread(median, low, high)
+
+
+def times_as_fast(seconds: Sequence[float], baseline: Sequence[float]) -> Spread:
+    """By what it is faster than the baseline, from the pairs of each round."""
+    return spread([theirs / own for own, theirs in zip(seconds, baseline, strict=True)])
