@@ -12,7 +12,7 @@ import sys
 from typing import Optional
 
 from convbert_plugin.cli import at_least
-from convbert_plugin.cli.quiet import quiet
+from convbert_plugin.cli.quiet import importing, quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.finding import INDEX
@@ -97,7 +97,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, quiet():
         bar.set_description("convert: starting")
-        from convbert_plugin.conversion.libraries import Conversion, convert
+        with importing():
+            from convbert_plugin.conversion.libraries import Conversion, convert
 
         def show(step: str) -> None:
             bar.set_description(f"convert: {step}")

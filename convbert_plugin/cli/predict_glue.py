@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from convbert_plugin.cli import at_least
-from convbert_plugin.cli.quiet import quiet
+from convbert_plugin.cli.quiet import importing, quiet
 from convbert_plugin.data.glue.glue_description import read_description
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.formats.finding import checkpoint_at
@@ -37,16 +37,17 @@ def run(arguments: argparse.Namespace) -> None:
     checkpoint = checkpoint_at(arguments.path)
     task, splits = read_description(arguments.data)
 
-    import torch
-    from tqdm import tqdm
+    with importing():
+        import torch
+        from tqdm import tqdm
 
-    from convbert_plugin.analysis.predictions.glue_predictions import (
-        load_fine_tuned,
-        predict,
-        prediction_words,
-        scores_of,
-        write_submission,
-    )
+        from convbert_plugin.analysis.predictions.glue_predictions import (
+            load_fine_tuned,
+            predict,
+            prediction_words,
+            scores_of,
+            write_submission,
+        )
 
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"--device {arguments.device}: there is no GPU here: use cpu")

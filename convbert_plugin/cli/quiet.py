@@ -1,6 +1,7 @@
 """fairseq in a command that is not its own: without what it tells of itself, and quickly."""
 
 import contextlib
+import gc
 import logging
 import sys
 from types import ModuleType
@@ -31,3 +32,19 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
         for name in left_out:
             sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Without collecting garbage meanwhile, nor in what was imported later.
+
+    Of half a million objects that all stay, that is a fifth of what the import of fairseq takes.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
