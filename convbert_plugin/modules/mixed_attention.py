@@ -1,7 +1,7 @@
 """Mixed attention: self-attention heads beside convolution heads (paper section 3.2)."""
 
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -60,10 +60,10 @@ class MixedAttention(nn.Module):
         self.output = linear(branches * heads.width, shape.hidden)
 
     def forward(self, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
-        query = self.query(hidden)
-        context = self._attend(query, hidden, padding)
+        query, key, value, *conv_value = self._projections(hidden)
+        context = self._attend(query, key, value, padding)
         if self.conv_branch is not None:
-            value = self._hide_pads(self.conv_value(hidden), padding)
+            value = self._hide_pads(conv_value[0], padding)
             convolved = self.conv_branch(value, query, self._hide_pads(hidden, padding))
             context = torch.cat([context, convolved], dim=-1)
         return self.output(context)
@@ -80,9 +80,27 @@ class MixedAttention(nn.Module):
         kernels = self.conv_branch.kernels(query, self._hide_pads(hidden, padding))
         return AttentionMaps(attention, None if kernels is None else kernels.transpose(1, 2))
 
-    def _attend(self, query: Tensor, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
-        states = (query, self.key(hidden), self.value(hidden))
-        query, key, value = [self._split_heads(state) for state in states]
+    def _projections(self, hidden: Tensor) -> Sequence[Tensor]:
+        """Query, key, value and, beside a convolution, its value: each [B, T, width].
+
+        Where a backward pass follows, they are one product: its gradient is added up inside the
+        product, not over four full tensors. The weights that are joined for it are as many
+        numbers as four tokens' share of the product where hidden states have thousands; without a
+        backward pass, and for few tokens, the copy is not repaid.
+        """
+        layers = [self.query, self.key, self.value]
+        if self.conv_branch is not None:
+            layers.append(self.conv_value)
+        if not torch.is_grad_enabled():
+            return [layer(hidden) for layer in layers]
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = torch.cat([layer.bias for layer in layers])
+        return F.linear(hidden, weight, bias).chunk(len(layers), dim=-1)
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, padding: Optional[Tensor]
+    ) -> Tensor:
+        query, key, value = [self._split_heads(states) for states in (query, key, value)]
         mask = None if padding is None else ~_as_keys(padding)
         dropout = self.attention_dropout if self.training else 0.0
         context = F.scaled_dot_product_attention(
@@ -107,7 +125,8 @@ class MixedAttention(nn.Module):
     def _hide_pads(self, states: Tensor, padding: Optional[Tensor]) -> Tensor:
         if padding is None or self.pads_visible:
             return states
-        return states.masked_fill(padding.unsqueeze(-1), 0)
+        # Several times as fast as masked_fill, which is not vectorized where the mask is broadcast.
+        return states * padding.logical_not().unsqueeze(-1).to(states.dtype)
 
 
 def _as_keys(padding: Tensor) -> Tensor:
