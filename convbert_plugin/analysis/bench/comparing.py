@@ -1,7 +1,8 @@
 """Variants of the same work: built, seen to be equal, then timed in turn."""
 
 import math
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Protocol
+import time
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -10,10 +11,16 @@ from convbert_plugin.analysis.bench.peak_memory import CALLS, Find, peak_bytes
 from convbert_plugin.analysis.bench.timing import Clock, Pace, interleaved
 
 
-class Workload(Protocol):
+class Workload:
     """What is timed is ``run``."""
 
-    def run(self) -> object: ...
+    run: Callable[[], object]
+
+    def prepare(self) -> None:
+        """Before it is timed, and not before its memory is measured."""
+
+    def close(self) -> None:
+        """When it has been timed."""
 
 
 class Difference(NamedTuple):
@@ -34,6 +41,7 @@ ALLOWED = {"fp32": (2e-4, 2e-3), "bf16": (6e-2, 0.2), "fp16": (1e-2, 5e-2)}
 
 
 SMALL = 0.01
+LONGEST_REASON = 200
 
 
 class Work(NamedTuple):
@@ -64,6 +72,7 @@ class Comparison(NamedTuple):
     notes: tuple[str, ...] = ()
     copying: str = ""
     arch: str = ""
+    has_memory: bool = True
 
 
 class Outcome(NamedTuple):
@@ -114,25 +123,37 @@ def farthest(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
 def measure(comparison: Comparison, pace: Pace, memory: Optional[Find] = None) -> Result:
     """Build all variants, leave out those that fail or are not equal, and time the others.
 
-    ``memory``: what finds the variants again in the processes that measure their memory on a CPU;
-    None leaves it out. On a GPU the allocator counts, and one process does for all.
+    ``pace``: for all of it; ``memory``: what finds the variants again in the processes that
+    measure their memory on a CPU, None leaves it out. On a GPU the allocator counts, and one
+    process does for all.
     """
-    failures: dict[str, str] = {}
-    peaks: dict[str, Optional[int]] = {}
-    workloads = dict(_built(comparison, failures, peaks))
-    differences = dict(comparison.check(workloads))
-    for name, difference in differences.items():
-        if not difference.is_small:
-            failures[name] = (
-                f"differs from {difference.reference} by {difference.found:.2g}, more than "
-                f"{difference.allowed:.2g}: not timed"
-            )
-    runs = {name: load.run for name, load in workloads.items() if name not in failures}
-    seconds = interleaved(runs, comparison.clock, pace)
-    workloads.clear()
-    runs.clear()
-    if memory is not None and comparison.device == "cpu":
-        peaks = {name: peak_bytes(memory, name) for name in seconds}
+    start = time.perf_counter()
+    built = _build(comparison)
+    failures, peaks = built.failures, built.peaks
+    in_processes = memory is not None and comparison.device == "cpu" and comparison.has_memory
+    try:
+        differences = dict(comparison.check(built.workloads))
+        failures |= {
+            name: f"differs from {one.reference} by {one.found:.2g}, more than {one.allowed:.2g}"
+            for name, one in differences.items()
+            if not one.is_small
+        }
+        timed = {name: load for name, load in built.workloads.items() if name not in failures}
+        for load in timed.values():
+            load.prepare()
+        used = time.perf_counter() - start
+        later = in_processes * sum(CALLS * built.seconds[name] for name in timed)
+        runs = {name: load.run for name, load in timed.items()}
+        seconds = interleaved(runs, comparison.clock, pace.less(used + later))
+        timed.clear()
+        runs.clear()
+    finally:
+        for load in built.workloads.values():
+            load.close()
+        built.workloads.clear()
+    if in_processes:
+        assert memory is not None
+        peaks |= {name: peak_bytes(memory, name) for name in seconds}
     return Result(
         comparison.part,
         comparison.title,
@@ -154,23 +175,41 @@ def measure(comparison: Comparison, pace: Pace, memory: Optional[Find] = None) -
     )
 
 
-def _built(
-    comparison: Comparison, failures: dict[str, str], peaks: dict[str, Optional[int]]
-) -> Iterator[tuple[str, Workload]]:
-    """The variants that can be built and called; of the others, why not."""
+class Built(NamedTuple):
+    """The variants that can be built and called, seconds of that call and, on a GPU, peak bytes.
+
+    ``failures``: of the others, why not.
+    """
+
+    workloads: dict[str, Workload]
+    seconds: dict[str, float]
+    peaks: dict[str, Optional[int]]
+    failures: dict[str, str]
+
+
+def _build(comparison: Comparison) -> Built:
+    built = Built({}, {}, {}, {})
     on_gpu = comparison.device == "cuda"
     for name, build in comparison.build.items():
         before = torch.cuda.memory_allocated() if on_gpu else 0
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
         try:
-            workload = build()
+            built.workloads[name] = workload = build()
             for _ in range(CALLS if on_gpu else 1):
+                start = time.perf_counter()
                 workload.run()
+                built.seconds[name] = time.perf_counter() - start
             if on_gpu:
-                peaks[name] = torch.cuda.max_memory_allocated() - before
+                torch.cuda.synchronize()
+                built.peaks[name] = torch.cuda.max_memory_allocated() - before
         # Whatever a library raises here, the other variants are still compared.
         except Exception as error:
-            failures[name] = f"{type(error).__name__}: {str(error).splitlines()[:1]}"[:200]
-            continue
-        yield name, workload
+            built.failures[name] = f"{type(error).__name__}: {_first_line(error)}"
+            if (failed := built.workloads.pop(name, None)) is not None:
+                failed.close()
+    return built
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:LONGEST_REASON]

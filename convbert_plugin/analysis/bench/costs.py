@@ -24,7 +24,8 @@ FORMULAS = {
     "bytes of the op, forward + backward": "(5 N + 3 M) x bytes a number: besides, value, logits "
     "and the gradient of the output read, and the gradients of value and logits written",
     "share of copying": "seconds to copy half as many bytes from one tensor into another (which "
-    "reads and writes as many as the op must) / seconds of the op, both in this run",
+    "reads and writes as many as the op must) / seconds of the op, both in this run and both from "
+    "tensors that are not in a cache",
     "hours of the recipe": "updates x batch x length / tokens a second / 3,600",
 }
 

@@ -12,6 +12,7 @@ from convbert_plugin.analysis.bench.comparing import (
     Comparison,
     Difference,
     Work,
+    Workload,
     farthest,
 )
 from convbert_plugin.analysis.bench.costs import (
@@ -34,7 +35,7 @@ PRODUCTS = "the matrix products alone"
 DIRECTIONS = {"forward": False, "forward + backward": True}
 
 
-class Encoding:
+class Encoding(Workload):
     """Features of a batch, without gradients, or with those of all weights; ``run`` is timed."""
 
     def __init__(self, encoder: Any, backward: bool):
@@ -67,7 +68,7 @@ def _direction(features: Tensor) -> Tensor:
     return wave.to(features.dtype).expand_as(features)
 
 
-class Products:
+class Products(Workload):
     """The matrix products of the encoder, between tensors that stand ready; ``run`` is timed."""
 
     def __init__(self, setting: Setting, backward: bool):

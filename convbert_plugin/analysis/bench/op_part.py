@@ -13,6 +13,7 @@ from convbert_plugin.analysis.bench.comparing import (
     Comparison,
     Difference,
     Work,
+    Workload,
     farthest,
 )
 from convbert_plugin.analysis.bench.costs import OpSize
@@ -29,6 +30,8 @@ UNFOLD, COPY = "unfold, as transformers", "copying as much"
 OWN = "here, {}"
 OF_FAIRSEQ = "fairseq's DynamicConv1dTBC, {}"
 DIRECTIONS = {"forward": False, "forward + backward": True}
+# Bytes: more than any cache here.
+UNCACHED = 256 << 20
 
 Make = Callable[[], Any]
 Op = Callable[[Tensor, Tensor], Tensor]
@@ -75,46 +78,82 @@ class OfFairseq(nn.Module):
         return self.module(value, query=logits.flatten(2), unfold=self.is_unfolded)
 
 
-class Convolution:
-    """One implementation on its inputs; ``run`` is timed."""
+class Convolution(Workload):
+    """One implementation on its inputs; ``run`` is timed.
+
+    It goes round so many sets of inputs that none is in a cache when its turn comes.
+    """
 
     def __init__(self, op: Op, inputs: Mapping[str, Tensor], backward: bool, time_first: bool):
         turned = {
             name: tensor.transpose(0, 1).contiguous() if time_first else tensor
             for name, tensor in inputs.items()
         }
-        self.op, self.time_first = op, time_first
-        self.value, self.logits = (
-            turned[name].detach().requires_grad_(backward) for name in ("value", "logits")
-        )
-        self.grad_output = turned["grad_output"]
+        self.op, self.time_first, self.backward = op, time_first, backward
+        self.sets = [_with_gradients(turned, backward)]
+        self.turn = 0
         self.run = self.gradients if backward else self.output
 
+    def prepare(self) -> None:
+        first = self.sets[0]
+        moved = sum(tensor.nbytes for tensor in first.values())
+        for _ in range(UNCACHED // moved):
+            copies = {name: tensor.detach().clone() for name, tensor in first.items()}
+            self.sets.append(_with_gradients(copies, self.backward))
+
+    def _next(self) -> Mapping[str, Tensor]:
+        self.turn += 1
+        return self.sets[self.turn % len(self.sets)]
+
     def output(self) -> Tensor:
-        return self.op(self.value, self.logits)
+        inputs = self._next()
+        return self.op(inputs["value"], inputs["logits"])
 
     def gradients(self) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(self.output(), (self.value, self.logits), self.grad_output)
+        """Output and the gradients of both inputs."""
+        inputs = self._next()
+        value, logits = inputs["value"], inputs["logits"]
+        output = self.op(value, logits)
+        return output, *torch.autograd.grad(output, (value, logits), inputs["grad_output"])
 
     def results(self) -> list[Tensor]:
-        """Output and, where they are timed, the gradients, batch first in float64."""
-        with torch.enable_grad():
-            tensors = [self.output(), *(self.gradients() if self.value.requires_grad else ())]
+        """What is timed, batch first in float64."""
+        tensors = self.gradients() if self.backward else (self.output(),)
         return [
             (tensor.transpose(0, 1) if self.time_first else tensor).detach().double()
             for tensor in tensors
         ]
 
 
-class Copying:
-    """Half as many bytes from one tensor into another as the op must read and write."""
+def _with_gradients(tensors: Mapping[str, Tensor], backward: bool) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().requires_grad_(backward and name != "grad_output")
+        for name, tensor in tensors.items()
+    }
+
+
+class Copying(Workload):
+    """Half as many bytes from one tensor into another as the op must read and write.
+
+    It goes round as many pairs as the op has sets.
+    """
 
     def __init__(self, moved: int, device: str):
-        self.source = torch.ones(moved // 2, dtype=torch.uint8, device=device)
-        self.target = torch.empty_like(self.source)
+        self.moved, self.device = moved, device
+        self.pairs = [self._pair()]
+        self.turn = 0
+
+    def _pair(self) -> tuple[Tensor, Tensor]:
+        source = torch.ones(self.moved // 2, dtype=torch.uint8, device=self.device)
+        return source, torch.zeros_like(source)
+
+    def prepare(self) -> None:
+        self.pairs += [self._pair() for _ in range(UNCACHED // self.moved)]
 
     def run(self) -> None:
-        self.target.copy_(self.source)
+        self.turn += 1
+        source, target = self.pairs[self.turn % len(self.pairs)]
+        target.copy_(source)
 
 
 def op_inputs(size: OpSize, dtype: str, device: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import DictConfig
 from torch import Tensor
 
+from convbert_plugin.analysis.bench.comparing import Workload
 from convbert_plugin.analysis.bench.plan import SEED, Setting
 from convbert_plugin.models.convbert import ConvBertModel
 
@@ -75,7 +76,7 @@ def opened(setting: Setting) -> Opened:
     return Opened(cfg, task, Batch(sample, inputs["src_tokens"], inputs["segments"]))
 
 
-class OwnTraining:
+class OwnTraining(Workload):
     """A step of pretraining as the trainer of fairseq makes it, on one batch; ``run`` is timed."""
 
     def __init__(self, setting: Setting):

@@ -1,6 +1,5 @@
 """The most memory that a variant takes, each in a process of its own that has done nothing else."""
 
-import logging
 import multiprocessing
 import signal
 from multiprocessing.connection import Connection
@@ -15,7 +14,7 @@ Find = Callable[[str], Callable[[], Any]]
 # The second call of a step has the state of its optimizer already.
 CALLS = 2
 # What all children would import one by one.
-IMPORTED = ["convbert_plugin.analysis.bench.own_models", "convbert_plugin.analysis.bench.peers"]
+IMPORTED = ["convbert_plugin.analysis.bench.hushed_imports"]
 KIB = 1024
 
 
@@ -43,7 +42,6 @@ def peak_bytes(find: Find, name: str, threads: Optional[int] = None) -> Optional
 def _measure(sender: Connection, find: Find, name: str, threads: int) -> None:
     # Who interrupts the command interrupts this process too, and hears of it there.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    logging.disable(logging.INFO)
     torch.set_num_threads(threads)
     build = find(name)
     before = _memory("VmRSS")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convbert_plugin.analysis.bench.comparing import Workload
 from convbert_plugin.analysis.bench.machine import DTYPES
 from convbert_plugin.analysis.bench.own_models import CLIP_NORM, Batch, opened
 from convbert_plugin.analysis.bench.plan import SEED, Setting, generator_shape_of, shape_of
@@ -136,7 +137,7 @@ class ElectraDiscriminator(nn.Module):
         return self.encoder(input_ids=tokens, token_type_ids=segments, labels=replaced.float()).loss
 
 
-class ComposedTraining:
+class ComposedTraining(Workload):
     """What a user composes from two models of transformers; ``run`` is timed."""
 
     def __init__(self, setting: Setting):

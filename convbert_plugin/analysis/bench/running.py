@@ -23,6 +23,7 @@ from convbert_plugin.analysis.bench.peers import COMPOSITION
 from convbert_plugin.analysis.bench.plan import TOY, Plan, Sizes, write_data
 from convbert_plugin.analysis.bench.step_part import step_comparisons
 from convbert_plugin.analysis.bench.timing import Pace
+from convbert_plugin.analysis.bench.train_part import train_comparisons
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import write_json
 
@@ -30,6 +31,7 @@ COMPARISONS: Mapping[str, Callable[[Plan], Iterator[Comparison]]] = {
     "op": op_comparisons,
     "encoder": encoder_comparisons,
     "step": step_comparisons,
+    "train": train_comparisons,
     "length": length_comparisons,
 }
 # How often more than one of the op is measured.
@@ -37,7 +39,9 @@ ROUNDS = 5
 TOY_ROUNDS = 2
 TOY_BATCH, TOY_LENGTH = 2, 16
 PROBE_SECONDS = 3.0
-EXAMPLES = 2048
+# So many that the end of an epoch is rare.
+EXAMPLES = {"cpu": 2048, "cuda": 1 << 16}
+TOY_EXAMPLES = 400
 
 
 class Wishes(NamedTuple):
@@ -97,7 +101,7 @@ def run_bench(wishes: Wishes, tell: Callable[[str], None]) -> None:
     end = None if wishes.budget is None else start + wishes.budget
     with tempfile.TemporaryDirectory() as folder:
         plan = wishes.plan(folder)
-        write_data(folder, plan, EXAMPLES)
+        write_data(folder, plan, TOY_EXAMPLES if wishes.is_quick else EXAMPLES[wishes.device])
         machine = probe_machine(wishes.device, Pace(PROBE_SECONDS), wishes.is_quick)
         tell(machine_text(machine) + "\n")
         stopwatch = Stopwatch(end, None if end else rounds)
@@ -114,9 +118,7 @@ def run_bench(wishes: Wishes, tell: Callable[[str], None]) -> None:
 
 
 def _results(plan: Plan, wishes: Wishes, stopwatch: Stopwatch) -> Iterator[Result]:
-    comparisons = [
-        each for part in wishes.parts if part in COMPARISONS for each in COMPARISONS[part](plan)
-    ]
+    comparisons = [each for part in wishes.parts for each in COMPARISONS[part](plan)]
     for number, comparison in enumerate(comparisons):
         find = partial(find_variant, plan, comparison.part, comparison.title)
         pace = stopwatch.pace(len(comparisons) - number)

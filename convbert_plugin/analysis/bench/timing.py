@@ -69,6 +69,10 @@ class Pace(NamedTuple):
     seconds: float = 20.0
     rounds: Optional[int] = None
 
+    def less(self, seconds: float) -> "Pace":
+        """Where some have gone for other things."""
+        return self._replace(seconds=self.seconds - seconds)
+
     def is_over(self, rounds: int, elapsed: float) -> bool:
         if self.rounds is not None:
             return rounds >= self.rounds
