@@ -2,6 +2,7 @@
 
 from typing import List, Optional
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from convbert_plugin.modules.grouped_linear import feed_forward_linear
 from convbert_plugin.modules.initialization import glorot_linear
 from convbert_plugin.modules.mixed_attention import MixedAttention
 from convbert_plugin.modules.shape import StackShape
+from convbert_plugin.modules.training_passes import TrainingPass
 
 LAYER_NORM_EPS = 1e-12
 
@@ -65,8 +67,11 @@ class ConvBertStack(nn.Module):
         is_needed = width != hidden
         self.embedding_projection = glorot_linear(width, hidden) if is_needed else nn.Identity()
         self.layers = nn.ModuleList(ConvBertLayer(shape) for _ in range(shape.layers))
+        self.training_pass = TrainingPass(shape.compile, shape.checkpoint_activations)
 
     def forward(self, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
+        if self.training and torch.is_grad_enabled():
+            return self.training_pass(self, embedded, padding)
         # One level at a time: without gradients, memory holds no other.
         hidden = self.embedding_projection(embedded)
         for layer in self.layers:

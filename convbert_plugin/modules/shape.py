@@ -65,6 +65,8 @@ class StackShape:
     dropout: float
     attention_dropout: float
     pads_visible: bool
+    compile: bool = False
+    checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
         for name in SIZES:

@@ -1,0 +1,79 @@
+"""How a stack is run while it trains: as it is, compiled, recomputed, as CUDA graphs."""
+
+import contextlib
+import functools
+from typing import Any, Callable, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from convbert_plugin.modules.cuda_graphs import TrainingGraphs
+
+BACKEND = "inductor"
+"""What compiles the layers."""
+
+RunLayer = Callable[[nn.Module, Tensor, Optional[Tensor]], Tensor]
+
+
+def run_layer(layer: nn.Module, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
+    """Hidden states [B, T, C] after a layer."""
+    return layer(hidden, padding)
+
+
+@functools.cache
+def compiled_layer(backend: str) -> RunLayer:
+    """One compiled function for all layers: those of equal sizes share its code.
+
+    Nothing of it stands in the modules, so that names, copies and pickles of them stay as they are.
+    """
+    return torch.compile(run_layer, backend=backend, dynamic=True)
+
+
+class TrainingPass:
+    """Runs a stack of layers for a backward pass that comes.
+
+    ``is_compiled``: by ``torch.compile``, layer by layer, and on a GPU by CUDA graphs of the whole
+    stack. ``is_recomputed``: of each layer, only its input waits for the backward pass, which runs
+    it once more with the same random numbers (and without CUDA graphs, which cannot repeat them).
+    """
+
+    def __init__(self, is_compiled: bool, is_recomputed: bool):
+        self.is_compiled, self.is_recomputed = is_compiled, is_recomputed
+        self.graphs = TrainingGraphs() if is_compiled and not is_recomputed else None
+
+    def __call__(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
+        """Hidden states [B, T, C] of the last level, from [B, T, E] and padding [B, T] or None."""
+
+        def run(embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
+            return self._through_layers(stack, embedded, padding)
+
+        with _autocast_uncached(embedded.device) if self.is_compiled else contextlib.nullcontext():
+            if self.graphs is None or not embedded.is_cuda:
+                return run(embedded, padding)
+            return self.graphs(run, embedded, padding, list(stack.parameters()))
+
+    def _through_layers(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
+        hidden = stack.embedding_projection(embedded)
+        run = run_layer
+        if self.is_compiled:
+            run = compiled_layer(BACKEND)
+            # The compiler follows a view to what it is a view of, and would compile the first layer
+            # for itself: what the other layers take is none.
+            hidden = hidden.clone() if hidden._is_view() else hidden
+        for layer in stack.layers:
+            if self.is_recomputed:
+                hidden = checkpoint(run, layer, hidden, padding, use_reentrant=False)
+            else:
+                hidden = run(layer, hidden, padding)
+        return hidden
+
+
+def _autocast_uncached(device: torch.device) -> contextlib.AbstractContextManager:
+    """The autocast around it, which casts each weight where it is used: once, in compiled code."""
+    return torch.autocast(
+        device.type,
+        torch.get_autocast_dtype(device.type),
+        enabled=torch.is_autocast_enabled(device.type),
+        cache_enabled=False,
+    )
