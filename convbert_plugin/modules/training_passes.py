@@ -2,16 +2,21 @@
 
 import contextlib
 import functools
+import time
 from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from convbert_plugin.errors import UserError
 from convbert_plugin.modules.cuda_graphs import TrainingGraphs
 
 BACKEND = "inductor"
 """What compiles the layers."""
+
+COMPILERS = {"cpu": "a C++ compiler (g++, or the one that CXX names)", "cuda": "triton and gcc"}
+"""What it needs beside torch, by devices."""
 
 RunLayer = Callable[[nn.Module, Tensor, Optional[Tensor]], Tensor]
 
@@ -28,6 +33,27 @@ def compiled_layer(backend: str) -> RunLayer:
     Nothing of it stands in the modules, so that names, copies and pickles of them stay as they are.
     """
     return torch.compile(run_layer, backend=backend, dynamic=True)
+
+
+def check_compiler(device: str) -> None:
+    """Compile something that was never compiled before.
+
+    Raises:
+        UserError: there is nothing to compile with, and what to do.
+    """
+    number = time.time_ns()
+
+    def add_a_number(tensor: Tensor) -> Tensor:
+        return tensor.sin() + number
+
+    try:
+        torch.compile(add_a_number, backend=BACKEND)(torch.ones(2, device=device))
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line and not line.endswith("raised:")]
+        raise UserError(
+            f"--compile: torch cannot compile here ({lines[0] if lines else type(error).__name__}): "
+            f"install {COMPILERS[device]}, or leave --compile out"
+        ) from None
 
 
 class TrainingPass:

@@ -20,8 +20,9 @@ from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import untrained_positions
+from convbert_plugin.modules.training_passes import check_compiler
 from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
-from convbert_plugin.tasks.fairseq_options import check_command, check_precision
+from convbert_plugin.tasks.fairseq_options import check_command, check_precision, runs_on_gpu
 from convbert_plugin.tasks.library_noise import silence
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
@@ -113,6 +114,8 @@ class EncoderTask(FairseqTask):
                 f"{', '.join(ARCHITECTURES)}"
             )
         model = super().build_model(cfg, from_checkpoint)
+        if model.cfg.compile and not from_checkpoint:
+            check_compiler("cuda" if runs_on_gpu(self.cfg) else "cpu")
         if self.cfg.tokens_per_sample > model.max_positions():
             raise UserError(
                 f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "

@@ -59,7 +59,7 @@ def check_precision(cfg: RunConfig) -> None:
     """
     if cfg.tpu and cfg.bf16:
         raise UserError(f"--bf16 on the command line means TPU to fairseq: {INSTEAD}")
-    if cfg.cpu or not torch.cuda.is_available():
+    if not runs_on_gpu(cfg):
         for flag in ("fp16", "amp"):
             if getattr(cfg, flag):
                 raise UserError(f"--{flag} needs a GPU: {INSTEAD}")
@@ -71,3 +71,8 @@ def check_precision(cfg: RunConfig) -> None:
                 f"--{name} does not go with {OPTIMIZER_NAME}, whose averages of squared gradients "
                 f"would vanish in half precision: {INSTEAD}"
             )
+
+
+def runs_on_gpu(cfg: RunConfig) -> bool:
+    """Whether fairseq trains on a GPU."""
+    return torch.cuda.is_available() and not cfg.cpu

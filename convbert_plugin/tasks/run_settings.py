@@ -33,6 +33,8 @@ OPTIONS = {
     "distributed_training": ("distributed_world_size",),
     "ema": ("store_ema", "ema_decay"),
 }
+# Of a model, those that change no more than how fast it is and what it takes.
+HOW_IT_RUNS = ("compile", "checkpoint_activations")
 
 
 def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:
@@ -66,7 +68,9 @@ def options_of(model: ConvBertModel) -> dict[str, Any]:
     """The options of a model, in plain values."""
     options = _plain(model.cfg)
     # The first is the name of the architecture.
-    return {field.name: options[field.name] for field in fields(ConvBertConfig)[1:]}
+    names = [field.name for field in fields(ConvBertConfig)[1:]]
+    # As patience is told, no difference to records of before they were.
+    return {name: options[name] for name in names if name not in HOW_IT_RUNS or options[name]}
 
 
 def data_fingerprints(folder: Path, splits: Collection[str]) -> dict[str, str]:

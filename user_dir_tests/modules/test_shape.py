@@ -99,11 +99,13 @@ def test_heads_after_the_ratio(hidden, heads, ratio, expected):
 )
 def test_the_generator_s_sizes(hidden, heads, fraction, expected):
     sizes = {"hidden": hidden, "heads": heads, "ffn_hidden": 4 * hidden, "conv_type": "dynamic"}
-    discriminator = shape_of(**sizes, pads_visible=True, dropout=0.3)
+    switches = {"pads_visible": True, "compile": True, "checkpoint_activations": True}
+    discriminator = shape_of(**sizes, **switches, dropout=0.3)
     generator = discriminator.generator(fraction)
     assert (generator.hidden, generator.heads, generator.ffn_hidden) == expected
     same = {"embedding_dim", "layers", "ffn_groups", "head_ratio", "conv_kernel_size", "conv_type"}
     same |= {"conv_backend", "dropout", "attention_dropout", "pads_visible"}
+    same |= {"compile", "checkpoint_activations"}
     assert all(getattr(generator, name) == getattr(discriminator, name) for name in same)
 
 
