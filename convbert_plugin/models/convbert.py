@@ -189,6 +189,12 @@ class ConvBertModel(BaseFairseqModel):
     def max_positions(self) -> int:
         return self.cfg.max_positions
 
+    @property
+    def is_graphed(self) -> bool:
+        """Whether CUDA graphs compute what it learns from."""
+        is_compiled = self.cfg.compile and not self.cfg.checkpoint_activations
+        return is_compiled and self.embeddings.tokens.weight.is_cuda
+
     def forward(
         self,
         src_tokens: Tensor,

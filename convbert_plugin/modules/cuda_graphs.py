@@ -1,14 +1,14 @@
 """Forward and backward passes as CUDA graphs: one launch each, instead of one for every kernel.
 
-As ``torch.cuda.make_graphed_callables``, but for several shapes, beside threads that pin memory, and
-where gradients are added up over several batches. Autocast must keep no copies of weights meanwhile
-(``cache_enabled=False``): graphs would go on with those of the first batch.
+As ``torch.cuda.make_graphed_callables``, but for several shapes, beside threads that pin memory,
+under autocast, and where gradients are added up over several batches.
 """
 
+import contextlib
 import logging
 import weakref
 from collections import Counter
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Hashable, Iterator, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -24,10 +24,12 @@ SIGHTS = 2
 WARM_UPS = 3
 """Passes before one is recorded, in which libraries prepare and compilers choose."""
 
-Function = Callable[[Tensor, Optional[Tensor]], Tensor]
-"""Shapes: states [B, T, E], padding [B, T] or None -> [B, T, C]."""
+Function = Callable[..., tuple[Tensor, ...]]
+"""Of inputs, each a tensor or None; the first of the results goes backward."""
 Replay = Callable[[], object]
 """Computes once more what was recorded, from and into the same memory."""
+
+_is_recording = False
 
 
 class CudaRecorder:
@@ -62,23 +64,21 @@ class _ReplayedPass(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        recording: "_Recording",
-        awaited: _Awaited,
-        states: Tensor,
-        padding: Optional[Tensor],
-        *parameters: Tensor,
-    ) -> Tensor:
+        ctx: Any, recording: "_Recording", awaited: _Awaited, *tensors: Optional[Tensor]
+    ) -> tuple[Tensor, ...]:
         ctx.recording, ctx.awaited = recording, awaited
-        recording.states.detach().copy_(states)
-        if recording.padding is not None:
-            recording.padding.copy_(padding)
+        recording.take(tensors)
         recording.replay_forward()
-        return recording.output.detach()
+        first, *others = recording.outputs
+        # Losses and what is logged are kept, past the next replay; hidden states are used before.
+        first = first.detach() if first.dim() else first.clone()
+        others = [output.clone() for output in others]
+        ctx.mark_non_differentiable(*others)
+        return first, *others
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Optional[Tensor], ...]:
+    def backward(ctx: Any, gradient: Tensor, *others: Tensor) -> tuple[Optional[Tensor], ...]:
         if ctx.awaited is None:
             raise RuntimeError("this pass went backward before: leave out --compile to repeat it")
         ctx.awaited = None
@@ -87,7 +87,7 @@ class _ReplayedPass(torch.autograd.Function):
         recording.output_gradient.copy_(gradient)
         recording.replay_backward()
         # Tensors of their own, which autograd takes over as the gradients of the parameters.
-        gradients = iter([gradient.detach() for gradient in recording.gradients])
+        gradients = iter([None if one is None else one.detach() for one in recording.gradients])
         return tuple(next(gradients) if is_needed else None for is_needed in ctx.needs_input_grad)
 
 
@@ -97,40 +97,49 @@ class _Recording:
     def __init__(
         self,
         function: Function,
-        states: Tensor,
-        padding: Optional[Tensor],
+        inputs: Sequence[Optional[Tensor]],
         parameters: Sequence[Tensor],
         recorder: CudaRecorder,
     ):
-        self.states = states.detach().clone().requires_grad_(states.requires_grad)
-        self.padding = None if padding is None else padding.clone()
+        self.inputs = [
+            None if one is None else one.detach().clone().requires_grad_(one.requires_grad)
+            for one in inputs
+        ]
+        self.places = [one.detach() for one in self.inputs if one is not None]
         self.parameters = parameters
-        inputs = [one for one in (self.states, *parameters) if one.requires_grad]
+        sources = [one for one in self.inputs if one is not None and one.requires_grad]
+        sources += parameters
         self.output_gradient = torch.zeros(())
-
         computed: list[Tensor] = []
 
-        def forward() -> Tensor:
-            computed[:] = [function(self.states, self.padding)]
-            return computed[0]
+        def forward() -> tuple[Tensor, ...]:
+            computed[:] = function(*self.inputs)
+            return tuple(computed)
 
-        def backward() -> tuple[Tensor, ...]:
-            return torch.autograd.grad(computed, inputs, [self.output_gradient])
+        def backward() -> tuple[Optional[Tensor], ...]:
+            return torch.autograd.grad(
+                computed[0], sources, self.output_gradient, allow_unused=True
+            )
 
         def both() -> None:
-            self.output_gradient = torch.zeros_like(forward())
+            self.output_gradient = torch.zeros_like(forward()[0])
             backward()
 
-        devices = [states.device.index] if states.is_cuda else []
-        with torch.random.fork_rng(devices):
+        devices = [self.places[0].device.index] if self.places[0].is_cuda else []
+        with _recording(), torch.random.fork_rng(devices):
             recorder.prepare(both)
-            self.replay_forward, output = recorder.record(forward)
+            self.replay_forward, outputs = recorder.record(forward)
             self.replay_backward, self.gradients = recorder.record(backward)
-        self.output = output.detach()
+        self.outputs = [output.detach() for output in outputs]
+
+    def take(self, tensors: Sequence[Optional[Tensor]]) -> None:
+        """Copy the inputs, which stand first among the tensors, to where they are read."""
+        given = [one for one in tensors[: len(self.inputs)] if one is not None]
+        torch._foreach_copy_(self.places, given)
 
     def release_gradients(self) -> None:
         """Move gradients away that still wait where those of the next batch will be written."""
-        own = {gradient.data_ptr() for gradient in self.gradients}
+        own = {gradient.data_ptr() for gradient in self.gradients if gradient is not None}
         for parameter in self.parameters:
             if parameter.grad is not None and parameter.grad.data_ptr() in own:
                 parameter.grad = parameter.grad.clone()
@@ -152,29 +161,32 @@ class TrainingGraphs:
     def __call__(
         self,
         function: Function,
-        states: Tensor,
-        padding: Optional[Tensor],
+        inputs: Sequence[Optional[Tensor]],
         parameters: Sequence[Tensor],
-    ) -> Tensor:
-        """What the function returns, computed by graphs where there are some."""
+        constants: Hashable = None,
+    ) -> tuple[Tensor, ...]:
+        """What the function returns, computed by graphs where there are some.
+
+        ``constants``: what it depends on besides.
+        """
         # Until the one batch has gone backward, another would overwrite what it needs.
-        if self.awaited() is not None:
-            return function(states, padding)
-        recording = self._recording(function, states, padding, parameters)
+        if _is_recording or self.awaited() is not None:
+            return function(*inputs)
+        recording = self._recording(function, inputs, parameters, constants)
         if recording is None:
-            return function(states, padding)
+            return function(*inputs)
         awaited = _Awaited()
         self.awaited = weakref.ref(awaited)
-        return _ReplayedPass.apply(recording, awaited, states, padding, *recording.parameters)
+        return _ReplayedPass.apply(recording, awaited, *inputs, *recording.parameters)
 
     def _recording(
         self,
         function: Function,
-        states: Tensor,
-        padding: Optional[Tensor],
+        inputs: Sequence[Optional[Tensor]],
         parameters: Sequence[Tensor],
+        constants: Hashable,
     ) -> Optional[_Recording]:
-        key = _key(states, padding, parameters)
+        key = (constants, *map(_kind, inputs), _autocast(parameters), *map(_place, parameters))
         if key in self.recordings:
             return self.recordings[key]
         self.seen[key] += 1
@@ -183,23 +195,37 @@ class TrainingGraphs:
         self.recorder = self.recorder or self.build_recorder()
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         try:
-            recording = _Recording(function, states, padding, trained, self.recorder)
+            recording = _Recording(function, inputs, trained, self.recorder)
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0]
-            logger.warning(f"no CUDA graph for batches of {tuple(states.shape[:2])}: {reason}")
+            shapes = [tuple(one.shape) for one in inputs if one is not None]
+            logger.warning(f"no CUDA graph for a batch of {shapes[0]}: {reason}")
             return None
         self.recordings[key] = recording
         return recording
 
 
-def _key(states: Tensor, padding: Optional[Tensor], parameters: Sequence[Tensor]) -> tuple:
-    """All by which recorded passes differ, where the parameters lie among it."""
-    kind = states.device.type
-    return (
-        tuple(states.shape),
-        states.dtype,
-        states.requires_grad,
-        padding is None,
-        torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind),
-        *((parameter.data_ptr(), parameter.requires_grad) for parameter in parameters),
-    )
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """Graphs do not record graphs, and keep no copies of weights that autocast has made before."""
+    global _is_recording
+    _is_recording = True
+    torch.clear_autocast_cache()
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
+        _is_recording = False
+
+
+def _kind(tensor: Optional[Tensor]) -> tuple:
+    return () if tensor is None else (tensor.shape, tensor.dtype, tensor.requires_grad)
+
+
+def _place(parameter: Tensor) -> tuple:
+    return parameter.data_ptr(), parameter.requires_grad
+
+
+def _autocast(parameters: Sequence[Tensor]) -> object:
+    kind = parameters[0].device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)

@@ -1,6 +1,5 @@
 """How a stack is run while it trains: as it is, compiled, recomputed, as CUDA graphs."""
 
-import contextlib
 import functools
 import time
 from typing import Any, Callable, Optional
@@ -50,8 +49,9 @@ def check_compiler(device: str) -> None:
         torch.compile(add_a_number, backend=BACKEND)(torch.ones(2, device=device))
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line and not line.endswith("raised:")]
+        reason = lines[0] if lines else type(error).__name__
         raise UserError(
-            f"--compile: torch cannot compile here ({lines[0] if lines else type(error).__name__}): "
+            f"--compile: torch cannot compile here ({reason}): "
             f"install {COMPILERS[device]}, or leave --compile out"
         ) from None
 
@@ -71,13 +71,12 @@ class TrainingPass:
     def __call__(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
         """Hidden states [B, T, C] of the last level, from [B, T, E] and padding [B, T] or None."""
 
-        def run(embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
-            return self._through_layers(stack, embedded, padding)
+        def run(embedded: Tensor, padding: Optional[Tensor]) -> tuple[Tensor]:
+            return (self._through_layers(stack, embedded, padding),)
 
-        with _autocast_uncached(embedded.device) if self.is_compiled else contextlib.nullcontext():
-            if self.graphs is None or not embedded.is_cuda:
-                return run(embedded, padding)
-            return self.graphs(run, embedded, padding, list(stack.parameters()))
+        if self.graphs is None or not embedded.is_cuda:
+            return run(embedded, padding)[0]
+        return self.graphs(run, (embedded, padding), list(stack.parameters()))[0]
 
     def _through_layers(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
         hidden = stack.embedding_projection(embedded)
@@ -93,13 +92,3 @@ class TrainingPass:
             else:
                 hidden = run(layer, hidden, padding)
         return hidden
-
-
-def _autocast_uncached(device: torch.device) -> contextlib.AbstractContextManager:
-    """The autocast around it, which casts each weight where it is used: once, in compiled code."""
-    return torch.autocast(
-        device.type,
-        torch.get_autocast_dtype(device.type),
-        enabled=torch.is_autocast_enabled(device.type),
-        cache_enabled=False,
-    )

@@ -1,5 +1,6 @@
 """Pretraining on documents: replaced-token detection, or masked-language modelling."""
 
+import functools
 import logging
 import os
 from dataclasses import dataclass, field
@@ -7,10 +8,14 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+from fairseq.criterions import FairseqCriterion
 from fairseq.dataclass import ChoiceEnum
+from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
 from omegaconf import MISSING
+from torch import nn
 
+from convbert_plugin.criterions.graphed_loss import GraphedLoss
 from convbert_plugin.data.binarized import document_count, open_lines
 from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining.pretraining_dataset import (
@@ -67,6 +72,10 @@ class ReplacedTokenDetectionTask(EncoderTask):
     data_maker = DATA_MAKER
     shortest_example = 8
 
+    def __init__(self, cfg: RunConfig, vocabulary: Vocabulary):
+        super().__init__(cfg, vocabulary)
+        self.graphed_loss = GraphedLoss()
+
     @classmethod
     def open(cls, cfg: ReplacedTokenDetectionTaskConfig) -> "ReplacedTokenDetectionTask":
         if not 0 < cfg.mask_prob < 1:
@@ -109,6 +118,20 @@ class ReplacedTokenDetectionTask(EncoderTask):
         else:
             model.add_generator(self.cfg.generator_size)
         return model
+
+    def train_step(
+        self,
+        sample: dict,
+        model: nn.Module,
+        criterion: FairseqCriterion,
+        optimizer: FairseqOptimizer,
+        update_num: int,
+        ignore_grad: bool = False,
+    ) -> tuple:
+        # Several workers reduce gradients within the backward pass, where a graph would hide them.
+        if isinstance(model, ConvBertModel) and model.is_graphed:
+            criterion = functools.partial(self.graphed_loss, criterion)
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def load_dataset(
         self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any

@@ -1,6 +1,7 @@
-"""Training by CUDA graphs against the same training without; without a GPU, by what acts as they do.
+"""Training by CUDA graphs against the same training without.
 
-A graph reads and writes memory of its own, once more at every replay: so does what stands for it.
+A graph reads and writes memory of its own, once more at every replay: so does what stands for it
+where there is no GPU.
 """
 
 import copy
@@ -50,9 +51,9 @@ class GraphedPass(TrainingPass):
 
     def __call__(self, stack, embedded, padding):
         def run(embedded, padding):
-            return self._through_layers(stack, embedded, padding)
+            return (self._through_layers(stack, embedded, padding),)
 
-        return self.graphs(run, embedded, padding, list(stack.parameters()))
+        return self.graphs(run, (embedded, padding), list(stack.parameters()))[0]
 
 
 def recorder_of(device):
