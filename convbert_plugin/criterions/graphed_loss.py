@@ -50,7 +50,7 @@ class GraphedLoss:
         loss, *values = self.graphs(function, list(tensors.values()), parameters, constants)
         layout = self.layouts[shape]
         log = {name: value for name, value in sample.items() if isinstance(value, (int, float))}
-        logged = {
+        logged: dict[str, Tensor] = {
             name: value.as_subclass(kind)
             for (name, kind), value in zip(layout.logged.items(), values, strict=True)
         }

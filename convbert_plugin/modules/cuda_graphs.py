@@ -149,7 +149,8 @@ class TrainingGraphs:
     """The graphs of a function of inputs and parameters, by the shapes of the inputs."""
 
     def __init__(self, recorder: Callable[[], CudaRecorder] = CudaRecorder):
-        self.build_recorder, self.recorder = recorder, None
+        self.build_recorder = recorder
+        self.recorder: Optional[CudaRecorder] = None
         self.recordings: dict[tuple, _Recording] = {}
         self.seen: Counter = Counter()
         self.awaited: Callable[[], Optional[_Awaited]] = lambda: None

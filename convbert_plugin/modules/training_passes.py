@@ -80,7 +80,7 @@ class TrainingPass:
 
     def _through_layers(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
         hidden = stack.embedding_projection(embedded)
-        run = run_layer
+        run: RunLayer = run_layer
         if self.is_compiled:
             run = compiled_layer(BACKEND)
             # The compiler follows a view to what it is a view of, and would compile the first layer
