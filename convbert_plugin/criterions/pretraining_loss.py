@@ -62,8 +62,8 @@ class ReplacedTokenDetectionCriterion(TaskLoss):
             "ntokens": sample["ntokens"],
             "nsentences": sample["nsentences"],
         }
-        masked_lm_loss = F.nll_loss(output.masked_lm_log_probs, sample["target"], reduction="sum")
-        correct = output.masked_lm_log_probs.argmax(-1).eq(sample["target"]).sum()
+        masked_lm_loss = output.masked_lm_loss
+        correct = output.guessed.eq(sample["target"]).sum()
         if output.replaced_logits is None:
             loss = masked_lm_loss
             log.update(masked_lm_loss=masked_lm_loss.detach(), masked_lm_correct=correct)

@@ -29,12 +29,12 @@ from convbert_plugin.models.parts import (
 )
 from convbert_plugin.models.state import fit_state_dict
 from convbert_plugin.modules.embeddings import Embeddings
-from convbert_plugin.modules.heads import CLASSIFICATION_HEADS
+from convbert_plugin.modules.heads import CLASSIFICATION_HEADS, MaskedLMHead
 from convbert_plugin.modules.layer import ConvBertLayer, ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.ops.precision import at_least_fp32
-from convbert_plugin.ops.sampling import replace_tokens, sample_by_inverse
+from convbert_plugin.ops.sampling import replace_tokens
 from convbert_plugin.ops.separators import segments_from_separators
 
 LONGEST_HEAD_NAME = 100
@@ -45,11 +45,13 @@ MOST_CLASSES = 1 << 20
 class PretrainingOutput(NamedTuple):
     """What the losses of pretraining need.
 
-    Shapes: masked-LM log-probabilities [M, V] in fp32; under replaced-token detection also the
-    sampled tokens [M], the corrupted tokens [B, T] and the discriminator's logits [B, T].
+    Shapes: masked-LM loss [], summed over the masked tokens, and the likeliest tokens [M]; under
+    replaced-token detection also the sampled tokens [M], the corrupted tokens [B, T] and the
+    discriminator's logits [B, T].
     """
 
-    masked_lm_log_probs: Tensor
+    masked_lm_loss: Tensor
+    guessed: Tensor
     sampled: Optional[Tensor] = None
     corrupted: Optional[Tensor] = None
     replaced_logits: Optional[Tensor] = None
@@ -264,16 +266,18 @@ class ConvBertModel(BaseFairseqModel):
         tokens) and uniforms [M] in [0, 1) (the numbers that choose the replacements).
         """
         tokens, segments, padding = self._inputs(tokens, segments, has_pads)
-        log_probs = self.masked_lm_log_probs(tokens, segments, masked_positions, has_pads)
+        with self._autocast(tokens.device):
+            head, hidden = self._masked_lm(tokens, segments, padding, masked_positions)
+            table = self.embeddings.tokens.weight
+            loss, guessed, sampled = head.loss(hidden, table, masked_targets, uniforms)
         if self.generator is None:
-            return PretrainingOutput(log_probs)
+            return PretrainingOutput(loss, guessed)
         with torch.no_grad():
-            sampled = sample_by_inverse(log_probs.exp(), uniforms)
             original = replace_tokens(tokens, masked_positions, masked_targets)
             corrupted = replace_tokens(original, masked_positions, sampled)
         # A generator may draw the pad, which is then a replaced token like any other.
         logits = self._replaced_logits(corrupted, segments, padding)
-        return PretrainingOutput(log_probs, sampled, corrupted, logits)
+        return PretrainingOutput(loss, guessed, sampled, corrupted, logits)
 
     def masked_lm_log_probs(
         self,
@@ -284,14 +288,9 @@ class ConvBertModel(BaseFairseqModel):
     ) -> Tensor:
         """Log-probabilities [M, V] of the tokens at ``positions`` of the flattened batch."""
         tokens, segments, padding = self._inputs(tokens, segments, has_pads)
-        table = self.embeddings.tokens.weight
         with self._autocast(tokens.device):
-            if self.generator is None:
-                hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
-                logits = self.masked_lm_head(hidden, table)
-            else:
-                embedded = self.embeddings(tokens, segments)
-                logits = self.generator(embedded, padding, positions, table)
+            head, hidden = self._masked_lm(tokens, segments, padding, positions)
+            logits = head(hidden, self.embeddings.tokens.weight)
         return logits.log_softmax(dim=-1, dtype=at_least_fp32(logits.dtype))
 
     def replaced_logits(
@@ -327,6 +326,16 @@ class ConvBertModel(BaseFairseqModel):
     ) -> object:
         fit_state_dict(self, state_dict)
         return super().load_state_dict(state_dict, strict, model_cfg, args)
+
+    def _masked_lm(
+        self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor], positions: Tensor
+    ) -> tuple[MaskedLMHead, Tensor]:
+        """The head that guesses tokens, and its input [M, C] at the positions."""
+        if self.generator is None:
+            hidden = self._encode(tokens, segments, padding).flatten(0, 1)[positions]
+            return cast(MaskedLMHead, self.masked_lm_head), hidden
+        embedded = self.embeddings(tokens, segments)
+        return self.generator.head, self.generator(embedded, padding, positions)
 
     def _encode(self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]) -> Tensor:
         with self._autocast(tokens.device):

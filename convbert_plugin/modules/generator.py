@@ -12,8 +12,8 @@ from convbert_plugin.modules.shape import StackShape
 class Generator(nn.Module):
     """Guesses the masked tokens; embeddings and softmax matrix are the discriminator's.
 
-    Shapes: embedded [B, T, E], padding [B, T] or None, positions [M] into the flattened batch,
-    token table [V, E] -> logits [M, V]. Only the masked positions go through the vocabulary.
+    Shapes: embedded [B, T, E], padding [B, T] or None, positions [M] into the flattened batch ->
+    hidden [M, C], for its head. Only the masked positions go through the vocabulary.
     """
 
     def __init__(self, shape: StackShape, vocabulary_size: int):
@@ -22,8 +22,5 @@ class Generator(nn.Module):
         self.stack = ConvBertStack(shape)
         self.head = MaskedLMHead(shape.hidden, shape.embedding_dim, vocabulary_size)
 
-    def forward(
-        self, embedded: Tensor, padding: Optional[Tensor], positions: Tensor, token_table: Tensor
-    ) -> Tensor:
-        hidden = self.stack(embedded, padding)
-        return self.head(hidden.flatten(0, 1)[positions], token_table)
+    def forward(self, embedded: Tensor, padding: Optional[Tensor], positions: Tensor) -> Tensor:
+        return self.stack(embedded, padding).flatten(0, 1)[positions]

@@ -6,13 +6,14 @@ from torch import Tensor, nn
 
 from convbert_plugin.modules.initialization import glorot_linear, linear
 from convbert_plugin.modules.layer import layer_norm
+from convbert_plugin.ops.vocabulary_loss import VocabularyLoss, vocabulary_loss
 
 
 class MaskedLMHead(nn.Module):
     """Scores every token of the vocabulary; the softmax matrix is the token embedding table.
 
-    Shapes: hidden [M, C], token table [V, E] -> logits [M, V]. Source: the released
-    run_pretraining.py:129-175.
+    Shapes: hidden [M, C], token table [V, E] -> logits [M, V], which :meth:`loss` never makes.
+    Source: the released run_pretraining.py:129-175.
     """
 
     def __init__(self, hidden: int, embedding_dim: int, vocabulary_size: int):
@@ -22,8 +23,16 @@ class MaskedLMHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     def forward(self, hidden: Tensor, token_table: Tensor) -> Tensor:
-        transformed = self.layer_norm(F.gelu(self.dense(hidden)))
-        return F.linear(transformed, token_table, self.bias)
+        return F.linear(self._transformed(hidden), token_table, self.bias)
+
+    def loss(
+        self, hidden: Tensor, token_table: Tensor, targets: Tensor, uniforms: Tensor
+    ) -> VocabularyLoss:
+        """The loss against the targets [M], guesses, and what the uniforms [M] draw."""
+        return vocabulary_loss(self._transformed(hidden), token_table, self.bias, targets, uniforms)
+
+    def _transformed(self, hidden: Tensor) -> Tensor:
+        return self.layer_norm(F.gelu(self.dense(hidden)))
 
 
 class ReplacedTokenHead(nn.Module):

@@ -1,21 +1,53 @@
 """Draw the generator's replacement tokens."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+BLOCK = 128
+"""Tokens that are summed before the sums are searched: a search through them all takes longer."""
 
 
 def sample_by_inverse(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Draw one token a row through the inverse of the row's distribution function.
 
     Shapes: probabilities [M, V], uniforms [M] in [0, 1) -> token ids [M]. The same uniform number
-    gives the same token, whatever else is in the batch, and a token of probability 0 is never
-    drawn: both to the rounding of the device's cumulative sum.
+    gives the same token, whatever else is in the batch, to the rounding of the device's sums; a
+    token of probability 0 is never drawn. The block is drawn first, then the token in it. Rows
+    that are whole blocks long are not copied.
     """
-    cumulative = probabilities.cumsum(dim=-1)
+    blocks = in_blocks(probabilities)
+    ends = blocks.sum(dim=-1).cumsum(dim=-1)
     # The sum differs from 1 by rounding: scaled by it, a uniform number never falls beyond the end.
-    targets = uniforms.to(cumulative.dtype).unsqueeze(1) * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, targets, right=True).squeeze(1)
-    return drawn.clamp_(max=probabilities.size(1) - 1)
+    targets = uniforms.to(ends.dtype).unsqueeze(1) * ends[:, -1:]
+    block = _first_above(ends, targets)
+    rest = targets - F.pad(ends, (1, 0)).gather(1, block)
+    within = _first_above(block_of(blocks, block).cumsum(dim=-1), rest)
+    return (block * BLOCK + within).squeeze(1).clamp_(max=probabilities.size(1) - 1)
+
+
+def in_blocks(rows: Tensor, filler: float = 0.0) -> Tensor:
+    """Shapes: [M, V] -> [M, blocks, BLOCK], filled at the end of each row."""
+    missing = -rows.size(1) % BLOCK
+    filled = F.pad(rows, (0, missing), value=filler) if missing else rows
+    return filled.unflatten(1, (-1, BLOCK))
+
+
+def block_of(blocks: Tensor, block: Tensor) -> Tensor:
+    """Shapes: [M, blocks, BLOCK], one number a row [M, 1] -> that block [M, BLOCK]."""
+    return blocks.take_along_dim(block.unsqueeze(2), dim=1).squeeze(1)
+
+
+def _first_above(ends: Tensor, targets: Tensor) -> Tensor:
+    """Index [M, 1] of the first of the growing numbers [M, N] above the target [M, 1].
+
+    There is always one, whatever the rounding, since the target is held below the last. Where
+    that is no number, neither is the loss, and the index stays in range.
+    """
+    last = ends[:, -1:]
+    below_last = torch.nextafter(last, torch.zeros_like(last))
+    first = torch.searchsorted(ends, torch.minimum(targets, below_last), right=True)
+    return first.clamp_(max=ends.size(1) - 1)
 
 
 def sample_by_gumbel(logits: Tensor, generator: torch.Generator) -> Tensor:

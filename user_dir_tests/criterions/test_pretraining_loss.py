@@ -18,20 +18,25 @@ MASKED_OF_FULL = 4
 TOLERANCE = 1e-10
 
 
-def logits_of(model, sample):
-    """What generator and discriminator say, and the tokens that the discriminator sees."""
+def masked_lm_logits_of(model, head, sample):
+    """What a masked-LM head says of the masked tokens [M, V]."""
     kept = {}
-    hooks = [
-        model.generator.register_forward_hook(lambda *args: kept.update(generator=args[-1])),
-        model.replaced_token_head.register_forward_hook(
-            lambda *args: kept.update(discriminator=args[-1])
-        ),
-    ]
+    hook = head.layer_norm.register_forward_hook(lambda *args: kept.update(transformed=args[-1]))
     with torch.no_grad():
         model(**sample["net_input"])
-    for hook in hooks:
         hook.remove()
-    return kept["generator"].numpy(), kept["discriminator"].numpy()
+        return (kept["transformed"] @ model.embeddings.tokens.weight.T + head.bias).numpy()
+
+
+def logits_of(model, sample):
+    """What generator and discriminator say."""
+    kept = {}
+    hook = model.replaced_token_head.register_forward_hook(
+        lambda *args: kept.update(discriminator=args[-1])
+    )
+    generator = masked_lm_logits_of(model, model.generator.head, sample)
+    hook.remove()
+    return generator, kept["discriminator"].numpy()
 
 
 def probabilities(logits):
@@ -266,10 +271,9 @@ def test_masked_language_modelling_is_the_mean_cross_entropy(bench, lengths):
     assert bench.model.replaced_token_head is None
     assert not any(name.startswith("generator") for name in bench.model.state_dict())
     (sample,) = bench.batches(lengths)
-    kept = []
-    bench.model.masked_lm_head.register_forward_hook(lambda *args: kept.append(args[-1]))
     loss, sample_size, log = bench.criterion(bench.model, sample)
-    logits, targets = kept[0].detach().numpy(), sample["target"].numpy()
+    logits = masked_lm_logits_of(bench.model, bench.model.masked_lm_head, sample)
+    targets = sample["target"].numpy()
     assert relative(loss / sample_size, cross_entropies(logits, targets).mean()) <= TOLERANCE
     assert log["masked_lm_correct"] == (logits.argmax(-1) == targets).sum()
     assert "discriminator_loss" not in log

@@ -33,14 +33,17 @@ class Observed:
         self.chances, self.labels, self.losses = [], [], []
         self.guessed_right, self.sampled_right = [], []
 
-    def add(self, vocabulary, sample, output):
+    def add(self, model, sample):
         inputs = sample["net_input"]
+        output, vocabulary = model(**inputs), model.vocabulary
+        log_probs = model.masked_lm_log_probs(
+            inputs["src_tokens"].clone(), inputs["segments"], inputs["masked_positions"]
+        )
         original = inputs["src_tokens"].flatten()
         original[inputs["masked_positions"]] = sample["target"]
         real = original != vocabulary.pad()
         self.labels += (output.corrupted.flatten() != original)[real].tolist()
         self.chances += output.replaced_logits.flatten().sigmoid()[real].tolist()
-        log_probs = output.masked_lm_log_probs
         self.losses += (-log_probs[range(len(log_probs)), sample["target"]]).tolist()
         self.guessed_right += (log_probs.argmax(-1) == sample["target"]).tolist()
         self.sampled_right += (output.sampled == sample["target"]).tolist()
@@ -67,7 +70,7 @@ def logs_of_workers(bench, observed):
         workers.append([bench.criterion(bench.model, batch)[2] for batch in batches])
         with torch.no_grad():
             for batch in batches:
-                observed.add(bench.task.vocabulary, batch, bench.model(**batch["net_input"]))
+                observed.add(bench.model, batch)
     return workers
 
 

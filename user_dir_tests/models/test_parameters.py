@@ -145,7 +145,7 @@ def test_the_ablations_of_the_paper(architecture, changes, millions):
 def loss_of(model, batch):
     """Both losses; logits far from zero, so that no gradient is lost in rounding."""
     output = model(**batch)
-    loss = F.nll_loss(output.masked_lm_log_probs.double(), batch["masked_targets"])
+    loss = output.masked_lm_loss.double() / len(batch["masked_targets"])
     if output.replaced_logits is not None:
         replaced = output.corrupted.ne(batch["src_tokens"]).double()
         loss = loss + F.binary_cross_entropy_with_logits(output.replaced_logits.double(), replaced)
@@ -217,7 +217,7 @@ def test_autocast_computes_the_same_function(kind):
         expected, result = (each(batch["src_tokens"]) for each in (model, half))
         output = half(**batch)
     assert 0 < relative_error(result, expected) <= TOLERANCES[torch.bfloat16]["model"]
-    assert output.masked_lm_log_probs.dtype == output.replaced_logits.dtype == torch.float32
+    assert output.masked_lm_loss.dtype == output.replaced_logits.dtype == torch.float32
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
     expected_gradients, gradients = gradients_of(model, batch), gradients_of(half, batch)
     for name in ("embeddings.tokens.weight", "encoder.layers.0.feed_forward.inner.weight"):

@@ -102,7 +102,7 @@ def test_the_softmax_matrix_is_the_token_table(model):
     summed = as_input[tokens] + model.embeddings.segments(segments)
     summed = summed + model.embeddings.positions.weight[: tokens.size(1)]
     embedded = model.embeddings.layer_norm(summed)
-    logits = model.generator(embedded, tokens.eq(PAD), positions, as_output)
+    logits = model.generator.head(model.generator(embedded, tokens.eq(PAD), positions), as_output)
     F.cross_entropy(logits, batch["masked_targets"]).backward()
     assert as_input.grad.any()
     assert as_output.grad.any()

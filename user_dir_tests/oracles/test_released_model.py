@@ -66,7 +66,8 @@ def test_equals_the_released_model(released, pads_visible):
     torch.nn.Module.load_state_dict(model, released.own, strict=True, assign=True)
 
     embedded, everywhere = model.embeddings(tokens, segments), torch.arange(tokens.numel())
-    logits = model.generator(embedded, pads, everywhere, model.embeddings.tokens.weight)
+    hidden = model.generator(embedded, pads, everywhere)
+    logits = model.generator.head(hidden, model.embeddings.tokens.weight)
     results = [
         *model.hidden_states(tokens, segments),
         *model.generator.stack.levels(embedded, pads),
