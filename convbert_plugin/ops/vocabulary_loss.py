@@ -1,6 +1,6 @@
 """The masked-LM loss over a whole vocabulary, a few rows of logits at a time."""
 
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -179,9 +179,8 @@ def _fake(
 ) -> Outputs:
     wide = at_least_fp32(dtype)
     shapes = [tensor.shape if with_gradients else (0,) for tensor in (hidden, table, bias)]
-    gradients = [hidden.new_empty(shape, dtype=wide) for shape in shapes]
-    tokens = torch.empty_like(targets), torch.empty_like(targets)
-    return hidden.new_empty((), dtype=wide), *tokens, *gradients
+    loss, *by = (hidden.new_empty(shape, dtype=wide) for shape in [(), *shapes])
+    return loss, torch.empty_like(targets), torch.empty_like(targets), by[0], by[1], by[2]
 
 
 def _keep_gradients(ctx: Any, inputs: tuple, output: Outputs) -> None:
@@ -190,12 +189,12 @@ def _keep_gradients(ctx: Any, inputs: tuple, output: Outputs) -> None:
     ctx.dtypes = [tensor.dtype for tensor in inputs[:3]]
 
 
-def _backward(ctx: Any, by_loss: Optional[Tensor], *others: Any) -> tuple[Optional[Tensor], ...]:
+def _backward(ctx: Any, by_loss: Optional[Tensor], *others: Any) -> Sequence[Optional[Tensor]]:
     nothing = (None,) * 4
     if by_loss is None:
-        return (None, None, None, *nothing)
-    gradients = (by_loss * gradient for gradient in ctx.saved_tensors)
-    return (*(g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)), *nothing)
+        return None, None, None, *nothing
+    kept = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+    return *((by_loss * gradient).to(dtype) for gradient, dtype in kept), *nothing
 
 
 _loss_and_gradients.register_autograd(_backward, setup_context=_keep_gradients)
