@@ -19,8 +19,11 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)\)")
 FILE = re.compile(r"`([\w.*-]*/[\w./*-]*|[\w-]+\.py)`")
 ROOTS = (CHECKOUT, CHECKOUT / "convbert_plugin")
-# What sets up the environment, or runs these very tests or all checks of the whole checkout.
+# What sets up the environment, runs these very tests or all checks of the whole checkout, or wants
+# a network or a GPU.
 SET_UP = {
+    "bash examples/gpu/wheels.sh runs/gpu/wheels",
+    "bash examples/gpu/check.sh --data runs/gpu/data --wheels runs/gpu/wheels --workers 6",
     "source examples/environment.sh",
     "bash examples/quickstart.sh",
     "bash user_dir_tests/run.sh",

@@ -1,0 +1,179 @@
+"""What the device can do, and the convolutions' code on it: right in every precision, how fast."""
+
+import itertools
+from typing import Iterator
+
+import torch
+from measuring import FAIL, PASS, Options, Outcome, run_stage, seconds_of, wait
+
+from convbert_plugin.ops.convolution_backends import available
+from convbert_plugin.ops.depthwise_convolution import depthwise_convolution
+from convbert_plugin.ops.span_convolution import span_convolution
+
+# ‖result − reference‖ / ‖reference‖: two roundings of the inputs, and one of each result.
+TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1.5e-3}
+# Batch, length, heads, size of a head, taps: the shapes of small and base, and odd ones.
+CHECKED = [(3, 128, 2, 64, 9), (2, 65, 3, 5, 9), (1, 1, 2, 24, 9), (2, 37, 1, 7, 3)]
+TIMED = {"small": (128, 128, 2, 64, 9), "base": (32, 128, 6, 64, 9)}
+TIMED_TOY = {"toy": (2, 128, 2, 64, 9)}
+REFERENCE = "reference"
+NAMES = ("output", "first gradient", "second gradient")
+
+
+def checked_backends(device: torch.device) -> list[str]:
+    return [name for name in available(torch.empty(0, device=device)) if name != REFERENCE]
+
+
+def span_inputs(shape: tuple, seed: int = 1) -> list[torch.Tensor]:
+    batch, length, heads, size, taps = shape
+    generator = torch.Generator().manual_seed(seed)
+    value = torch.randn(batch, length, heads * size, generator=generator, dtype=torch.float64)
+    return [value, torch.randn(batch, length, heads, taps, generator=generator).double()]
+
+
+def depthwise_inputs(shape: tuple, seed: int = 1) -> list[torch.Tensor]:
+    batch, length, heads, size, taps = shape
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(batch, length, heads * size, generator=generator, dtype=torch.float64)
+    return [hidden, torch.randn(heads * size, 1, taps, generator=generator).double()]
+
+
+OPERATIONS = {
+    "span": (span_convolution, span_inputs),
+    "depthwise": (depthwise_convolution, depthwise_inputs),
+}
+
+
+def results(operation, inputs: list[torch.Tensor], backend: str) -> list[torch.Tensor]:
+    """The output and both gradients, of a gradient that is the output's own sines."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    output = operation(*leaves, backend=backend)
+    output.backward(output.detach().sin())
+    return [output.detach(), *(leaf.grad for leaf in leaves)]
+
+
+def errors(device: torch.device) -> Iterator[tuple[str, float, float]]:
+    """Of every operation, code, precision and shape: what it is, its error and the bound."""
+    backends = checked_backends(device)
+    cases = itertools.product(OPERATIONS.items(), TOLERANCES.items(), CHECKED)
+    for (name, (operation, make)), (dtype, bound), shape in cases:
+        rounded = [tensor.to(dtype) for tensor in make(shape)]
+        exact = results(operation, [tensor.double() for tensor in rounded], REFERENCE)
+        for backend in backends:
+            on_device = [tensor.to(device) for tensor in rounded]
+            for part, result, oracle in zip(
+                NAMES, results(operation, on_device, backend), exact, strict=True
+            ):
+                error = float((result.double().cpu() - oracle).norm() / oracle.norm())
+                yield f"{name} {part} of {backend}, {dtype}, {shape}", error, bound
+
+
+def rates(device: torch.device, toy: bool) -> dict:
+    """Bytes and operations a second: of a copy, and of products of matrices."""
+    source = torch.randn(1 << (20 if toy else 28), device=device)
+    target = torch.empty_like(source)
+    taken = seconds_of(lambda: target.copy_(source), device)
+    found = {"copy, GB/s": 2 * source.numel() * 4 / taken / 1e9}
+    size = 256 if toy else 8192
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        taken = seconds_of(lambda left=left, right=right: left @ right, device, 3)
+        found[f"{dtype} product, TFLOP/s"] = 2 * size**3 / taken / 1e12
+    return found
+
+
+def timings(device: torch.device, toy: bool, copy_rate: float) -> Iterator[dict]:
+    """Of the span convolution: times, and the share of the copy's rate at which it moves bytes.
+
+    Counted are the tensors that it must read and write: value, logits and output; backward the
+    gradient of the output, value, logits and their two gradients.
+    """
+    for name, shape in (TIMED_TOY if toy else TIMED).items():
+        for backend in checked_backends(device):
+            value, logits = (
+                tensor.to(device, torch.bfloat16).requires_grad_() for tensor in span_inputs(shape)
+            )
+            grad = torch.randn_like(value)
+            forward, both = times_of(value, logits, grad, backend, device)
+            large, small = 2 * value.numel(), 2 * logits.numel()
+            bytes_forward, bytes_backward = 2 * large + small, 3 * large + 2 * small
+            moved = bytes_forward + bytes_backward
+            yield {
+                "shape": f"{name}, bf16, {backend}",
+                "forward, us": forward * 1e6,
+                "forward and backward, us": both * 1e6,
+                "share of the copy, forward": bytes_forward / forward / 1e9 / copy_rate,
+                "share of the copy, both": moved / both / 1e9 / copy_rate,
+            }
+
+
+def times_of(value, logits, grad, backend: str, device: torch.device) -> tuple[float, float]:
+    """Seconds forward, and forward with backward; on a GPU as replays of a recorded graph."""
+
+    def forward():
+        with torch.no_grad():
+            return span_convolution(value, logits, backend=backend)
+
+    def both():
+        return torch.autograd.grad(
+            span_convolution(value, logits, backend=backend), (value, logits), grad
+        )
+
+    if device.type != "cuda":
+        return seconds_of(forward, device), seconds_of(both, device)
+    return tuple(seconds_of(replays(run), device) / REPEATS for run in (forward, both))
+
+
+# In one graph, so that neither the host nor the launch of the graph is what is timed.
+REPEATS = 20
+
+
+def replays(run):
+    """A graph of many runs: what the device needs, whatever the host does."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(REPEATS):
+            run()
+    return graph.replay
+
+
+def stage(options: Options) -> Outcome:
+    device = options.device
+    found = {**machine(device), **rates(device, options.toy)}
+    for name, figure in found.items():
+        print(f"{name}: {figure if isinstance(figure, str) else f'{figure:,.1f}'}")
+    checked, wrong, largest = 0, [], {}
+    for what, error, bound in errors(device):
+        checked += 1
+        # NaN is never at most a bound.
+        if not error <= bound:
+            wrong.append(f"{what}: {error:.1e} > {bound:.1e}")
+            print(f"WRONG {wrong[-1]}")
+        dtype = what.split(", ")[1]
+        largest[dtype] = max(largest.get(dtype, 0.0), error / bound)
+    found["largest share of the bound"] = largest
+    found["timings"] = list(timings(device, options.toy, found["copy, GB/s"]))
+    for row in found["timings"]:
+        print({name: x if isinstance(x, str) else round(x, 3) for name, x in row.items()})
+    wait(device)
+    names = ", ".join(checked_backends(device))
+    line = f"{checked - len(wrong)} of {checked} results of {names} within bounds"
+    best = min(found["timings"], key=lambda row: row["forward and backward, us"])
+    shares = [best[f"share of the copy, {part}"] for part in ("forward", "both")]
+    speed = f"{best['shape']}: {shares[0]:.0%} of copying forward, {shares[1]:.0%} both ways"
+    return Outcome(FAIL if wrong else PASS, f"{line}; {speed}", {**found, "wrong": wrong})
+
+
+def machine(device: torch.device) -> dict:
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    return {"device": name, "torch": torch.__version__}
+
+
+if __name__ == "__main__":
+    run_stage(__doc__, stage)

@@ -1,0 +1,141 @@
+"""The step of a training: how long, what waits for the device, and the ten largest kernels."""
+
+import collections
+import contextlib
+import re
+import traceback
+import warnings
+
+import torch
+from fairseq import utils
+from measuring import FAIL, PASS, SKIP, Options, Outcome, run_stage, took_and_issued, wait
+from torch.profiler import ProfilerActivity, profile
+from training import ELECTRA, trainer_for
+
+BF16 = ("--autocast-dtype", "bfloat16")
+VARIANTS = {"bf16": BF16, "bf16, ELECTRA": (*BF16, *ELECTRA), "fp32": ()}
+PROFILED = "bf16"
+STEPS, TOY_STEPS, PROFILED_STEPS = 20, 2, 3
+LARGEST = 10
+OURS = re.compile(r"convbert_plugin|fairseq|examples/gpu")
+
+
+def bare_step(trainer, batch):
+    """Forward, backward, clipping and update, without what fairseq's trainer does around it."""
+
+    def step():
+        loss, sample_size, _ = trainer.criterion(trainer.model, batch)
+        trainer.optimizer.backward(loss)
+        trainer.optimizer.multiply_grads(1 / sample_size)
+        trainer.optimizer.clip_grad_norm(1.0)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+
+    return step
+
+
+@contextlib.contextmanager
+def waits():
+    """Counts where the host waits for the device, by the lines of Python that make it."""
+    found = collections.Counter()
+
+    def show(message, category, filename, line, *_):
+        if "called a synchronizing CUDA operation" in str(message):
+            frames = [frame for frame in traceback.extract_stack() if OURS.search(frame.filename)]
+            places = [f"{frame.filename}:{frame.lineno} {frame.line}" for frame in frames[:-1]]
+            found[places[-1] if places else f"{filename}:{line}"] += 1
+
+    before = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+            warnings.showwarning = before
+
+
+def kernels_of(step, device: torch.device) -> dict:
+    """Of one step: how many kernels (on a CPU operators), their time, and the largest."""
+    is_cuda = device.type == "cuda"
+    activities = [ProfilerActivity.CUDA if is_cuda else ProfilerActivity.CPU]
+    with profile(activities=activities) as recorded:
+        for _ in range(PROFILED_STEPS):
+            step()
+        wait(device)
+    times = collections.defaultdict(lambda: [0.0, 0])
+    for event in recorded.events():
+        if is_cuda and not str(event.device_type).endswith("CUDA"):
+            continue
+        row = times[event.name]
+        row[0] += event.self_device_time_total if is_cuda else event.self_cpu_time_total
+        row[1] += 1
+    total = sum(taken for taken, _ in times.values())
+    largest = sorted(times.items(), key=lambda row: -row[1][0])[:LARGEST]
+    return {
+        "launches": sum(count for _, count in times.values()) / PROFILED_STEPS,
+        "kernels, ms": total / PROFILED_STEPS / 1e3,
+        "largest": [
+            {
+                "kernel": name,
+                "share": taken / total,
+                "us": taken / PROFILED_STEPS,
+                "launches": count / PROFILED_STEPS,
+            }
+            for name, (taken, count) in largest
+        ],
+    }
+
+
+def measure(options: Options, more: tuple) -> tuple[dict, object, object]:
+    trainer, batch = trainer_for(options, *more)
+    trainer.model.train()
+    on_device = utils.move_to_cuda(batch) if options.device.type == "cuda" else batch
+    bare = bare_step(trainer, on_device)
+    steps = TOY_STEPS if options.toy else STEPS
+    taken, issued = took_and_issued(bare, options.device, steps)
+    whole, _ = took_and_issued(lambda: trainer.train_step([batch]), options.device, steps)
+    figures = {"bare, ms": taken * 1e3, "issued, ms": issued * 1e3, "fairseq, ms": whole * 1e3}
+    return figures, bare, lambda: trainer.train_step([batch])
+
+
+def stage(options: Options) -> Outcome:
+    if options.data is None:
+        return Outcome(SKIP, "no --data")
+    found = {"steps": {}}
+    for name, more in VARIANTS.items():
+        figures, bare, whole = measure(options, more)
+        found["steps"][name] = figures
+        print(name, {key: round(value, 2) for key, value in figures.items()}, flush=True)
+        if name == PROFILED:
+            found |= watch(options.device, bare, whole)
+    took = found["steps"][PROFILED]
+    places = found.get("waits", {}).get("bare", {})
+    line = (
+        f"{PROFILED} {took['bare, ms']:.1f} ms (issued in {took['issued, ms']:.1f}), under "
+        f"fairseq's trainer {took['fairseq, ms']:.1f}; "
+        f"{found['launches']:.0f} launches of {found['kernels, ms']:.1f} ms; "
+        f"{sum(places.values())} waits"
+    )
+    return Outcome(FAIL if places else PASS, line, found)
+
+
+def watch(device: torch.device, bare, whole) -> dict:
+    """Where a step waits, and what its kernels are."""
+    found = kernels_of(bare, device)
+    for row in found["largest"]:
+        print(f"{row['share']:6.1%} {row['us']:9,.0f} us {row['launches']:7.1f}x {row['kernel']}")
+    if device.type == "cuda":
+        found["waits"] = {}
+        for name, step in (("bare", bare), ("fairseq", whole)):
+            with waits() as places:
+                step()
+            found["waits"][name] = dict(places)
+            print(f"waits of a {name} step: {dict(places)}", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    run_stage(__doc__, stage)
