@@ -11,6 +11,7 @@ its models are left out.
 """
 
 import argparse
+from pathlib import Path
 from typing import Callable
 
 from convbert_plugin.cli import at_least
@@ -21,6 +22,7 @@ PARTS = ("op", "encoder", "step", "train", "length")
 SIZES = ("small", "medium", "base")
 DTYPES = ("fp32", "bf16", "fp16")
 DEVICES = ("cpu", "cuda")
+PICTURES = (".png", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--json", metavar="FILE", help="write every number of every round")
-    parser.add_argument("--picture", metavar="FILE", help="draw it (.png or .svg)")
+    parser.add_argument(
+        "--picture", type=_picture_path, metavar="FILE", help="draw it (.png or .svg)"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="at toy size, to see that all of it runs"
     )
@@ -98,6 +102,12 @@ def _words_of(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
         return words
 
     return parse
+
+
+def _picture_path(text: str) -> str:
+    if Path(text).suffix not in PICTURES:
+        raise argparse.ArgumentTypeError(f"{text}: its name ends in {' or '.join(PICTURES)}")
+    return text
 
 
 @quiet()

@@ -57,7 +57,8 @@ class Comparison(NamedTuple):
 
     ``check``: what of the built variants was compared, by name; it also gives them equal weights.
     ``works``: by name, where one does other work. ``copying``: the name of the variant that copies
-    as much as the others must. ``arch``: where the rate of a step is that of a pretraining.
+    as much as the others must. ``arch``: where the rate of a step is that of a pretraining;
+    ``length`` of the examples, where that matters.
     """
 
     part: str
@@ -72,6 +73,7 @@ class Comparison(NamedTuple):
     notes: tuple[str, ...] = ()
     copying: str = ""
     arch: str = ""
+    length: int = 0
     has_memory: bool = True
 
 
@@ -96,6 +98,7 @@ class Result(NamedTuple):
     notes: tuple[str, ...] = ()
     copying: str = ""
     arch: str = ""
+    length: int = 0
 
     @property
     def failures(self) -> list[str]:
@@ -172,6 +175,7 @@ def measure(comparison: Comparison, pace: Pace, memory: Optional[Find] = None) -
         comparison.notes,
         comparison.copying,
         comparison.arch,
+        comparison.length,
     )
 
 

@@ -117,7 +117,7 @@ def encoder_comparison(
     for electra, each in pair.items():
         names = [HERE[electra]]
         builds[names[0]] = partial(_own, each, backward)
-        if compiles:
+        if compiles and backward:
             names.append(COMPILED.format(HERE[electra]))
             builds[names[-1]] = partial(_own, each.compiled(), backward)
         if reason := peers.why_not(shape_of(each)):
@@ -137,6 +137,7 @@ def encoder_comparison(
         clock=step_clock(setting.device),
         device=setting.device,
         works=work_of,
+        length=setting.length,
         notes=tuple(notes),
     )
 

@@ -30,8 +30,6 @@ UNFOLD, COPY = "unfold, as transformers", "copying as much"
 OWN = "here, {}"
 OF_FAIRSEQ = "fairseq's DynamicConv1dTBC, {}"
 DIRECTIONS = {"forward": False, "forward + backward": True}
-# Bytes: more than any cache here.
-UNCACHED = 256 << 20
 
 Make = Callable[[], Any]
 Op = Callable[[Tensor, Tensor], Tensor]
@@ -84,12 +82,20 @@ class Convolution(Workload):
     It goes round so many sets of inputs that none is in a cache when its turn comes.
     """
 
-    def __init__(self, op: Op, inputs: Mapping[str, Tensor], backward: bool, time_first: bool):
+    def __init__(
+        self,
+        op: Op,
+        inputs: Mapping[str, Tensor],
+        backward: bool,
+        time_first: bool = False,
+        uncached: int = 0,
+    ):
         turned = {
             name: tensor.transpose(0, 1).contiguous() if time_first else tensor
             for name, tensor in inputs.items()
         }
         self.op, self.time_first, self.backward = op, time_first, backward
+        self.uncached = uncached
         self.sets = [_with_gradients(turned, backward)]
         self.turn = 0
         self.run = self.gradients if backward else self.output
@@ -97,7 +103,7 @@ class Convolution(Workload):
     def prepare(self) -> None:
         first = self.sets[0]
         moved = sum(tensor.nbytes for tensor in first.values())
-        for _ in range(UNCACHED // moved):
+        for _ in range(self.uncached // moved):
             copies = {name: tensor.detach().clone() for name, tensor in first.items()}
             self.sets.append(_with_gradients(copies, self.backward))
 
@@ -138,8 +144,8 @@ class Copying(Workload):
     It goes round as many pairs as the op has sets.
     """
 
-    def __init__(self, moved: int, device: str):
-        self.moved, self.device = moved, device
+    def __init__(self, moved: int, device: str, uncached: int):
+        self.moved, self.device, self.uncached = moved, device, uncached
         self.pairs = [self._pair()]
         self.turn = 0
 
@@ -148,7 +154,7 @@ class Copying(Workload):
         return source, torch.zeros_like(source)
 
     def prepare(self) -> None:
-        self.pairs += [self._pair() for _ in range(UNCACHED // self.moved)]
+        self.pairs += [self._pair() for _ in range(self.uncached // self.moved)]
 
     def run(self) -> None:
         self.turn += 1
@@ -169,7 +175,7 @@ def op_inputs(size: OpSize, dtype: str, device: str) -> dict[str, Tensor]:
 
 def op_size(plan: Plan, arch: str) -> OpSize:
     """Of one layer of that architecture."""
-    options = {**ARCHITECTURES[arch], **plan.sizes.options}
+    options = {**ARCHITECTURES[arch], **dict(plan.sizes.options)}
     heads = released_heads(
         options["encoder_embed_dim"], options["encoder_attention_heads"], options["head_ratio"]
     )
@@ -217,12 +223,12 @@ def _comparison(plan: Plan, arch: str, size: OpSize, direction: str, backward: b
 
     def build(make: Make, time_first: bool) -> Convolution:
         inputs = op_inputs(size, plan.dtype, plan.device)
-        return Convolution(make(), inputs, backward, time_first)
+        return Convolution(make(), inputs, backward, time_first, plan.sizes.uncached)
 
     def check(workloads: Mapping[str, Any]) -> dict[str, Difference]:
         inputs = op_inputs(size, plan.dtype, plan.device)
         exact = {name: tensor.double() for name, tensor in inputs.items()}
-        expected = Convolution(unfolded, exact, backward, time_first=False).results()
+        expected = Convolution(unfolded, exact, backward).results()
         allowed = ALLOWED[plan.dtype][0]
         return {
             name: Difference(
@@ -243,7 +249,7 @@ def _comparison(plan: Plan, arch: str, size: OpSize, direction: str, backward: b
         part=PART,
         title=f"{direction}, {arch.removeprefix('convbert_')}, {words}",
         work=Work(size.batch * size.length, size.flops(backward), moved),
-        build={**builds, COPY: lambda: Copying(moved, plan.device)},
+        build={**builds, COPY: lambda: Copying(moved, plan.device, plan.sizes.uncached)},
         baseline=UNFOLD,
         check=check,
         clock=kernel_clock(plan.device),

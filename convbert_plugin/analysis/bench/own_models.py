@@ -1,5 +1,7 @@
 """This project's models, as fairseq-train builds them from its options."""
 
+import copy
+import functools
 from pathlib import Path
 from typing import Any, Mapping, NamedTuple, cast
 
@@ -51,6 +53,12 @@ def training_options(setting: Setting) -> list[str]:
 
 def configuration(setting: Setting) -> DictConfig:
     """What fairseq-train makes of that command line."""
+    # A task writes into its own.
+    return copy.deepcopy(_configuration(setting))
+
+
+@functools.lru_cache
+def _configuration(setting: Setting) -> DictConfig:
     parser = options.get_training_parser()
     arguments = options.parse_args_and_arch(parser, training_options(setting))
     return cast(DictConfig, convert_namespace_to_omegaconf(arguments))

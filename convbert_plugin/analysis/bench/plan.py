@@ -1,8 +1,8 @@
 """What is to be measured: one plan for a run, one setting for each model in it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -34,24 +34,35 @@ LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a toy makes smaller: the lengths, the vocabulary, options of the architecture."""
+    """What a toy makes smaller.
+
+    ``options`` of the architecture; ``uncached``: bytes that no cache holds; ``updates``: at most
+    so many between two lines of a log; ``examples`` of the text by device, so many that the end of
+    an epoch is rare.
+    """
 
     vocabulary: int = BERT_VOCABULARY
     lengths: tuple[int, ...] = LENGTHS
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[tuple[str, Any], ...] = ()
+    uncached: int = 256 << 20
+    updates: int = 50
+    examples: tuple[tuple[str, int], ...] = (("cpu", 2048), ("cuda", 1 << 16))
 
 
 # Two layers of a width that still leaves a generator two heads.
 TOY = Sizes(
     vocabulary=211,
     lengths=(16, 32),
-    options={
-        "encoder_layers": 2,
-        "encoder_embed_dim": 48,
-        "encoder_ffn_embed_dim": 96,
-        "encoder_attention_heads": 8,
-        "embedding_dim": 24,
-    },
+    options=(
+        ("encoder_layers", 2),
+        ("encoder_embed_dim", 48),
+        ("encoder_ffn_embed_dim", 96),
+        ("encoder_attention_heads", 8),
+        ("embedding_dim", 24),
+    ),
+    uncached=1 << 16,
+    updates=4,
+    examples=(("cpu", 400), ("cuda", 400)),
 )
 
 
@@ -85,7 +96,7 @@ class Setting:
     def model_options(self) -> dict[str, Any]:
         """Options of the model that differ from its architecture's."""
         return {
-            **self.sizes.options,
+            **dict(self.sizes.options),
             **(ELECTRA if self.is_electra else {}),
             "max_positions": max(512, self.length),
             "dropout": self.dropout,
@@ -139,7 +150,7 @@ def generator_shape_of(setting: Setting) -> StackShape:
     return shape_of(setting).generator(released_generator_size(setting.arch))
 
 
-def write_data(folder: PathLike, plan: Plan, examples: int) -> None:
+def write_data(folder: PathLike, plan: Plan) -> None:
     """Binarized text as fairseq-preprocess leaves it, of examples that are all full."""
     path, size = Path(folder), plan.sizes.vocabulary
     words = [*SPECIALS, *(f"w{number}" for number in range(size - len(SPECIALS)))]
@@ -150,6 +161,7 @@ def write_data(folder: PathLike, plan: Plan, examples: int) -> None:
     ranks = np.arange(1, size - len(SPECIALS) + 1, dtype=float)
     shares = ranks**-ZIPF_EXPONENT
     rng = np.random.default_rng(SEED)
+    examples = dict(plan.sizes.examples)[plan.device]
     # [CLS] and [SEP] come with the example.
     text = rng.choice(len(ranks), (examples, plan.length - 2), p=shares / shares.sum())
     lines = np.pad(text + len(SPECIALS), ((0, 0), (0, 1)), constant_values=SEPARATOR)

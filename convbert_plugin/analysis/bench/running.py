@@ -3,7 +3,8 @@
 import tempfile
 import time
 from functools import partial
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from convbert_plugin.analysis.bench.bench_table import (
     formulas_text,
@@ -26,6 +27,7 @@ from convbert_plugin.analysis.bench.timing import Pace
 from convbert_plugin.analysis.bench.train_part import train_comparisons
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import write_json
+from convbert_plugin.files.whole_output import whole_file
 
 COMPARISONS: Mapping[str, Callable[[Plan], Iterator[Comparison]]] = {
     "op": op_comparisons,
@@ -34,14 +36,10 @@ COMPARISONS: Mapping[str, Callable[[Plan], Iterator[Comparison]]] = {
     "train": train_comparisons,
     "length": length_comparisons,
 }
-# How often more than one of the op is measured.
 ROUNDS = 5
 TOY_ROUNDS = 2
 TOY_BATCH, TOY_LENGTH = 2, 16
 PROBE_SECONDS = 3.0
-# So many that the end of an epoch is rare.
-EXAMPLES = {"cpu": 2048, "cuda": 1 << 16}
-TOY_EXAMPLES = 400
 
 
 class Wishes(NamedTuple):
@@ -101,20 +99,33 @@ def run_bench(wishes: Wishes, tell: Callable[[str], None]) -> None:
     end = None if wishes.budget is None else start + wishes.budget
     with tempfile.TemporaryDirectory() as folder:
         plan = wishes.plan(folder)
-        write_data(folder, plan, TOY_EXAMPLES if wishes.is_quick else EXAMPLES[wishes.device])
-        machine = probe_machine(wishes.device, Pace(PROBE_SECONDS), wishes.is_quick)
+        write_data(folder, plan)
+        machine = probe_machine(
+            wishes.device,
+            Pace(PROBE_SECONDS, TOY_ROUNDS if wishes.is_quick else None),
+            wishes.is_quick,
+        )
         tell(machine_text(machine) + "\n")
         stopwatch = Stopwatch(end, None if end else rounds)
-        results = []
+        results: list[Result] = []
         for result in _results(plan, wishes, stopwatch):
             results.append(result)
             tell(result_text(result, machine, plan.dtype))
             tell("".join(_recipes(result, machine, plan)) + "\n")
+            if wishes.picture:
+                _write_picture(wishes.picture, results, machine, plan.dtype)
             if wishes.json_file:
                 write_json(wishes.json_file, _content(wishes, machine, results, plan.dtype))
     tell(f"{formulas_text()}{COMPOSITION}\n")
     if failures := [line for result in results for line in result.failures]:
         raise UserError(f"not timed: {'; '.join(failures)}")
+
+
+def _write_picture(path: str, results: Sequence[Result], machine: Machine, dtype: str) -> None:
+    from convbert_plugin.analysis.bench.bench_picture import draw
+
+    with whole_file(path) as file:
+        file.write(draw(results, machine, dtype, Path(path).suffix.removeprefix(".")))
 
 
 def _results(plan: Plan, wishes: Wishes, stopwatch: Stopwatch) -> Iterator[Result]:

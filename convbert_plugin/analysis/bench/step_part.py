@@ -115,11 +115,14 @@ def _far(results: Results, expected: Results) -> tuple[float, float]:
 
 
 def _own_results(training: OwnTraining) -> Results:
-    """In evaluation where there is dropout, which it turns off."""
-    model = training.model.train(training.setting.dropout == 0)
-    model.zero_grad()
-    loss, sample_size, log = training.criterion(model, training.batch.sample)
-    (loss / sample_size).backward()
+    """Of the step as it is timed, or in evaluation where there is dropout, which that turns off."""
+    model = training.model
+    training.optimizer.zero_grad()
+    if training.setting.dropout:
+        loss, sample_size, log = training.criterion(model.eval(), training.batch.sample)
+        (loss / sample_size).backward()
+    else:
+        log = training.loss_and_gradients()
     means = log["generator_loss"] / log["sample_size"], log["discriminator_loss"] / log["ntokens"]
     return torch.stack(means).detach(), _gradient(model.embeddings.tokens.weight)
 

@@ -23,7 +23,6 @@ BARE, TRAINER = "the bare step", "fairseq-train"
 DROPOUT = 0.1
 # Of the updates between two lines of the log, by device: about a second's.
 FLOPS_OF_STRETCH = {"cpu": 1e11, "cuda": 1e14}
-MOST_UPDATES = 50
 LOG_LINE = "| train_inner |"
 
 
@@ -92,7 +91,8 @@ def train_comparisons(plan: Plan) -> Iterator[Comparison]:
 
 def _comparison(plan: Plan, setting: Setting) -> Comparison:
     work = step_work(setting)
-    updates = max(1, min(MOST_UPDATES, round(FLOPS_OF_STRETCH[setting.device] / work.flops)))
+    of_a_second = round(FLOPS_OF_STRETCH[setting.device] / work.flops)
+    updates = max(1, min(setting.sizes.updates, of_a_second))
     settings = {"{}": setting, **({COMPILED: setting.compiled()} if plan.compiles else {})}
     builds: dict[str, Callable[[], Any]] = {}
     for form, each in settings.items():
