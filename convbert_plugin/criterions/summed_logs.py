@@ -11,6 +11,7 @@ import torch
 from fairseq.logging import metrics
 
 DECIMALS = 4
+LOSS = "loss"
 # Before the name of a score, that of its exact value, which fairseq does not print.
 EXACT = "_exact_"
 
@@ -73,8 +74,21 @@ def log_exact_score(
     """Log what a function makes of several sums, to the last digit."""
 
     def value(meters: Meters) -> Union[torch.Tensor, float]:
+        if name != LOSS and _is_passing(meters):
+            return math.nan
         sums = [meters[f"_{key}"].sum for key in keys]
         # A meter that has seen nothing since it was made or reset holds the number 0.
         return function(*sums) if torch.is_tensor(sums[0]) else math.nan
 
     metrics.log_derived(name, value, priority=priority)
+
+
+def _is_passing(meters: Meters) -> bool:
+    """Whether these are of one update of a training: fairseq asks for their values, and reads none.
+
+    To compute them takes a GPU as many launches as an optimizer step.
+    """
+    active = metrics.get_active_aggregators()
+    named = [metrics.get_meters(name) for name in ("train", "train_inner")]
+    is_training = any(one is named[0] for one in active)
+    return is_training and meters is active[-1] and not any(meters is one for one in named)

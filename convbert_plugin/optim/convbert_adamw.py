@@ -5,7 +5,7 @@ Source: model/optimization.py:17-180 of the released code.
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, List, Optional
+from typing import Callable, Iterable, List, NamedTuple, Optional, Union
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -14,6 +14,7 @@ from omegaconf import II
 from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import get_total_norm
+from torch.optim.adamw import adamw
 
 from convbert_plugin.errors import UserError
 
@@ -204,6 +205,48 @@ def _check_moments(saved: dict, parameters: List[Parameter]) -> None:
                 )
 
 
+class _Moments(NamedTuple):
+    """What the update of a group reads and writes beside the gradients, in the order of torch's."""
+
+    parameters: List[Parameter]
+    averages: List[Tensor]
+    averages_of_squares: List[Tensor]
+    counts: List[Tensor]
+
+
+def _update(group: dict, moments: _Moments) -> None:
+    """What the step of torch's AdamW does for a group of which every parameter has a gradient."""
+    beta1, beta2 = group["betas"]
+    adamw(
+        moments.parameters,
+        [parameter.grad for parameter in moments.parameters],
+        moments.averages,
+        moments.averages_of_squares,
+        [],
+        moments.counts,
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> Optional[List[_Moments]]:
+    """The moments of every group, None where a parameter was never updated or no update is fused."""
+    found = []
+    for group in optimizer.param_groups:
+        if not group["fused"] or any(p not in optimizer.state for p in group["params"]):
+            return None
+        states = [optimizer.state[parameter] for parameter in group["params"]]
+        columns = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        found.append(_Moments(group["params"], *columns))
+    return found
+
+
 @register_optimizer(OPTIMIZER_NAME, dataclass=ConvBertAdamWConfig)
 class ConvBertAdamW(FairseqOptimizer):
     """Adam with decoupled weight decay, by default without bias correction.
@@ -238,7 +281,16 @@ class ConvBertAdamW(FairseqOptimizer):
         self._optimizer = torch.optim.AdamW(
             parameter_groups(parameters, cfg), fused=fused or None, **self.optimizer_config
         )
+        # What is the same at every update is looked up once: these loops over hundreds of parameters
+        # take longer than a GPU needs for the update.
+        self._all_parameters = list(super().params)
+        self._moments: Optional[List[_Moments]] = None
         self.set_lr(cfg.lr[0])
+
+    @property
+    def params(self) -> List[Parameter]:
+        """All parameters, group by group."""
+        return self._all_parameters
 
     @property
     def optimizer_config(self) -> dict:
@@ -269,12 +321,27 @@ class ConvBertAdamW(FairseqOptimizer):
         measures. ``aggregate_norm_fn`` joins the norms of workers that hold shards.
         Source: ``tf.clip_by_global_norm``, model/optimization.py:49 of the released code.
         """
-        norm = global_norm([p.grad.detach() for p in self.params if p.grad is not None])
+        with torch.no_grad():
+            norm = global_norm(self._gradients())
         if aggregate_norm_fn is not None:
             norm = aggregate_norm_fn(norm)
         if max_norm > 0:
             self.multiply_grads(clip_scale(norm, max_norm))
         return norm
+
+    def multiply_grads(self, c: Union[float, Tensor]) -> None:
+        """Multiply all gradients by a number, which may be on their device."""
+        if gradients := self._gradients():
+            with torch.no_grad():
+                torch._foreach_mul_(gradients, c)
+
+    def zero_grad(self) -> None:
+        """Let go of all gradients."""
+        for parameter in self.params:
+            parameter.grad = None
+
+    def _gradients(self) -> List[Tensor]:
+        return [parameter.grad for parameter in self.params if parameter.grad is not None]
 
     def step(
         self,
@@ -287,9 +354,17 @@ class ConvBertAdamW(FairseqOptimizer):
             closure()
         if getattr(self, "found_inf", 0):
             return
-        if not self.cfg.bias_correction:
-            _start_without_bias_correction(self._optimizer)
-        super().step(None, scale, groups)
+        if self._moments is None or len(self._gradients()) < len(self.params):
+            if not self.cfg.bias_correction:
+                _start_without_bias_correction(self._optimizer)
+            super().step(None, scale, groups)
+            self._moments = _moments(self._optimizer)
+            return
+        if scale != 1:
+            self.multiply_grads(1 / scale)
+        with torch.no_grad():
+            for group, moments in zip(self.param_groups, self._moments, strict=True):
+                _update(group, moments)
 
     def load_state_dict(self, state_dict: dict, optimizer_overrides: Optional[dict] = None) -> None:
         """Load the moving averages; rates, decay and the rest stay as configured now.
@@ -312,6 +387,7 @@ class ConvBertAdamW(FairseqOptimizer):
             for saved, group in zip(state_dict["param_groups"], self.param_groups, strict=True)
         ]
         self.optimizer.load_state_dict({**state_dict, "param_groups": configured})
+        self._moments = None
         if not self.cfg.bias_correction:
             for state in self.optimizer.state.values():
                 state["step"] = torch.full_like(state["step"], UPDATES_WITHOUT_BIAS)
