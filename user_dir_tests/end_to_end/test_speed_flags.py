@@ -1,0 +1,77 @@
+"""--compile and --checkpoint-activations through fairseq-train."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from convbert_plugin.modules import training_passes
+
+pytestmark = [pytest.mark.pretraining, pytest.mark.speed]
+
+FLAGS = {
+    "compiled": ("--compile",),
+    "recomputed": ("--checkpoint-activations",),
+    "both": ("--compile", "--checkpoint-activations"),
+}
+# One of several lengths, and with dropout.
+USUAL = (
+    *("--max-tokens", "150", "--update-freq", "2", "--dropout", "0.1"),
+    *("--total-num-update", "30"),
+)
+
+
+@pytest.fixture
+def compiles(monkeypatch):
+    """How often something is compiled, by what keeps the operations and their order."""
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("eager")
+    monkeypatch.setattr(training_passes, "BACKEND", counter)
+    yield lambda: counter.frame_count
+    torch.compiler.reset()
+
+
+def parameters_of(run):
+    return run.checkpoint()["model"]
+
+
+def assert_equal(ours, theirs):
+    """Bit for bit, under the same names."""
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS.keys())
+def test_what_is_learned_stays_the_same_also_after_a_resume(
+    corpus, fairseq_train, fairseq_validate, tmp_path, compiles, flags
+):
+    expected = fairseq_train(corpus.data, tmp_path / "expected", *USUAL, "--max-update", "6")
+    fairseq_train(corpus.data, tmp_path / "run", *USUAL, *flags, "--max-update", "3")
+    run = fairseq_train(corpus.data, tmp_path / "run", *USUAL, *flags, "--max-update", "6")
+    assert_equal(parameters_of(run), parameters_of(expected))
+    # Twice a probe, then a layer of each network, with pads and without.
+    assert compiles() <= 2 + 4
+    assert (compiles() > 2) == ("--compile" in flags)
+    trained = run.logs["valid"][-1]["valid_loss"]
+    before = compiles()
+    validated = fairseq_validate(corpus.data, run.folder / "checkpoint_last.pt")["valid"][-1]
+    assert float(validated["valid_loss"]) == pytest.approx(float(trained), abs=1e-3)
+    assert compiles() == before
+
+
+def test_a_run_goes_on_with_other_flags(corpus, fairseq_train, tmp_path, compiles):
+    expected = fairseq_train(corpus.data, tmp_path / "expected", *USUAL, "--max-update", "4")
+    fairseq_train(corpus.data, tmp_path / "run", *USUAL, "--compile", "--max-update", "2")
+    run = fairseq_train(corpus.data, tmp_path / "run", *USUAL, "--max-update", "4")
+    assert_equal(parameters_of(run), parameters_of(expected))
+
+
+def test_a_missing_compiler_is_told_before_training(corpus, fairseq_train, tmp_path, monkeypatch):
+    def fail(graph, inputs):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(training_passes, "BACKEND", fail)
+    with pytest.raises(SystemExit) as error:
+        fairseq_train(corpus.data, tmp_path / "run", "--compile", "--max-update", "1")
+    assert str(error.value).startswith("--compile: torch cannot compile here (")
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
