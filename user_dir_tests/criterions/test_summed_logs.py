@@ -180,3 +180,28 @@ def test_meters_are_saved_without_classes_of_the_plugin(bench, tmp_path):
         bench.criterion.reduce_metrics([bench.criterion(bench.model, batch)[2]])
     torch.save(aggregator.state_dict(), tmp_path / "meters.pt")
     torch.load(tmp_path / "meters.pt", weights_only=True)
+
+
+def test_an_update_of_a_training_computes_no_score_that_nobody_reads(bench):
+    """fairseq asks for all of them in meters of the update alone, and reads none."""
+    built = bench()
+    log = built.criterion(built.model, built.batches([9, 20])[0])[2]
+    asked = []
+    with metrics.aggregate("train"), metrics.aggregate("train_inner") as kept:
+        for _ in range(2):
+            with metrics.aggregate() as passing:
+                built.criterion.reduce_metrics([log])
+                asked.append(passing.get_smoothed_values())
+    alone = score_of([log], built.criterion)
+    for name in SHOWN - {"loss"}:
+        assert all(math.isnan(values[name]) for values in asked)
+        assert float(kept.get_smoothed_values()[name]) == pytest.approx(alone[name])
+    assert float(asked[0]["loss"]) == pytest.approx(alone["loss"])
+    metrics.reset()
+
+
+def score_of(logs, criterion):
+    """Outside of a training."""
+    with metrics.aggregate(new_root=True) as meters:
+        criterion.reduce_metrics(logs)
+        return {name: float(value) for name, value in meters.get_smoothed_values().items()}
