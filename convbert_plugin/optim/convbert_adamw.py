@@ -236,7 +236,7 @@ def _update(group: dict, moments: _Moments) -> None:
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> Optional[List[_Moments]]:
-    """The moments of every group, None where a parameter was never updated or no update is fused."""
+    """The moments of every group, None where a parameter has none yet, or no fused update."""
     found = []
     for group in optimizer.param_groups:
         if not group["fused"] or any(p not in optimizer.state for p in group["params"]):
@@ -281,7 +281,7 @@ class ConvBertAdamW(FairseqOptimizer):
         self._optimizer = torch.optim.AdamW(
             parameter_groups(parameters, cfg), fused=fused or None, **self.optimizer_config
         )
-        # What is the same at every update is looked up once: these loops over hundreds of parameters
+        # What is the same at every update is looked up once: such loops over hundreds of parameters
         # take longer than a GPU needs for the update.
         self._all_parameters = list(super().params)
         self._moments: Optional[List[_Moments]] = None
