@@ -208,10 +208,14 @@ def _check_moments(saved: dict, parameters: List[Parameter]) -> None:
 class _Moments(NamedTuple):
     """What the update of a group reads and writes beside the gradients, in the order of torch's."""
 
-    parameters: List[Parameter]
+    parameters: List[Tensor]
     averages: List[Tensor]
     averages_of_squares: List[Tensor]
     counts: List[Tensor]
+
+
+def _gradients_of(parameters: Iterable[Tensor]) -> List[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def _update(group: dict, moments: _Moments) -> None:
@@ -219,7 +223,7 @@ def _update(group: dict, moments: _Moments) -> None:
     beta1, beta2 = group["betas"]
     adamw(
         moments.parameters,
-        [parameter.grad for parameter in moments.parameters],
+        _gradients_of(moments.parameters),
         moments.averages,
         moments.averages_of_squares,
         [],
@@ -322,7 +326,7 @@ class ConvBertAdamW(FairseqOptimizer):
         Source: ``tf.clip_by_global_norm``, model/optimization.py:49 of the released code.
         """
         with torch.no_grad():
-            norm = global_norm(self._gradients())
+            norm = global_norm(_gradients_of(self.params))
         if aggregate_norm_fn is not None:
             norm = aggregate_norm_fn(norm)
         if max_norm > 0:
@@ -331,7 +335,7 @@ class ConvBertAdamW(FairseqOptimizer):
 
     def multiply_grads(self, c: Union[float, Tensor]) -> None:
         """Multiply all gradients by a number, which may be on their device."""
-        if gradients := self._gradients():
+        if gradients := _gradients_of(self.params):
             with torch.no_grad():
                 torch._foreach_mul_(gradients, c)
 
@@ -339,9 +343,6 @@ class ConvBertAdamW(FairseqOptimizer):
         """Let go of all gradients."""
         for parameter in self.params:
             parameter.grad = None
-
-    def _gradients(self) -> List[Tensor]:
-        return [parameter.grad for parameter in self.params if parameter.grad is not None]
 
     def step(
         self,
@@ -354,7 +355,7 @@ class ConvBertAdamW(FairseqOptimizer):
             closure()
         if getattr(self, "found_inf", 0):
             return
-        if self._moments is None or len(self._gradients()) < len(self.params):
+        if self._moments is None or len(_gradients_of(self.params)) < len(self.params):
             if not self.cfg.bias_correction:
                 _start_without_bias_correction(self._optimizer)
             super().step(None, scale, groups)
