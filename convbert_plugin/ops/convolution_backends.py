@@ -12,7 +12,12 @@ import os
 from types import ModuleType
 from typing import Callable, NamedTuple, Optional
 
+import torch
 from torch import Tensor
+
+from convbert_plugin.ops.cpu_library import library
+
+OF_CPU = (torch.float32, torch.float64, torch.bfloat16)
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +37,14 @@ def _triton_lacks(states: Tensor) -> Optional[str]:
     return f"Triton computes on GPUs, not on {states.device.type}"
 
 
+def _cpu_lacks(states: Tensor) -> Optional[str]:
+    if states.device.type != "cpu":
+        return f"it computes on a CPU, not on {states.device.type}"
+    if states.dtype not in OF_CPU:
+        return f"it does not compute in {states.dtype}"
+    return library().lacks
+
+
 def _nothing(states: Tensor) -> None:
     return None
 
@@ -39,6 +52,7 @@ def _nothing(states: Tensor) -> None:
 # The first that lacks nothing is taken by `auto`; the reference, never.
 BACKENDS = {
     "triton": Backend("triton_kernels", _triton_lacks),
+    "cpu": Backend("cpu_kernels", _cpu_lacks),
     "eager": Backend("eager_kernels", _nothing),
     "reference": Backend("reference_kernels", _nothing),
 }
