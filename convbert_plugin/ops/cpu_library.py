@@ -64,11 +64,8 @@ def _built(compiler: str) -> Path:
         # Whole or not at all, also where several processes build it at once.
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = Path(folder) / path.name
-            source = str(SOURCES / "library.cpp")
-            subprocess.run(
-                [compiler, *FLAGS, source, "-o", str(part)],
-                **{"check": True, "capture_output": True, "text": True, "timeout": SECONDS},
-            )
+            command = [compiler, *FLAGS, str(SOURCES / "library.cpp"), "-o", str(part)]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
             part.replace(path)
     return path
 
