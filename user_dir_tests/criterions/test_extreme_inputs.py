@@ -140,10 +140,10 @@ def test_logits_of_ten_thousand(bench, device, precision):
     """A network that is sure of everything, and mostly wrong: the losses are as large."""
     bench = bench()
     batch = usual(bench.task.vocabulary)
-    draw_the_likeliest(bench.model, batch)
     for scaled in (bench.model.generator.head, bench.model.replaced_token_head.output):
         seen = []
         hook = scaled.register_forward_hook(lambda *args, seen=seen: seen.append(args[-1]))
+        draw_the_likeliest(bench.model, batch)
         loss_and_gradients(bench, bench.model, batch, "cpu")
         hook.remove()
         last = getattr(scaled, "layer_norm", scaled)
