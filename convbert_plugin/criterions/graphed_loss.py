@@ -21,13 +21,15 @@ class _Layout(NamedTuple):
 
 
 class GraphedLoss:
-    """Stands for a criterion while it trains a model on one GPU.
+    """Stands for a criterion while it trains one model on one GPU.
 
     What the criterion logs are tensors, the names of numbers in the batch, or the sample size.
     """
 
     def __init__(self, graphs: Callable[[], TrainingGraphs] = TrainingGraphs) -> None:
         self.graphs = graphs()
+        # Of one model, whose parts stay: to look for them again takes as long as many launches.
+        self.parameters: list[Tensor] = []
         self.layouts: dict[tuple, _Layout] = {}
 
     def __call__(self, criterion: nn.Module, model: nn.Module, sample: dict[str, Any]) -> Loss:
@@ -46,8 +48,8 @@ class GraphedLoss:
             self.layouts[shape] = _Layout(sample_size, kinds)
             return loss, *(value.as_subclass(Tensor) for value in logged.values())
 
-        parameters = list(model.parameters())
-        loss, *values = self.graphs(function, list(tensors.values()), parameters, constants)
+        self.parameters = self.parameters or list(model.parameters())
+        loss, *values = self.graphs(function, list(tensors.values()), self.parameters, constants)
         layout = self.layouts[shape]
         log = {name: value for name, value in sample.items() if isinstance(value, (int, float))}
         logged: dict[str, Tensor] = {

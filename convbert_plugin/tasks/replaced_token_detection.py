@@ -1,11 +1,10 @@
 """Pretraining on documents: replaced-token detection, or masked-language modelling."""
 
-import functools
 import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from fairseq.criterions import FairseqCriterion
@@ -63,6 +62,21 @@ class ReplacedTokenDetectionTaskConfig(RunConfig):
         default=False,
         metadata={"help": "cut documents into full blocks of one segment, losing no token"},
     )
+
+
+class _InTraining(NamedTuple):
+    """A model that fairseq's trainer has just put into training mode, and that counts no updates.
+
+    To tell it so again walks through all its modules, which takes as long as hundreds of launches.
+    """
+
+    model: ConvBertModel
+
+    def train(self) -> None:
+        """It does."""
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """It needs no number."""
 
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)
@@ -129,9 +143,15 @@ class ReplacedTokenDetectionTask(EncoderTask):
         ignore_grad: bool = False,
     ) -> tuple:
         # Several workers reduce gradients within the backward pass, where a graph would hide them.
-        if isinstance(model, ConvBertModel) and model.is_graphed:
-            criterion = functools.partial(self.graphed_loss, criterion)
-        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        if not (isinstance(model, ConvBertModel) and model.is_graphed):
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+        def loss(model: _InTraining, sample: dict) -> tuple:
+            return self.graphed_loss(criterion, model.model, sample)
+
+        return super().train_step(
+            sample, _InTraining(model), loss, optimizer, update_num, ignore_grad
+        )
 
     def load_dataset(
         self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any
