@@ -47,7 +47,7 @@ def stage(options: Options) -> Outcome:
         *("--stop-time-hours", str(minutes / 60), "--validate-interval", "100000", "--no-save"),
         *("--lr", HIGHEST_RATE, "--autocast-dtype", "bfloat16", *length),
     )
-    run = train(options, *words)
+    run = train(options, *words, *(() if options.device.type == "cpu" else ("--compile",)))
     if run.error or len(run.updates) < 2:
         return Outcome(FAIL, run.error or "nothing was logged")
     for name in CURVES:

@@ -1,21 +1,35 @@
 """A few updates of fairseq-train in every precision: they run, learn alike, and how fast."""
 
 import math
+from typing import NamedTuple
 
 from measuring import FAIL, PASS, SKIP, Options, Outcome, run_stage
 from training import ELECTRA, Run, train
 
 BF16 = ("--autocast-dtype", "bfloat16")
+FIRST = "fp32"
+
+
+class Mode(NamedTuple):
+    """Options of fairseq-train, and of its losses whether they have to be those of fp32.
+
+    ``on_cpu``: whether it runs there; fp16 and amp are refused, and to compile takes long.
+    """
+
+    words: tuple[str, ...]
+    has_same_losses: bool = True
+    on_cpu: str = "runs"
+
+
 MODES = {
-    "fp32": (),
-    "bf16": BF16,
-    "bf16, ELECTRA": (*BF16, *ELECTRA),
-    "fp16": ("--fp16", "--fp16-no-flatten-grads"),
-    "amp": ("--amp",),
+    FIRST: Mode(()),
+    "bf16": Mode(BF16),
+    "bf16, compiled": Mode((*BF16, "--compile"), on_cpu="left out"),
+    "bf16, ELECTRA": Mode((*BF16, *ELECTRA), has_same_losses=False),
+    "bf16, recomputed": Mode((*BF16, "--checkpoint-activations")),
+    "fp16": Mode(("--fp16", "--fp16-no-flatten-grads"), on_cpu="refused"),
+    "amp": Mode(("--amp",), on_cpu="refused"),
 }
-FIRST, OTHER_MODELS = "fp32", ("bf16, ELECTRA",)
-# What the plugin refuses without a GPU.
-NEEDS_GPU = ("fp16", "amp")
 # Of the losses at the end of a few updates: how far precisions may lie apart.
 APART = 0.05
 UPDATES, TOY_UPDATES = 48, 8
@@ -45,18 +59,20 @@ def stage(options: Options) -> Outcome:
         *("--max-update", str(updates), "--warmup-updates", "4", "--no-save"),
         *("--disable-validation", "--log-interval", str(max(1, updates // 6))),
     )
-    runs, found, wrong = {}, {}, []
-    for name, more in MODES.items():
-        runs[name] = run = train(options, *words, *more)
-        if options.device.type == "cpu" and name in NEEDS_GPU:
+    found, wrong, first = {}, [], None
+    for name, mode in MODES.items():
+        outside = options.device.type == "cpu" and mode.on_cpu
+        if outside == "left out":
+            continue
+        run = train(options, *words, *mode.words)
+        first = first or run
+        if outside == "refused":
             expected = f"--{name} needs a GPU: use --autocast-dtype bfloat16 instead"
             mistake = "" if run.error == expected else f"not refused: {run.error}"
-            print(f"{name}: {mistake or 'refused, as it should be'}", flush=True)
         else:
-            other = runs[FIRST]
-            mistake = judge(run, run if name in OTHER_MODELS or not other.updates else other)
+            mistake = judge(run, first if mode.has_same_losses and first.updates else run)
             found[name] = numbers(run)
-            print(f"{name}: {mistake or 'good'} {found[name]}", flush=True)
+        print(f"{name}: {mistake or 'as it should be'} {found.get(name, '')}", flush=True)
         if mistake:
             wrong.append(f"{name}: {mistake}")
     speeds = ", ".join(
