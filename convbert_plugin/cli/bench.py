@@ -68,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="besides, models that torch has compiled"
     )
+    parser.add_argument(
+        "--dropout",
+        type=float,
+        metavar="RATE",
+        help="of the step (default: one comparison with 0, one with 0.1)",
+    )
+    parser.add_argument("--no-peers", action="store_true", help="leave out transformers' models")
     parser.add_argument("--threads", type=at_least(1), metavar="N", help="of torch")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
@@ -131,6 +138,8 @@ def run(arguments: argparse.Namespace) -> None:
             length=arguments.length,
             backends=arguments.backends,
             compiles=arguments.compile,
+            dropouts=(0.0, 0.1) if arguments.dropout is None else (arguments.dropout,),
+            with_peers=not arguments.no_peers,
             budget=arguments.budget,
             repeats=arguments.repeats,
             with_memory=not arguments.no_memory,

@@ -102,11 +102,11 @@ def encoder_comparisons(plan: Plan) -> Iterator[Comparison]:
         for direction, backward in DIRECTIONS.items():
             setting = plan.setting(arch)
             title = f"{direction}, {setting.words}"
-            yield encoder_comparison(PART, title, setting, backward, plan.compiles)
+            yield encoder_comparison(PART, title, setting, backward, plan)
 
 
 def encoder_comparison(
-    part: str, title: str, setting: Setting, backward: bool, compiles: bool
+    part: str, title: str, setting: Setting, backward: bool, plan: Plan
 ) -> Comparison:
     """Of one setting."""
     pair = {False: setting, True: setting.electra()}
@@ -117,10 +117,10 @@ def encoder_comparison(
     for electra, each in pair.items():
         names = [HERE[electra]]
         builds[names[0]] = partial(_own, each, backward)
-        if compiles and backward:
+        if plan.compiles and backward and part == PART:
             names.append(COMPILED.format(HERE[electra]))
             builds[names[-1]] = partial(_own, each.compiled(), backward)
-        if reason := peers.why_not(shape_of(each)):
+        if reason := peers.left_out(shape_of(each), plan.with_peers):
             notes.append(f"{THEIRS[electra]}: {reason}")
         else:
             names.append(THEIRS[electra])

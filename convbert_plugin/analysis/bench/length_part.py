@@ -16,4 +16,4 @@ def length_comparisons(plan: Plan) -> Iterator[Comparison]:
         tokens = plan.batch * plan.length if plan.batch else TOKENS[plan.device]
         setting = plan.setting(arch, batch=max(1, tokens // length), length=length)
         title = f"forward + backward, {setting.words}"
-        yield encoder_comparison(PART, title, setting, backward=True, compiles=False)
+        yield encoder_comparison(PART, title, setting, True, plan)

@@ -197,7 +197,7 @@ def implementations(size: OpSize, backends: Iterable[str]) -> dict[str, tuple[Ma
     }
 
 
-def _backends(plan: Plan) -> list[str]:
+def backends_of(plan: Plan) -> list[str]:
     """Those that are asked for, or else all that can compute here, but for the slow reference."""
     can = available(torch.empty(0, device=plan.device, dtype=DTYPES[plan.dtype]))
     if unknown := [name for name in plan.backends if name not in BACKENDS]:
@@ -242,7 +242,7 @@ def _comparison(plan: Plan, arch: str, size: OpSize, direction: str, backward: b
 
     builds: dict[str, Callable[[], Any]] = {
         name: partial(build, make, time_first)
-        for name, (make, time_first) in implementations(size, _backends(plan)).items()
+        for name, (make, time_first) in implementations(size, backends_of(plan)).items()
     }
     words = f"{size.batch} x {size.length} x {size.channels}, {size.taps} taps, {plan.dtype}"
     return Comparison(

@@ -32,6 +32,7 @@ NOT_MASKED = -100
 RATE = 1e-5
 KINDS = {False: "convbert", True: "electra"}
 ABSENT = "transformers cannot be imported here: its models are left out"
+NOT_ASKED = "left out, as it was asked for"
 COMPOSITION = (
     "composed from transformers: ConvBertForMaskedLM (or ElectraForMaskedLM) of the generator's "
     "size, with logits for all tokens and its own loss at the masked ones; torch.multinomial of "
@@ -54,6 +55,11 @@ def why_not(shape: StackShape) -> str:
     else:
         is_known = representable(shape).mixed_heads == shape.mixed_heads
     return "" if is_known else "transformers cannot represent this model: left out"
+
+
+def left_out(shape: StackShape, are_asked_for: bool) -> str:
+    """Why its model of transformers is not measured, empty where it is."""
+    return why_not(shape) if are_asked_for else NOT_ASKED
 
 
 def version() -> str:

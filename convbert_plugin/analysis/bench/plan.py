@@ -120,6 +120,8 @@ class Plan:
     device: str = "cpu"
     backends: tuple[str, ...] = ()
     compiles: bool = False
+    dropouts: tuple[float, ...] = (0.0, 0.1)
+    with_peers: bool = True
     sizes: Sizes = Sizes()
 
     def setting(self, arch: str, **changes: Any) -> Setting:

@@ -19,7 +19,7 @@ from convbert_plugin.analysis.bench.costs import FORMULAS
 from convbert_plugin.analysis.bench.encoder_part import encoder_comparisons
 from convbert_plugin.analysis.bench.length_part import length_comparisons
 from convbert_plugin.analysis.bench.machine import Machine, probe_machine
-from convbert_plugin.analysis.bench.op_part import op_comparisons
+from convbert_plugin.analysis.bench.op_part import backends_of, op_comparisons
 from convbert_plugin.analysis.bench.peers import COMPOSITION
 from convbert_plugin.analysis.bench.plan import TOY, Plan, Sizes, write_data
 from convbert_plugin.analysis.bench.step_part import step_comparisons
@@ -37,7 +37,7 @@ COMPARISONS: Mapping[str, Callable[[Plan], Iterator[Comparison]]] = {
     "length": length_comparisons,
 }
 ROUNDS = 5
-TOY_ROUNDS = 2
+TOY_PACE = Pace(rounds=2, sample=0.01)
 TOY_BATCH, TOY_LENGTH = 2, 16
 PROBE_SECONDS = 3.0
 
@@ -53,6 +53,8 @@ class Wishes(NamedTuple):
     length: int = 128
     backends: tuple[str, ...] = ()
     compiles: bool = False
+    dropouts: tuple[float, ...] = (0.0, 0.1)
+    with_peers: bool = True
     budget: Optional[int] = None
     repeats: Optional[int] = None
     with_memory: bool = True
@@ -71,21 +73,28 @@ class Wishes(NamedTuple):
             device=self.device,
             backends=self.backends,
             compiles=self.compiles,
+            dropouts=self.dropouts,
+            with_peers=self.with_peers,
             sizes=TOY if self.is_quick else Sizes(),
         )
 
 
 class Stopwatch(NamedTuple):
-    """How long is left, where there is a budget; else how many rounds each comparison has."""
+    """When all has to be over, where there is a budget; else how each comparison is paced."""
 
     end: Optional[float]
-    rounds: Optional[int]
+    otherwise: Pace
+
+    @property
+    def is_over(self) -> bool:
+        return self.end is not None and time.perf_counter() > self.end
 
     def pace(self, comparisons_left: int) -> Pace:
         """What is left is shared among the comparisons that are still to come."""
         if self.end is None:
-            return Pace(rounds=self.rounds)
-        return Pace(max(0.0, self.end - time.perf_counter()) / comparisons_left)
+            return self.otherwise
+        left = max(0.0, self.end - time.perf_counter())
+        return self.otherwise._replace(seconds=left / comparisons_left, rounds=None)
 
 
 def run_bench(wishes: Wishes, tell: Callable[[str], None]) -> None:
@@ -95,20 +104,17 @@ def run_bench(wishes: Wishes, tell: Callable[[str], None]) -> None:
         UserError: at the end, variants that were not timed, and why.
     """
     start = time.perf_counter()
-    rounds = TOY_ROUNDS if wishes.is_quick else wishes.repeats or ROUNDS
+    pace = TOY_PACE if wishes.is_quick else Pace(rounds=wishes.repeats or ROUNDS)
     end = None if wishes.budget is None else start + wishes.budget
     with tempfile.TemporaryDirectory() as folder:
         plan = wishes.plan(folder)
+        backends_of(plan)
         write_data(folder, plan)
-        machine = probe_machine(
-            wishes.device,
-            Pace(PROBE_SECONDS, TOY_ROUNDS if wishes.is_quick else None),
-            wishes.is_quick,
-        )
+        probing = TOY_PACE if wishes.is_quick else Pace(PROBE_SECONDS)
+        machine = probe_machine(wishes.device, probing, wishes.is_quick)
         tell(machine_text(machine) + "\n")
-        stopwatch = Stopwatch(end, None if end else rounds)
         results: list[Result] = []
-        for result in _results(plan, wishes, stopwatch):
+        for result in _results(plan, wishes, Stopwatch(end, pace), tell):
             results.append(result)
             tell(result_text(result, machine, plan.dtype))
             tell("".join(_recipes(result, machine, plan)) + "\n")
@@ -128,9 +134,14 @@ def _write_picture(path: str, results: Sequence[Result], machine: Machine, dtype
         file.write(draw(results, machine, dtype, Path(path).suffix.removeprefix(".")))
 
 
-def _results(plan: Plan, wishes: Wishes, stopwatch: Stopwatch) -> Iterator[Result]:
+def _results(
+    plan: Plan, wishes: Wishes, stopwatch: Stopwatch, tell: Callable[[str], None]
+) -> Iterator[Result]:
     comparisons = [each for part in wishes.parts for each in COMPARISONS[part](plan)]
     for number, comparison in enumerate(comparisons):
+        if stopwatch.is_over:
+            tell(f"{comparison.part}: {comparison.title}: left out: the time is over\n\n")
+            continue
         find = partial(find_variant, plan, comparison.part, comparison.title)
         pace = stopwatch.pace(len(comparisons) - number)
         yield measure(comparison, pace, find if wishes.with_memory else None)

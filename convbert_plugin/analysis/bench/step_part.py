@@ -28,7 +28,6 @@ from convbert_plugin.data.pretraining.masking import masked_count
 
 PART = "step"
 THEIRS = {False: "ConvBERT of transformers", True: "ELECTRA of transformers"}
-DROPOUTS = (0.0, 0.1)
 MASK_PROBABILITY = 0.15
 NARROWED = (
     "{}: its generator has a head of half the width of the released one: it is timed as it is, and "
@@ -39,7 +38,7 @@ NARROWED = (
 def step_comparisons(plan: Plan) -> Iterator[Comparison]:
     """Without and with dropout, in every size."""
     for arch in plan.archs:
-        for dropout in DROPOUTS:
+        for dropout in plan.dropouts:
             yield _comparison(plan, plan.setting(arch, dropout=dropout))
 
 
@@ -53,7 +52,7 @@ def _comparison(plan: Plan, setting: Setting) -> Comparison:
         if plan.compiles:
             names.append(COMPILED.format(HERE[electra]))
             builds[names[-1]] = partial(OwnTraining, each.compiled())
-        if reason := peers.why_not(shape_of(each)):
+        if reason := peers.left_out(shape_of(each), plan.with_peers):
             notes.append(f"{THEIRS[electra]}: {reason}")
         else:
             names.append(THEIRS[electra])

@@ -11,10 +11,7 @@ Run = Callable[[], object]
 Clock = Callable[[Run, int], float]
 """Seconds a call, of so many calls in a row."""
 
-WARM_UP = 2
 FEWEST_ROUNDS = 3
-# Shorter ones would measure the clock.
-SECONDS_OF_SAMPLE = 0.02
 MOST_CALLS = 50
 # What a GPU waits in its first kernel while the calls are queued behind it, at most.
 CYCLES_A_SECOND = 2e9
@@ -64,10 +61,15 @@ def _events() -> tuple[torch.cuda.Event, torch.cuda.Event]:
 
 
 class Pace(NamedTuple):
-    """How long to measure: so many rounds, or else as many as fit into ``seconds``."""
+    """How long to measure: so many rounds, or else as many as fit into ``seconds``.
+
+    ``sample``: seconds of calls in a row that are timed together. Shorter ones would measure the
+    clock and, on a GPU, the wait for the first kernel, which a training does not have.
+    """
 
     seconds: float = 20.0
     rounds: Optional[int] = None
+    sample: float = 0.1
 
     def less(self, seconds: float) -> "Pace":
         """Where some have gone for other things."""
@@ -84,9 +86,9 @@ class Pace(NamedTuple):
 def interleaved(runs: Mapping[str, Run], clock: Clock, pace: Pace) -> dict[str, list[float]]:
     """Seconds a call of each run, a number a round.
 
-    What else a machine does, and how warm it is, meets all runs alike.
+    What else a machine does, and how warm it is, meets all runs alike. Each has been called before.
     """
-    calls = {name: _calls(run, clock) for name, run in runs.items()}
+    calls = {name: _calls(run, clock, pace.sample) for name, run in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     names, rounds, start = list(runs), 0, time.perf_counter()
     gc.collect()
@@ -104,11 +106,9 @@ def interleaved(runs: Mapping[str, Run], clock: Clock, pace: Pace) -> dict[str, 
     return seconds
 
 
-def _calls(run: Run, clock: Clock) -> int:
-    """How many calls make a sample, after a warm-up."""
-    for _ in range(WARM_UP - 1):
-        run()
-    return max(1, min(MOST_CALLS, round(SECONDS_OF_SAMPLE / max(clock(run, 1), 1e-9))))
+def _calls(run: Run, clock: Clock, sample: float) -> int:
+    """How many calls make a sample; finding that out is a warm-up too."""
+    return max(1, min(MOST_CALLS, round(sample / max(clock(run, 1), 1e-9))))
 
 
 class Spread(NamedTuple):
