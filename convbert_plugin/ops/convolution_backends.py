@@ -29,8 +29,13 @@ class Backend(NamedTuple):
     lacks: Callable[[Tensor], Optional[str]]
 
 
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def _triton_lacks(states: Tensor) -> Optional[str]:
-    if importlib.util.find_spec("triton") is None:
+    if not _has_triton():
         return "Triton is not installed"
     if states.is_cuda or os.environ.get("TRITON_INTERPRET") == "1":
         return None
