@@ -14,7 +14,7 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.modules.initialization import linear, truncated_normal_
 from convbert_plugin.ops.convolution_backends import CHOICES
 from convbert_plugin.ops.depthwise_convolution import depthwise_convolution
-from convbert_plugin.ops.precision import at_least_fp32
+from convbert_plugin.ops.precision import as_products, at_least_fp32
 from convbert_plugin.ops.span_convolution import span_convolution
 
 # `fairseq`: its own DynamicConv1dTBC, and torch's own Conv1d beside it.
@@ -61,6 +61,7 @@ class SpanKey(nn.Module):
     def _spans(self, hidden: Tensor) -> Tensor:
         if self.backend == "fairseq":
             return self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
+        hidden = as_products(hidden)
         weight = self.depthwise.weight.to(hidden.dtype)
         return depthwise_convolution(hidden, weight, backend=self.backend)
 

@@ -47,19 +47,37 @@ def assert_equal(results, expected, tolerance, where=None):
         assert relative_error(result, oracle) <= tolerance, where
 
 
-@pytest.mark.parametrize("channels", [1, 7, 16, 33])
-@pytest.mark.parametrize("taps", [1, 3, 5, 9])
-@pytest.mark.parametrize("backend", FAST)
-def test_outputs_and_gradients_equal_the_loops(backend, taps, channels):
+@pytest.mark.parametrize("channels", [1, 7, 33])
+@pytest.mark.parametrize("taps", [1, 3, 9])
+def test_outputs_and_gradients_equal_the_loops(taps, channels):
     for length in sorted({1, 2, max(1, taps - 1), taps, 65}):
         case = random_case(length, taps, channels)
         expected = expected_of(*case)
-        for layout in LAYOUTS:
+        for backend, layout in itertools.product(FAST, LAYOUTS):
             hidden, grad = (leaf(case[i], layout) for i in (0, 2))
             weight = leaf(case[1], "contiguous")
             results = results_of(hidden, weight, grad.detach(), backend=backend)
             assert results[0].is_contiguous()
-            assert_equal(results, expected, TOLERANCES[torch.float64]["operation"], layout)
+            where = (backend, length, layout)
+            assert_equal(results, expected, TOLERANCES[torch.float64]["operation"], where)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_many_positions_and_channels(dtype):
+    """More of both than are computed at once, against the loops' stand-in: torch's in float64."""
+    hidden, weight, grad = random_case(300, 9, 530)
+    for backend in FAST:
+        leaves = [leaf(each, "contiguous", dtype) for each in (hidden, weight, grad)]
+        results = results_of(*leaves[:2], leaves[2].detach(), backend=backend)
+        exact = [each.detach().double().requires_grad_() for each in leaves[:2]]
+        output = torch.nn.functional.conv1d(
+            exact[0].transpose(1, 2), exact[1], padding=4, groups=530
+        ).transpose(1, 2)
+        output.backward(leaves[2].detach().double())
+        expected = [output, exact[0].grad, exact[1].grad]
+        tolerance = TOLERANCES[dtype]["operation" if dtype == torch.float32 else "rounding"]
+        for result, oracle in zip(results, expected, strict=True):
+            assert relative_error(result, oracle.detach()) <= tolerance, backend
 
 
 def test_the_reference_equals_the_loops():
@@ -92,7 +110,7 @@ def test_lower_precision_stays_close_to_the_loops(backend, dtype):
     assert_equal(results, rounded, tolerance)
 
 
-@pytest.mark.parametrize("length", [1, 2, 4, 7])
+@pytest.mark.parametrize("length", [1, 4])
 @pytest.mark.parametrize("backend", HERE)
 def test_gradcheck(backend, length):
     hidden, weight, _ = random_case(length, 5, 3)

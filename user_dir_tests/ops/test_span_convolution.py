@@ -64,18 +64,18 @@ def test_the_layouts_are_what_they_say():
     assert contiguous == [True, False, False, False, False]
 
 
-@pytest.mark.parametrize("heads", range(1, 7))
-@pytest.mark.parametrize("taps", [1, 3, 5, 9])
-@pytest.mark.parametrize("backend", FAST)
-def test_outputs_and_gradients_equal_the_loops(backend, taps, heads):
+@pytest.mark.parametrize("heads", [1, 2, 5])
+@pytest.mark.parametrize("taps", [1, 3, 9])
+def test_outputs_and_gradients_equal_the_loops(taps, heads):
     for length in lengths_for(taps):
         value, logits, grad = random_case(length, taps, heads)
         expected = expected_of(value, logits, grad)
-        for layout in LAYOUTS:
+        for backend, layout in itertools.product(FAST, LAYOUTS):
             leaves = (leaf(each, layout) for each in (value, logits))
             results = results_of(*leaves, leaf(grad, layout).detach(), backend=backend)
             assert results[0].is_contiguous()
-            assert_equal(results, expected, TOLERANCES[torch.float64]["operation"], layout)
+            where = (backend, length, layout)
+            assert_equal(results, expected, TOLERANCES[torch.float64]["operation"], where)
 
 
 @pytest.mark.parametrize("head_size", [1, 8, 16, 31, 64, 70])
@@ -121,7 +121,7 @@ def test_large_logits_neither_overflow_nor_vanish(backend):
     assert results[2].isfinite().all()
 
 
-@pytest.mark.parametrize("length", [1, 2, 4, 7])
+@pytest.mark.parametrize("length", [1, 4])
 @pytest.mark.parametrize("backend", HERE)
 def test_gradcheck(backend, length):
     value, logits, _ = random_case(length, 5, 2)
