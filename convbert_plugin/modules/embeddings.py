@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.initialization import embedding
 from convbert_plugin.modules.layer import layer_norm
+from convbert_plugin.ops.dropout import dropout
 
 SEGMENTS = 2
 
@@ -37,4 +38,4 @@ class Embeddings(nn.Module):
                 "positions: shorten it, or build the model with a larger --max-positions"
             )
         summed = self.tokens(tokens) + self.segments(segments) + positions[:length]
-        return self.dropout(self.layer_norm(summed))
+        return dropout(self.layer_norm(summed), self.dropout.p if self.training else 0.0)

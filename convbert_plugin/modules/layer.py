@@ -11,6 +11,7 @@ from convbert_plugin.modules.initialization import glorot_linear
 from convbert_plugin.modules.mixed_attention import MixedAttention
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.modules.training_passes import TrainingPass
+from convbert_plugin.ops.residual_norm import dropout_add_norm
 
 LAYER_NORM_EPS = 1e-12
 
@@ -49,10 +50,14 @@ class ConvBertLayer(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
-        attended = self.dropout(self.attention(hidden, padding))
-        hidden = self.attention_layer_norm(hidden + attended)
-        transformed = self.dropout(self.feed_forward(hidden))
-        return self.feed_forward_layer_norm(hidden + transformed)
+        attended = self.attention(hidden, padding)
+        hidden = self._added(attended, hidden, self.attention_layer_norm)
+        transformed = self.feed_forward(hidden)
+        return self._added(transformed, hidden, self.feed_forward_layer_norm)
+
+    def _added(self, states: Tensor, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
+        rate = self.dropout.p if self.training else 0.0
+        return dropout_add_norm(states, residual, norm.weight, norm.bias, norm.eps, rate)
 
 
 class ConvBertStack(nn.Module):

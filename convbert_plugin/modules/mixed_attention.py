@@ -11,6 +11,7 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.modules.convolution import CONV_BRANCHES, ConvBranch
 from convbert_plugin.modules.initialization import linear
 from convbert_plugin.modules.shape import StackShape
+from convbert_plugin.ops.attention import attention
 from convbert_plugin.ops.precision import at_least_fp32
 
 
@@ -100,13 +101,9 @@ class MixedAttention(nn.Module):
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, padding: Optional[Tensor]
     ) -> Tensor:
-        query, key, value = [self._split_heads(states) for states in (query, key, value)]
-        mask = None if padding is None else ~_as_keys(padding)
-        dropout = self.attention_dropout if self.training else 0.0
-        context = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout
-        )
-        return context.transpose(1, 2).flatten(2)
+        states = (states.unflatten(-1, (-1, self.head_size)) for states in (query, key, value))
+        rate = self.attention_dropout if self.training else 0.0
+        return attention(*states, padding, rate).flatten(2)
 
     def _probabilities(self, query: Tensor, key: Tensor, padding: Optional[Tensor]) -> Tensor:
         dtype = at_least_fp32(query.dtype)
