@@ -21,14 +21,14 @@ _LOWEST = -(1 << 63)
 
 def is_cheap(states: Tensor, rate: float) -> bool:
     """Whether such dropout goes another way than torch's: on a CPU, unless a compiler fuses it."""
-    return rate > 0 and states.device.type == "cpu" and not torch.compiler.is_compiling()
+    return not torch.compiler.is_compiling() and states.device.type == "cpu" and rate > 0
 
 
 def dropout(states: Tensor, rate: float) -> Tensor:
     """Zeros at that rate, and what remains scaled to the same expectation; of any shape."""
     if is_cheap(states, rate):
         return _Dropout.apply(states, rate)
-    return F.dropout(states, rate, training=rate > 0)
+    return F.dropout(states, rate) if rate else states
 
 
 def dropped_levels(rate: float) -> int:

@@ -26,8 +26,8 @@ def dropout_add_norm_reference(
     states: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float, rate: float
 ) -> Tensor:
     """The definition of :func:`dropout_add_norm`."""
-    summed = residual + F.dropout(states, rate, training=rate > 0)
-    return F.layer_norm(summed, weight.shape, weight, bias, eps)
+    dropped = F.dropout(states, rate) if rate else states
+    return F.layer_norm(residual + dropped, weight.shape, weight, bias, eps)
 
 
 class _DropoutAddNorm(torch.autograd.Function):
