@@ -101,9 +101,10 @@ class MixedAttention(nn.Module):
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, padding: Optional[Tensor]
     ) -> Tensor:
-        states = (states.unflatten(-1, (-1, self.head_size)) for states in (query, key, value))
+        heads = (-1, self.head_size)
+        query, key, value = (states.unflatten(-1, heads) for states in (query, key, value))
         rate = self.attention_dropout if self.training else 0.0
-        return attention(*states, padding, rate).flatten(2)
+        return attention(query, key, value, padding, rate).flatten(2)
 
     def _probabilities(self, query: Tensor, key: Tensor, padding: Optional[Tensor]) -> Tensor:
         dtype = at_least_fp32(query.dtype)

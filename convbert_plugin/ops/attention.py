@@ -23,7 +23,7 @@ def attention(
     if not is_cheap(query, rate):
         return attention_of_torch(query, key, value, padding, rate)
     dtype = at_least_fp32(query.dtype)
-    states = (states.to(dtype) for states in (query, key, value))
+    states = [states.to(dtype) for states in (query, key, value)]
     return _DropoutAttention.apply(*states, padding, rate).to(query.dtype)
 
 
@@ -32,8 +32,8 @@ def attention_of_torch(
 ) -> Tensor:
     """As :func:`attention`, by torch, whose kernels on a CPU know no dropout."""
     mask = None if padding is None else padding.logical_not()[:, None, None, :]
-    states = (states.transpose(1, 2) for states in (query, key, value))
-    context = F.scaled_dot_product_attention(*states, attn_mask=mask, dropout_p=rate)
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+    context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
     return context.transpose(1, 2)
 
 
