@@ -24,15 +24,9 @@ RECIPE = (
     *("--criterion", "replaced_token_detection", "--arch", "convbert_small"),
     *("--optimizer", "convbert_adamw", "--lr-scheduler", "convbert_linear", "--lr", "5e-4"),
     *("--clip-norm", "1.0", "--weight-decay", "0.01", "--tokens-per-sample", "128"),
-    *(
-        "--batch-size",
-        "128",
-        "--log-format",
-        "json",
-        "--no-epoch-checkpoints",
-        "--num-workers",
-        "2",
-    ),
+    *("--batch-size", "128", "--log-format", "json", "--no-epoch-checkpoints"),
+    # To make a batch takes a process longer than a GPU takes to learn from it.
+    *("--num-workers", "8"),
 )
 TOY = (
     *("--encoder-layers", "1", "--encoder-embed-dim", "32", "--encoder-ffn-embed-dim", "64"),
