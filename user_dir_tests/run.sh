@@ -4,7 +4,8 @@
 #
 #   bash user_dir_tests/run.sh                  everything for which there is no need of TensorFlow
 #   bash user_dir_tests/run.sh fast             what takes little time, for between two edits
-#   bash user_dir_tests/run.sh all              everything: fetches TensorFlow (1.6 GB), once
+#   bash user_dir_tests/run.sh all              everything: fetches TensorFlow (1.6 GB) and, where torch
+#                                               brings none, Triton (190 MB), once
 #   bash user_dir_tests/run.sh -m glue          one capability (the markers stand in pyproject.toml)
 #   bash user_dir_tests/run.sh -m tensorflow    the tests against TensorFlow's own checkpoints
 #   bash user_dir_tests/run.sh -n 0 --pdb PATH  in one process, for the debugger
@@ -25,6 +26,16 @@ install_tensorflow() {
         cp "$pins" "$stamp"
 }
 
+# Not in .venv itself either: torch would use what it finds there.
+triton=.venv/triton
+triton_pins=user_dir_tests/ops/triton.txt
+install_triton() {
+    rm -rf "$triton" &&
+        .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
+            --only-binary :all: --target "$triton" -r "$triton_pins" &&
+        cp "$triton_pins" "$triton/convbert_plugin.stamp"
+}
+
 wanted=whole
 case ${1:-} in
     fast | all)
@@ -32,11 +43,11 @@ case ${1:-} in
         shift
         ;;
 esac
-case " $* " in *" -m tensorflow "*) wanted=all ;; esac
+case " $* " in *" -m tensorflow "*) wanted=tensorflow ;; esac
 selection=()
 [ $wanted != fast ] || selection=(-m "not slow and not process")
 if ! cmp -s "$pins" "$stamp"; then
-    if [ $wanted = all ]; then
+    if [ $wanted = all ] || [ $wanted = tensorflow ]; then
         echo "tests: setting up TensorFlow in $tensorflow, for the tests alone, once (1.6 GB)"
         if ! install_tensorflow; then
             printf 'tests: warning: %s: %s\n' "TensorFlow was not installed, see above" \
@@ -45,6 +56,14 @@ if ! cmp -s "$pins" "$stamp"; then
     elif [ $wanted = whole ]; then
         printf 'tests: %s; "bash user_dir_tests/run.sh -m tensorflow" %s\n' \
             "those against TensorFlow's own checkpoints are skipped" "fetches it (1.6 GB) for them"
+    fi
+fi
+if [ $wanted = all ] && ! cmp -s "$triton_pins" "$triton/convbert_plugin.stamp" &&
+    ! .venv/bin/python -c "import triton" >/dev/null 2>&1; then
+    echo "tests: setting up Triton in $triton, for the tests of its kernels alone, once (190 MB)"
+    if ! install_triton; then
+        printf 'tests: warning: %s: %s\n' "Triton was not installed, see above" \
+            "the tests of its kernels are skipped; run this again to have them" >&2
     fi
 fi
 # A worker for each core, four at most, with one thread each: many would wait for each other.

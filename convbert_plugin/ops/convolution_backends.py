@@ -17,6 +17,9 @@ from torch import Tensor
 
 from convbert_plugin.ops.cpu_library import library
 
+# The first whose kernels may hold tuples of tensors.
+OLDEST_TRITON = (3, 3)
+OF_TRITON = (torch.float32, torch.float16, torch.bfloat16)
 OF_CPU = (torch.float32, torch.float64, torch.bfloat16)
 
 logger = logging.getLogger(__name__)
@@ -29,17 +32,28 @@ class Backend(NamedTuple):
     lacks: Callable[[Tensor], Optional[str]]
 
 
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 def _triton_lacks(states: Tensor) -> Optional[str]:
-    if not _has_triton():
+    if not states.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"Triton computes on GPUs, not on {states.device.type}"
+    if states.dtype not in OF_TRITON:
+        return f"its kernels do not compute in {states.dtype}"
+    return _triton_lacks_on(states.device)
+
+
+@functools.cache
+def _triton_lacks_on(device: torch.device) -> Optional[str]:
+    """Tried, because Triton needs a C compiler, Python's headers and a GPU that it knows."""
+    if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
-    if states.is_cuda or os.environ.get("TRITON_INTERPRET") == "1":
-        return None
-    return f"Triton computes on GPUs, not on {states.device.type}"
+    try:
+        release = importlib.import_module("triton").__version__
+        if tuple(map(int, release.split(".")[:2])) < OLDEST_TRITON:
+            return f"Triton {release} is too old"
+        _code("triton").try_on(device)
+    except Exception as error:  # whatever it is that is missing there
+        reason = str(error).strip() or type(error).__name__
+        return f"Triton does not work here ({reason.splitlines()[0]})"
+    return None
 
 
 def _cpu_lacks(states: Tensor) -> Optional[str]:
