@@ -151,8 +151,9 @@ def machine_text(machine: Machine) -> str:
     rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in machine.gemm.items())
     sheet = {name: rate for name, rate in machine.data_sheet.items() if rate}
     of_maker = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in sheet.items())
+    versions = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
     return (
-        f"{machine.processor}; {machine.device}; torch {machine.torch}, {machine.threads} threads\n"
+        f"{machine.processor}; {machine.device}; {machine.threads} threads\n{versions}\n"
         f"matrix products: {rates} GFLOP/s"
         + (f" (data sheet: {of_maker})" if sheet else "")
         + f"; copying: {machine.copy / 1e9:,.1f} GB/s, read and written\n"

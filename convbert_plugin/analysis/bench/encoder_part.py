@@ -120,7 +120,7 @@ def encoder_comparison(
         if plan.compiles and backward and part == PART:
             names.append(COMPILED.format(HERE[electra]))
             builds[names[-1]] = partial(_own, each.compiled(), backward)
-        if reason := peers.left_out(shape_of(each), plan.with_peers):
+        if reason := peers.left_out(each, plan.with_peers, backward):
             notes.append(f"{THEIRS[electra]}: {reason}")
         else:
             names.append(THEIRS[electra])

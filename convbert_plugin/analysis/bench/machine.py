@@ -2,6 +2,7 @@
 
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,20 +32,22 @@ class Probe(NamedTuple):
 # The copies are beyond all caches.
 PROBES = {"cpu": Probe(1536, 256 << 20), "cuda": Probe(8192, 2 << 30)}
 TOY_PROBE = Probe(128, 1 << 20)
+LIBRARIES = ("torch", "triton", "transformers", "ve-fairseq")
 PROBED_DTYPES = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
 
 
 class Machine(NamedTuple):
     """What it is, and its rates.
 
-    ``gemm``: FLOPs a second of a square product by precision; ``copy``: bytes a second, those read
-    and those written; ``data_sheet``: as ``gemm``, of the maker, 0 where that is not known.
+    ``libraries``: their versions; ``gemm``: FLOPs a second of a square product by precision;
+    ``copy``: bytes a second, those read and those written; ``data_sheet``: as ``gemm``, of the
+    maker, 0 where that is not known.
     """
 
     processor: str
     device: str
     threads: int
-    torch: str
+    libraries: dict[str, str]
     gemm: dict[str, float]
     copy: float
     data_sheet: dict[str, float]
@@ -59,6 +62,22 @@ def processor_name() -> str:
     name = words.get("model name", platform.processor() or platform.machine())
     family = ", ".join(f"{key} {words[key]}" for key in ("cpu family", "model") if key in words)
     return f"{name} ({family}), {os.cpu_count()} CPUs" if family else name
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def available_bytes(device: str) -> int:
+    """Memory that nothing has taken yet."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kibibytes = dict(line.split(":", 1) for line in lines)["MemAvailable"]
+    return int(kibibytes.split()[0]) << 10
 
 
 def kernel_clock(device: str) -> Clock:
@@ -90,7 +109,7 @@ def probe_machine(device: str, pace: Pace, is_toy: bool = False) -> Machine:
         processor=processor_name(),
         device=name or "cpu",
         threads=torch.get_num_threads(),
-        torch=torch.__version__,
+        libraries={name: _version(name) for name in LIBRARIES},
         gemm={dtype: 2 * probe.side**3 / fastest[dtype] for dtype in dtypes},
         copy=2 * probe.copied / fastest["copy"],
         data_sheet={dtype: data_sheet_rate(name, dtype) for dtype in dtypes},

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convbert_plugin.analysis.bench.comparing import Workload
-from convbert_plugin.analysis.bench.machine import DTYPES
+from convbert_plugin.analysis.bench.machine import DTYPES, available_bytes
 from convbert_plugin.analysis.bench.own_models import CLIP_NORM, Batch, opened
 from convbert_plugin.analysis.bench.plan import SEED, Setting, generator_shape_of, shape_of
 from convbert_plugin.formats.keys import transformers_names
@@ -32,6 +32,9 @@ NOT_MASKED = -100
 RATE = 1e-5
 KINDS = {False: "convbert", True: "electra"}
 ABSENT = "transformers cannot be imported here: its models are left out"
+# Scores, probabilities, and what dropout makes of them, by each layer.
+KEPT_OF_ATTENTION = 3
+MOST_OF_MEMORY = 0.5
 NOT_ASKED = "left out, as it was asked for"
 COMPOSITION = (
     "composed from transformers: ConvBertForMaskedLM (or ElectraForMaskedLM) of the generator's "
@@ -57,13 +60,21 @@ def why_not(shape: StackShape) -> str:
     return "" if is_known else "transformers cannot represent this model: left out"
 
 
-def left_out(shape: StackShape, are_asked_for: bool) -> str:
+def left_out(setting: Setting, are_asked_for: bool, backward: bool = True) -> str:
     """Why its model of transformers is not measured, empty where it is."""
-    return why_not(shape) if are_asked_for else NOT_ASKED
+    shape = shape_of(setting)
+    if not are_asked_for:
+        return NOT_ASKED
+    needed = attention_bytes(shape, setting.batch, setting.length) if backward else 0
+    if shape.conv_type != "none" and needed > MOST_OF_MEMORY * available_bytes(setting.device):
+        return f"its attention alone would take about {needed >> 30:,} GiB: left out"
+    return why_not(shape)
 
 
-def version() -> str:
-    return importlib.import_module(LIBRARY).__version__ if is_there() else "absent"
+def attention_bytes(shape: StackShape, batch: int, length: int) -> int:
+    """What the ConvBERT of transformers keeps of its attention for the backward, in fp32."""
+    number = batch * shape.mixed_heads.number * length**2
+    return KEPT_OF_ATTENTION * shape.layers * number * torch.float32.itemsize
 
 
 def peer_model(class_suffix: str, cfg: ConvBertConfig, vocabulary: int, **changes: Any) -> Any:

@@ -29,6 +29,7 @@ from convbert_plugin.data.pretraining.masking import masked_count
 PART = "step"
 THEIRS = {False: "ConvBERT of transformers", True: "ELECTRA of transformers"}
 MASK_PROBABILITY = 0.15
+COMPILED_UNCHECKED = "compiled: its losses and gradients are compared without dropout alone"
 NARROWED = (
     "{}: its generator has a head of half the width of the released one: it is timed as it is, and "
     "was checked on a generator here that is narrowed likewise"
@@ -52,7 +53,7 @@ def _comparison(plan: Plan, setting: Setting) -> Comparison:
         if plan.compiles:
             names.append(COMPILED.format(HERE[electra]))
             builds[names[-1]] = partial(OwnTraining, each.compiled())
-        if reason := peers.left_out(shape_of(each), plan.with_peers):
+        if reason := peers.left_out(each, plan.with_peers):
             notes.append(f"{THEIRS[electra]}: {reason}")
         else:
             names.append(THEIRS[electra])
@@ -60,6 +61,8 @@ def _comparison(plan: Plan, setting: Setting) -> Comparison:
             if peers.why_not(generator_shape_of(each)):
                 notes.append(NARROWED.format(THEIRS[electra]))
         works |= dict.fromkeys(names, step_work(each))
+    if plan.compiles and setting.dropout:
+        notes.append(COMPILED_UNCHECKED)
     return Comparison(
         part=PART,
         title=f"{setting.words}, dropout {setting.dropout:g}",

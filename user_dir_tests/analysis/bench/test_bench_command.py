@@ -29,7 +29,7 @@ VARIANTS = {
         "ELECTRA of transformers",
     },
 }
-OF_MACHINE = {"processor", "device", "threads", "torch", "gemm", "copy", "data_sheet"}
+OF_MACHINE = {"processor", "device", "threads", "libraries", "gemm", "copy", "data_sheet"}
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from convbert_plugin.analysis.bench.timing import Pace, wall_clock
 
 pytestmark = pytest.mark.speed
 
-MACHINE = Machine("a processor", "cpu", 2, "2.13", {"fp32": 1e11}, 1e10, {})
+MACHINE = Machine("a processor", "cpu", 2, {"torch": "2.13"}, {"fp32": 1e11}, 1e10, {})
 ONCE = Pace(rounds=1, sample=0.0)
 
 
