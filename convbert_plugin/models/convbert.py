@@ -22,9 +22,11 @@ from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from
 from convbert_plugin.models.parts import (
     CLASSIFICATION,
     GENERATOR,
+    LONGEST_HEAD_NAME,
     PARTS,
     REPLACED_TOKEN_HEAD,
     Part,
+    can_be_a_head,
     part_at,
 )
 from convbert_plugin.models.state import fit_state_dict
@@ -33,11 +35,12 @@ from convbert_plugin.modules.heads import CLASSIFICATION_HEADS, MaskedLMHead
 from convbert_plugin.modules.layer import ConvBertLayer, ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.modules.shape import StackShape
+from convbert_plugin.ops.early_gradients import with_early_gradients
 from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.sampling import replace_tokens
 from convbert_plugin.ops.separators import segments_from_separators
+from convbert_plugin.ops.vocabulary_loss import VocabularyLoss
 
-LONGEST_HEAD_NAME = 100
 # A head of base has 3 GB then.
 MOST_CLASSES = 1 << 20
 
@@ -159,7 +162,7 @@ class ConvBertModel(BaseFairseqModel):
 
     def _check_name(self, row: Part, name: object) -> None:
         words = row.words.format(name="").strip()
-        if not _can_be_a_head(name):
+        if not can_be_a_head(name):
             raise UserError(
                 f"a {words} cannot be called {shown(name)}: choose a plain word of at most "
                 f"{LONGEST_HEAD_NAME} letters"
@@ -266,12 +269,18 @@ class ConvBertModel(BaseFairseqModel):
         tokens) and uniforms [M] in [0, 1) (the numbers that choose the replacements).
         """
         tokens, segments, padding = self._inputs(tokens, segments, has_pads)
-        with self._autocast(tokens.device):
+
+        def masked_lm_loss() -> VocabularyLoss:
             head, hidden = self._masked_lm(tokens, segments, padding, masked_positions)
-            table = self.embeddings.tokens.weight
-            loss, guessed, sampled = head.loss(hidden, table, masked_targets, uniforms)
-        if self.generator is None:
-            return PretrainingOutput(loss, guessed)
+            return head.loss(hidden, self.embeddings.tokens.weight, masked_targets, uniforms)
+
+        with self._autocast(tokens.device):
+            if self.generator is None:
+                return PretrainingOutput(*masked_lm_loss()[:2])
+            # The discriminator's loss teaches the generator nothing: with its gradients at hand,
+            # nothing else of it stays in memory beside the discriminator.
+            parameters = [*self.embeddings.parameters(), *self.generator.parameters()]
+            loss, guessed, sampled = with_early_gradients(masked_lm_loss, parameters)
         with torch.no_grad():
             original = replace_tokens(tokens, masked_positions, masked_targets)
             corrupted = replace_tokens(original, masked_positions, sampled)
@@ -364,16 +373,6 @@ class ConvBertModel(BaseFairseqModel):
             # Not a disabled autocast, which would switch off the one that --amp opens around it.
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype)
-
-
-def _can_be_a_head(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and 0 < len(name) <= LONGEST_HEAD_NAME
-        and name.isprintable()
-        and "." not in name
-        and not hasattr(nn.ModuleDict(), name)
-    )
 
 
 def _depth(name: str, head_depth: int) -> int:

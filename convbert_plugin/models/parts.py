@@ -27,6 +27,7 @@ from convbert_plugin.modules.heads import (
 CLASSIFICATION, QUESTION_ANSWERING_HEAD = "classification_heads", "question_answering_head"
 MASKED_LM_HEAD, REPLACED_TOKEN_HEAD = "masked_lm_head", "replaced_token_head"
 GENERATOR = "generator"
+LONGEST_HEAD_NAME = 100
 
 Options = dict[str, Any]
 """What a part is built by."""
@@ -154,6 +155,17 @@ KEYS = KeyTable((*ENCODER_SECTIONS, *(part.keys for part in PARTS)))
 def part_at(scope: str) -> Part:
     """The row of the part with that scope."""
     return PARTS_BY_NAME[scope.partition(".")[0]]
+
+
+def can_be_a_head(name: object) -> bool:
+    """Whether a head can go by that name."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= LONGEST_HEAD_NAME
+        and name.isprintable()
+        and "." not in name
+        and not hasattr(nn.ModuleDict(), name)
+    )
 
 
 def scopes_of(tensor_names: Iterable[str]) -> list[str]:
