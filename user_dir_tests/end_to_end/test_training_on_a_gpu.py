@@ -14,6 +14,8 @@ PRECISIONS = {
     "amp": ("--amp",),
     "bfloat16": ("--autocast-dtype", "bfloat16"),
     "float16": ("--autocast-dtype", "float16"),
+    "compiled": ("--autocast-dtype", "bfloat16", "--compile"),
+    "recomputed": ("--autocast-dtype", "bfloat16", "--checkpoint-activations"),
 }
 EACH = pytest.mark.parametrize("options", PRECISIONS.values(), ids=PRECISIONS.keys())
 EXACT = ("--dropout", "0", "--attention-dropout", "0")
