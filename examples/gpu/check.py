@@ -5,102 +5,49 @@ whatever became of it.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
-import re
-import signal
-import subprocess
+import runpy
 import sys
 import time
+import warnings
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Iterator, NamedTuple
+
+from forking import start, wait_for
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
-TESTS = CHECKOUT / "user_dir_tests"
 LIMIT = 480
-# Seconds of a bench before and after what its budget counts.
-BENCH_START = 25
-# The tests that a GPU adds something to: those that are for one, or go over devices.
-FOR_DEVICES = re.compile(r"mark\.gpu\b|\bdevice[,)]")
-# Of these, what a CPU shows in seconds.
-TOY_TESTS = ("models/test_on_devices.py", "optim/test_adamw_on_devices.py")
 MARKS = {"pass": "ok", "fail": "FAILED", "skip": "skipped"}
+# What the stages have in common, and takes seconds to import: none of it touches a GPU.
+IMPORTED = ("torch", "fairseq_cli.train", "convbert_plugin.tasks", "pytest", "torch._dynamo")
 
 
-def script(name: str) -> Callable[[argparse.Namespace, Path, float], list[str]]:
-    """A stage that is a script beside this one."""
-
-    def command(options: argparse.Namespace, outcome: Path, seconds: float) -> list[str]:
-        words = [sys.executable, str(HERE / f"{name}.py"), "--device", options.device]
-        words += ["--outcome", str(outcome), "--out", str(options.out), "--seconds", str(seconds)]
-        words += ["--toy"] if options.toy else []
-        return words + (["--data", str(options.data)] if options.data else [])
-
-    return command
-
-
-def tests(options: argparse.Namespace, outcome: Path, seconds: float) -> list[str]:
-    if options.device == "cpu":
-        chosen = ["-k", "cpu and not bfloat16", *(str(TESTS / name) for name in TOY_TESTS)]
-    else:
-        files = (file for file in sorted(TESTS.rglob("test_*.py")))
-        chosen = ["-m", "gpu", *(str(f) for f in files if FOR_DEVICES.search(f.read_text()))]
-    workers = ["-n", str(options.workers)] if options.workers else ["-p", "no:xdist"]
-    words = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
-    return [*words, *workers, *chosen]
-
-
-def bench(options: argparse.Namespace, outcome: Path, seconds: float) -> list[str]:
-    words = [sys.executable, "-m", "convbert_plugin.cli", "bench", "--device", options.device]
-    size = ["--archs", "small", "--parts", "op,encoder,step", "--dtype", "bf16", "--compile"]
-    size += ["--budget", str(max(1, int(seconds - BENCH_START)))]
-    size = ["--quick", "--parts", "op"] if options.toy else size
-    # What each takes at most is measured by a process each, for which there is no time.
-    return [*words, *size, "--no-memory", "--json", str(outcome)]
-
-
-def of_bench(figures: dict) -> str:
-    """How fast this project's step is beside the one composed from transformers, in one line."""
-    rows = [
-        f"{comparison['title']}: {variant['name']} {variant['speedup']['median']:.2f}"
-        for comparison in figures["comparisons"]
-        if comparison["part"] == "step"
-        for variant in comparison["variants"]
-        if "here" in variant["name"] and variant["speedup"]
-    ]
-    return "; ".join(rows) or f"{len(figures['comparisons'])} comparisons"
-
-
-def lacks_tests() -> str:
-    return "" if TESTS.is_dir() and has("pytest") else "there are no tests here, or no pytest"
-
-
-def lacks_bench() -> str:
-    return "" if has("convbert_plugin.cli.bench") else "there is no convbert bench"
-
-
-def lacks_nothing() -> str:
-    return ""
+# What a stage needs beside these.
+NEEDS = {"tests": "pytest"}
 
 
 class Stage(NamedTuple):
-    """Its name, its share of the seconds, its command, and what is lacking to run it."""
+    """Its name, its share of the seconds, and its script."""
 
     name: str
     seconds: int
-    command: Callable[[argparse.Namespace, Path, float], list[str]]
-    lacks: Callable[[], str] = lacks_nothing
+    script: Path
 
 
-STAGES = (
-    Stage("kernels", 60, script("check_kernels")),
-    Stage("tests", 100, tests, lacks_tests),
-    Stage("training", 80, script("check_training")),
-    Stage("step", 60, script("check_step")),
-    Stage("bench", 80, bench, lacks_bench),
-    Stage("pretraining", 100, script("check_pretraining")),
+STAGES = tuple(
+    Stage(name, seconds, HERE / f"check_{name}.py")
+    for name, seconds in {
+        "kernels": 60,
+        "tests": 100,
+        "training": 80,
+        "step": 60,
+        "bench": 80,
+        "pretraining": 100,
+    }.items()
 )
 
 
@@ -126,10 +73,45 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def has_gpu() -> bool:
-    # No sooner, and not where nobody asks: it takes seconds.
-    import torch
+    # In a process of its own: to look for one may touch it.
+    def look() -> int:
+        import torch
 
-    return torch.cuda.is_available()
+        return int(not torch.cuda.is_available())
+
+    return os.waitpid(start(look), 0)[1] == 0
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Whatever is printed meanwhile, by whatever code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept, nothing = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
+    try:
+        for target in (1, 2):
+            os.dup2(nothing, target)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for source, target in zip(kept, (1, 2), strict=True):
+            os.dup2(source, target)
+
+
+def import_once() -> None:
+    warnings.filterwarnings("ignore", category=SyntaxWarning)
+    for name in IMPORTED:
+        # What is missing, the stages that need it say.
+        with unheard(), contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def words_of(stage: Stage, options: argparse.Namespace, outcome: Path, seconds: float) -> list[str]:
+    words = [str(stage.script), "--device", options.device, "--outcome", str(outcome)]
+    words += ["--out", str(options.out), "--seconds", str(seconds)]
+    words += ["--workers", str(options.workers)] + (["--toy"] if options.toy else [])
+    return words + (["--data", str(options.data)] if options.data else [])
 
 
 def run(stage: Stage, options: argparse.Namespace, seconds: float) -> dict:
@@ -137,50 +119,24 @@ def run(stage: Stage, options: argparse.Namespace, seconds: float) -> dict:
     log, outcome = (options.out / f"{stage.name}.{kind}" for kind in ("log", "json"))
     if seconds < 1:
         return {"status": "skip", "line": "no time is left", "seconds": 0.0}
-    if lacking := stage.lacks():
-        return {"status": "skip", "line": lacking, "seconds": 0.0}
+    needed = NEEDS.get(stage.name)
+    if needed and importlib.util.find_spec(needed) is None:
+        return {"status": "skip", "line": f"there is no {needed}", "seconds": 0.0}
     outcome.unlink(missing_ok=True)
     begin = time.monotonic()
-    with log.open("w") as file:
-        # A group of its own, so that what it started ends with it.
-        process = subprocess.Popen(
-            stage.command(options, outcome, seconds),
-            cwd=CHECKOUT,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            end_group(process)
+
+    def script() -> None:
+        sys.argv = words_of(stage, options, outcome, seconds)
+        runpy.run_path(str(stage.script), run_name="__main__")
+
+    status = wait_for(start(script, log), seconds)
     ended = {"seconds": round(time.monotonic() - begin, 1)}
-    written = json.loads(outcome.read_text()) if outcome.exists() else {}
-    outcome.unlink(missing_ok=True)
-    if "status" in written:
-        return ended | written
-    line = of_bench(written) if written and not status else last_line(log)
-    if status is None:
-        line = f"not done within {seconds:.0f} s: see {log}"
-    return ended | {"status": "pass" if status == 0 else "fail", "line": line, "figures": written}
-
-
-def end_group(process: subprocess.Popen) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
-
-
-def has(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+    if outcome.exists():
+        ended |= json.loads(outcome.read_text())
+        outcome.unlink()
+        return ended
+    line = last_line(log) if status is not None else f"not done within {seconds:.0f} s: see {log}"
+    return ended | {"status": "pass" if status == 0 else "fail", "line": line}
 
 
 def last_line(log: Path) -> str:
@@ -190,10 +146,13 @@ def last_line(log: Path) -> str:
 
 def main() -> int:
     options = parse_arguments()
+    begin = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
-    options.out, begin = options.out.resolve(), time.monotonic()
+    options.out = options.out.resolve()
     options.data = options.data.resolve() if options.data else None
+    os.chdir(CHECKOUT)
     results = {}
+    import_once()
     stages = [stage for stage in STAGES if stage.name in options.stages.split(",")]
     for number, stage in enumerate(stages):
         left = options.seconds - (time.monotonic() - begin)

@@ -16,6 +16,8 @@ for python in "${PYTHON:-python}" python3; do
     if has_torch "$python"; then break; fi
 done
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
+# Who looks for a GPU so does not touch it, and may fork.
+export PYTORCH_NVML_BASED_CUDA_CHECK=1
 
 words=() wheels=
 while [ $# -gt 0 ]; do

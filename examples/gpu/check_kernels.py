@@ -1,10 +1,13 @@
 """What the device can do, and the convolutions' code on it: right in every precision, how fast."""
 
 import itertools
+import math
+import os
 from typing import Iterator
 
 import torch
-from measuring import FAIL, PASS, Options, Outcome, run_stage, seconds_of, wait
+from forking import Emit, spread
+from measuring import FAIL, PASS, Options, Outcome, run_stage, seconds_of
 
 from convbert_plugin.ops.convolution_backends import available
 from convbert_plugin.ops.depthwise_convolution import depthwise_convolution
@@ -12,8 +15,11 @@ from convbert_plugin.ops.span_convolution import span_convolution
 
 # ‖result − reference‖ / ‖reference‖: two roundings of the inputs, and one of each result.
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1.5e-3}
-# Batch, length, heads, size of a head, taps: the shapes of small and base, and odd ones.
-CHECKED = [(3, 128, 2, 64, 9), (2, 65, 3, 5, 9), (1, 1, 2, 24, 9), (2, 37, 1, 7, 3)]
+# Batch, length, heads, size of a head, taps: heads as those of small, and odd ones.
+CHECKED = [(2, 128, 2, 64, 9), (2, 65, 3, 5, 9), (2, 37, 1, 7, 3)]
+MOST_PROCESSES = 12
+# Of the seconds, what the checks may take.
+SHARE = 0.6
 TIMED = {"small": (128, 128, 2, 64, 9), "base": (32, 128, 6, 64, 9)}
 TIMED_TOY = {"toy": (2, 128, 2, 64, 9)}
 REFERENCE = "reference"
@@ -52,20 +58,20 @@ def results(operation, inputs: list[torch.Tensor], backend: str) -> list[torch.T
     return [output.detach(), *(leaf.grad for leaf in leaves)]
 
 
-def errors(device: torch.device) -> Iterator[tuple[str, float, float]]:
-    """Of every operation, code, precision and shape: what it is, its error and the bound."""
-    backends = checked_backends(device)
-    cases = itertools.product(OPERATIONS.items(), TOLERANCES.items(), CHECKED)
-    for (name, (operation, make)), (dtype, bound), shape in cases:
-        rounded = [tensor.to(dtype) for tensor in make(shape)]
-        exact = results(operation, [tensor.double() for tensor in rounded], REFERENCE)
-        for backend in backends:
-            on_device = [tensor.to(device) for tensor in rounded]
-            for part, result, oracle in zip(
-                NAMES, results(operation, on_device, backend), exact, strict=True
-            ):
-                error = float((result.double().cpu() - oracle).norm() / oracle.norm())
-                yield f"{name} {part} of {backend}, {dtype}, {shape}", error, bound
+def check(case: tuple, device: torch.device, emit: Emit) -> None:
+    """Tells of each result of one case what it is, its error and the bound."""
+    name, dtype, shape = case
+    operation, make = OPERATIONS[name]
+    rounded = [tensor.to(dtype) for tensor in make(shape)]
+    exact = results(operation, [tensor.double() for tensor in rounded], REFERENCE)
+    for backend in checked_backends(device):
+        on_device = [tensor.to(device) for tensor in rounded]
+        parts = results(operation, on_device, backend)
+        for part, result, oracle in zip(NAMES, parts, exact, strict=True):
+            error = float((result.double().cpu() - oracle).norm() / oracle.norm())
+            what = f"{name} {part} of {backend}, {str(dtype)[6:]}, {shape}"
+            # JSON has no NaN.
+            emit([what, error if math.isfinite(error) else 9.0, TOLERANCES[dtype]])
 
 
 def rates(device: torch.device, toy: bool) -> dict:
@@ -144,30 +150,38 @@ def replays(run):
 
 
 def stage(options: Options) -> Outcome:
-    device = options.device
-    found = {**machine(device), **rates(device, options.toy)}
+    device, is_cuda = options.device, options.device.type == "cuda"
+    cases = list(itertools.product(OPERATIONS, TOLERANCES, CHECKED))
+    # Kernels are compiled case by case: several processes do it at once, before this one has
+    # touched the GPU.
+    processes = min(MOST_PROCESSES, os.cpu_count() or 1) if is_cuda else 1
+    checked, undone = spread(
+        lambda case, emit: check(case, device, emit), cases, processes, options.seconds * SHARE
+    )
+    wrong = [
+        f"{what}: {error:.1e} > {bound:.1e}" for what, error, bound in checked if error > bound
+    ]
+    for line in wrong:
+        print(f"WRONG {line}")
+    found = {**machine(device), **rates(device, options.toy), "wrong": wrong}
     for name, figure in found.items():
-        print(f"{name}: {figure if isinstance(figure, str) else f'{figure:,.1f}'}")
-    checked, wrong, largest = 0, [], {}
-    for what, error, bound in errors(device):
-        checked += 1
-        # NaN is never at most a bound.
-        if not error <= bound:
-            wrong.append(f"{what}: {error:.1e} > {bound:.1e}")
-            print(f"WRONG {wrong[-1]}")
+        print(f"{name}: {f'{figure:,.1f}' if isinstance(figure, float) else figure}", flush=True)
+    largest = {}
+    for what, error, bound in checked:
         dtype = what.split(", ")[1]
         largest[dtype] = max(largest.get(dtype, 0.0), error / bound)
     found["largest share of the bound"] = largest
     found["timings"] = list(timings(device, options.toy, found["copy, GB/s"]))
     for row in found["timings"]:
         print({name: x if isinstance(x, str) else round(x, 3) for name, x in row.items()})
-    wait(device)
     names = ", ".join(checked_backends(device))
-    line = f"{checked - len(wrong)} of {checked} results of {names} within bounds"
+    line = f"{len(checked) - len(wrong)} of {len(checked)} results of {names} within bounds"
+    line += f", {undone} of {len(cases)} cases not done" if undone else ""
     best = min(found["timings"], key=lambda row: row["forward and backward, us"])
     shares = [best[f"share of the copy, {part}"] for part in ("forward", "both")]
     speed = f"{best['shape']}: {shares[0]:.0%} of copying forward, {shares[1]:.0%} both ways"
-    return Outcome(FAIL if wrong else PASS, f"{line}; {speed}", {**found, "wrong": wrong})
+    is_good = checked and not (wrong or undone)
+    return Outcome(PASS if is_good else FAIL, f"{line}; {speed}", found)
 
 
 def machine(device: torch.device) -> dict:

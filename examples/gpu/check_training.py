@@ -1,6 +1,7 @@
 """A few updates of fairseq-train in every precision: they run, learn alike, and how fast."""
 
 import math
+import time
 from typing import NamedTuple
 
 from measuring import FAIL, PASS, SKIP, Options, Outcome, run_stage
@@ -25,14 +26,16 @@ MODES = {
     FIRST: Mode(()),
     "bf16": Mode(BF16),
     "bf16, compiled": Mode((*BF16, "--compile"), on_cpu="left out"),
-    "bf16, ELECTRA": Mode((*BF16, *ELECTRA), has_same_losses=False),
-    "bf16, recomputed": Mode((*BF16, "--checkpoint-activations")),
     "fp16": Mode(("--fp16", "--fp16-no-flatten-grads"), on_cpu="refused"),
     "amp": Mode(("--amp",), on_cpu="refused"),
+    "bf16, ELECTRA": Mode((*BF16, *ELECTRA), has_same_losses=False),
+    "bf16, recomputed": Mode((*BF16, "--checkpoint-activations")),
 }
 # Of the losses at the end of a few updates: how far precisions may lie apart.
 APART = 0.05
-UPDATES, TOY_UPDATES = 48, 8
+UPDATES, TOY_UPDATES = 36, 8
+# Of the seconds, after how many no other precision is begun.
+LATEST = 0.8
 
 
 def judge(run: Run, beside: Run) -> str:
@@ -59,10 +62,13 @@ def stage(options: Options) -> Outcome:
         *("--max-update", str(updates), "--warmup-updates", "4", "--no-save"),
         *("--disable-validation", "--log-interval", str(max(1, updates // 6))),
     )
-    found, wrong, first = {}, [], None
+    found, wrong, left, first, begin = {}, [], [], None, time.monotonic()
     for name, mode in MODES.items():
         outside = options.device.type == "cpu" and mode.on_cpu
         if outside == "left out":
+            continue
+        if time.monotonic() - begin > LATEST * options.seconds:
+            left.append(name)
             continue
         run = train(options, *words, *mode.words)
         first = first or run
@@ -79,7 +85,9 @@ def stage(options: Options) -> Outcome:
         f"{name} {row['updates a second']:.1f}" for name, row in found.items() if row
     )
     line = "; ".join(wrong) or f"{len(found)} precisions learn alike; updates a second: {speeds}"
-    return Outcome(FAIL if wrong else PASS, line, {"modes": found, "wrong": wrong})
+    line += f"; no time for {', '.join(left)}" if left else ""
+    figures = {"modes": found, "wrong": wrong, "left": left}
+    return Outcome(FAIL if wrong else PASS, line, figures)
 
 
 def numbers(run: Run) -> dict:

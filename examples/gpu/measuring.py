@@ -25,13 +25,14 @@ class Outcome(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Where to compute, how much, on what data, and for how many seconds at most."""
+    """Where to compute, how much, on what data, for how many seconds, in how many processes."""
 
     device: torch.device
     toy: bool
     data: Optional[Path]
     out: Path
     seconds: float
+    workers: int = 0
 
 
 def run_stage(words: str, stage: Callable[[Options], Outcome]) -> None:
@@ -42,6 +43,7 @@ def run_stage(words: str, stage: Callable[[Options], Outcome]) -> None:
     parser.add_argument("--data", type=Path, help="prepared data, as prepare.sh leaves them")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for pictures")
     parser.add_argument("--seconds", type=float, default=60.0, help="what the stage may take")
+    parser.add_argument("--workers", type=int, default=0, help="processes that share the tests")
     parser.add_argument("--outcome", type=Path, required=True, help="JSON file to write")
     given = parser.parse_args()
     # They would hide what the stage says.
@@ -49,13 +51,13 @@ def run_stage(words: str, stage: Callable[[Options], Outcome]) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         device = torch.device(given.device)
-        outcome = stage(Options(device, given.toy, given.data, given.out, given.seconds))
+        places = (given.data, given.out, given.seconds, given.workers)
+        outcome = stage(Options(device, given.toy, *places))
     except Exception as error:
         traceback.print_exc()
         outcome = Outcome(FAIL, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
     given.outcome.write_text(json.dumps({**outcome._asdict(), "figures": dict(outcome.figures)}))
     print(f"{outcome.status}: {outcome.line}", flush=True)
-    # Not a failure of Python's: threads of a device may outlive the interpreter.
     sys.exit(outcome.status == FAIL)
 
 
