@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -157,3 +158,39 @@ def test_a_machine_without_a_compiler(monkeypatch):
 def test_a_machine_with_a_compiler(compiles):
     training_passes.check_compiler("cpu")
     assert compiles() == 1
+
+
+def compiled_outputs(stack, embedded, seed):
+    torch.manual_seed(seed)
+    stack.zero_grad()
+    output = stack(embedded, None)
+    output.square().mean().backward()
+    return [output.detach(), *(parameter.grad.clone() for parameter in stack.parameters())]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler"
+)
+def test_dropout_in_machine_code_draws_what_the_seed_says(tmp_path, monkeypatch):
+    """Means of 200 rows of the same text differ from those of torch's own dropout by chance."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    changes = {"encoder_layers": 1, "conv_type": "none", "ffn_groups": 1}
+    changes |= {"dropout": 0.3, "attention_dropout": 0.3}
+    expected = randomize(toy_model(**changes), std=0.3).encoder.train()
+    stack = randomize(toy_model(**changes, compile=True), std=0.3).encoder.train()
+    generator = torch.Generator().manual_seed(1)
+    embedded = torch.randn(1, 7, 10, generator=generator).expand(200, -1, -1).contiguous()
+    first, again, other = (compiled_outputs(stack, embedded, seed) for seed in (1, 1, 2))
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], other[0])
+    output, eager = first[0], compiled_outputs(expected, embedded, 3)[0]
+    assert len(output[:, 0, 0].unique()) > 190
+    deviation = (output.var(dim=0) + eager.var(dim=0)).div(200).sqrt()
+    chance = (output.mean(dim=0) - eager.mean(dim=0)).div(deviation)
+    assert chance.abs().max() < 5
+    assert float(chance.std()) == pytest.approx(1, abs=0.4)
+    spread = [float(result.std(dim=0).mean()) for result in (output, eager)]
+    assert spread[0] == pytest.approx(spread[1], rel=0.1)
+    torch.compiler.reset()
