@@ -49,7 +49,9 @@ class GraphedLoss:
             return loss, *(value.as_subclass(Tensor) for value in logged.values())
 
         self.parameters = self.parameters or list(model.parameters())
-        loss, *values = self.graphs(function, list(tensors.values()), self.parameters, constants)
+        loss, *values = self.graphs(
+            function, list(tensors.values()), model, self.parameters, constants
+        )
         layout = self.layouts[shape]
         log = {name: value for name, value in sample.items() if isinstance(value, (int, float))}
         logged: dict[str, Tensor] = {

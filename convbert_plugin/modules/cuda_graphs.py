@@ -11,7 +11,8 @@ from collections import Counter
 from typing import Any, Callable, Hashable, Iterator, Optional, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,20 @@ _is_recording = False
 
 
 class CudaRecorder:
-    """Records what functions launch; all that one recorder records shares its memory."""
+    """Records what functions launch; all that one recorder records shares its memory.
+
+    What prepares is launched on the stream that is recorded: what libraries and autograd keep for a
+    stream is there before, outside of the memory that is shared.
+    """
 
     def __init__(self) -> None:
         self.pool = torch.cuda.graph_pool_handle()
+        self.stream = torch.cuda.Stream()
 
     def prepare(self, function: Callable[[], object]) -> None:
         """Run a function as often as it takes before it can be recorded."""
         torch.cuda.synchronize()
-        with torch.cuda.stream(torch.cuda.Stream()):
+        with torch.cuda.stream(self.stream):
             for _ in range(WARM_UPS):
                 function()
         torch.cuda.synchronize()
@@ -50,7 +56,8 @@ class CudaRecorder:
         """What replays a function, and the tensors that it returns then too."""
         graph = torch.cuda.CUDAGraph()
         # Other threads, such as the one that pins the memory of batches, go on meanwhile.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+        mode = {"capture_error_mode": "thread_local"}
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, **mode):
             result = function()
         return graph.replay, result
 
@@ -91,6 +98,17 @@ class _ReplayedPass(torch.autograd.Function):
         return tuple(next(gradients) if is_needed else None for is_needed in ctx.needs_input_grad)
 
 
+class _Called(nn.Module):
+    """Makes of a function of a module a module, whose parameters may be others for a call."""
+
+    def __init__(self, module: nn.Module, function: Function):
+        super().__init__()
+        self.module, self.function = module, function
+
+    def forward(self, *inputs: Optional[Tensor]) -> tuple[Tensor, ...]:
+        return self.function(*inputs)
+
+
 class _Recording:
     """Both passes of one shape, and the tensors that they read and write."""
 
@@ -98,7 +116,7 @@ class _Recording:
         self,
         function: Function,
         inputs: Sequence[Optional[Tensor]],
-        parameters: Sequence[Tensor],
+        module: nn.Module,
         recorder: CudaRecorder,
     ):
         self.inputs = [
@@ -106,14 +124,25 @@ class _Recording:
             for one in inputs
         ]
         self.places = [one.detach() for one in self.inputs if one is not None]
-        self.parameters = parameters
-        sources = [one for one in self.inputs if one is not None and one.requires_grad]
-        sources += parameters
-        self.output_gradient = torch.zeros(())
+        self.parameters = [one for one in module.parameters() if one.requires_grad]
+        # The same numbers under another name: autograd adds up the gradients of a parameter on the
+        # stream on which it was first used, as long as anything waits for them there.
+        aliases = {
+            f"module.{name}": nn.Parameter(one.detach(), one.requires_grad)
+            for name, one in module.named_parameters()
+        }
+        sources = [
+            one
+            for one in (*self.inputs, *aliases.values())
+            if one is not None and one.requires_grad
+        ]
+        called = _Called(module, function)
         computed: list[Tensor] = []
+        self.output_gradient = torch.zeros(())
 
         def forward() -> tuple[Tensor, ...]:
-            computed[:] = function(*self.inputs)
+            computed.clear()
+            computed.extend(functional_call(called, aliases, tuple(self.inputs)))
             return tuple(computed)
 
         def backward() -> tuple[Optional[Tensor], ...]:
@@ -122,8 +151,12 @@ class _Recording:
             )
 
         def both() -> None:
+            # Each time anew, as it is recorded: no copy of a weight that autocast made before.
+            torch.clear_autocast_cache()
             self.output_gradient = torch.zeros_like(forward()[0])
             backward()
+            computed.clear()
+            torch.clear_autocast_cache()
 
         devices = [self.places[0].device.index] if self.places[0].is_cuda else []
         with _recording(), torch.random.fork_rng(devices):
@@ -153,6 +186,7 @@ class TrainingGraphs:
         self.recorder: Optional[CudaRecorder] = None
         self.recordings: dict[tuple, _Recording] = {}
         self.seen: Counter = Counter()
+        self.has_failed = False
         self.awaited: Callable[[], Optional[_Awaited]] = lambda: None
 
     def __reduce__(self) -> tuple:
@@ -163,17 +197,19 @@ class TrainingGraphs:
         self,
         function: Function,
         inputs: Sequence[Optional[Tensor]],
+        module: nn.Module,
         parameters: Sequence[Tensor],
         constants: Hashable = None,
     ) -> tuple[Tensor, ...]:
         """What the function returns, computed by graphs where there are some.
 
-        ``constants``: what it depends on besides.
+        ``module``: whose ``parameters`` it reads; ``constants``: what it depends on besides.
         """
         # Until the one batch has gone backward, another would overwrite what it needs.
         if _is_recording or self.awaited() is not None:
             return function(*inputs)
-        recording = self._recording(function, inputs, parameters, constants)
+        key = (constants, *map(_kind, inputs), _autocast(parameters), *map(_place, parameters))
+        recording = self._recording(key, function, inputs, module)
         if recording is None:
             return function(*inputs)
         awaited = _Awaited()
@@ -182,25 +218,26 @@ class TrainingGraphs:
 
     def _recording(
         self,
+        key: tuple,
         function: Function,
         inputs: Sequence[Optional[Tensor]],
-        parameters: Sequence[Tensor],
-        constants: Hashable,
+        module: nn.Module,
     ) -> Optional[_Recording]:
-        key = (constants, *map(_kind, inputs), _autocast(parameters), *map(_place, parameters))
         if key in self.recordings:
             return self.recordings[key]
         self.seen[key] += 1
-        if self.seen[key] != SIGHTS or len(self.recordings) == MOST_SHAPES:
+        is_full = len(self.recordings) == MOST_SHAPES
+        if self.seen[key] != SIGHTS or is_full or self.has_failed:
             return None
         self.recorder = self.recorder or self.build_recorder()
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
         try:
-            recording = _Recording(function, inputs, trained, self.recorder)
+            recording = _Recording(function, inputs, module, self.recorder)
         except RuntimeError as error:
+            # Nothing more is recorded into memory whose recording broke off.
+            self.has_failed = True
             reason = str(error).strip().partition("\n")[0]
             shapes = [tuple(one.shape) for one in inputs if one is not None]
-            logger.warning(f"no CUDA graph for a batch of {shapes[0]}: {reason}")
+            logger.warning(f"no CUDA graphs for batches as of {shapes[0]} from here on: {reason}")
             return None
         self.recordings[key] = recording
         return recording

@@ -76,7 +76,7 @@ class TrainingPass:
 
         if self.graphs is None or not embedded.is_cuda:
             return run(embedded, padding)[0]
-        return self.graphs(run, (embedded, padding), list(stack.parameters()))[0]
+        return self.graphs(run, (embedded, padding), stack, list(stack.parameters()))[0]
 
     def _through_layers(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
         hidden = stack.embedding_projection(embedded)

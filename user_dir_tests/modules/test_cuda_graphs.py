@@ -1,7 +1,7 @@
 """Training by CUDA graphs against the same training without.
 
-A graph reads and writes memory of its own, once more at every replay: so does what stands for it
-where there is no GPU.
+A graph reads and writes the same memory at every replay: so does what stands for it where there is
+no GPU.
 """
 
 import copy
@@ -9,11 +9,13 @@ import pickle
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbert_plugin.modules import cuda_graphs
 from convbert_plugin.modules.cuda_graphs import MOST_SHAPES, TrainingGraphs
 from convbert_plugin.modules.training_passes import TrainingPass
 from user_dir_tests.models.building import PAD, UNKNOWN, masked_batch, randomize, toy_model
+from user_dir_tests.tolerances import TOLERANCES, relative_error
 
 pytestmark = pytest.mark.speed
 
@@ -21,25 +23,47 @@ ON_GPU = torch.cuda.is_available()
 SIZE, OTHER_SIZE = (3, 19), (5, 37)
 
 
+class Tape(TorchDispatchMode):
+    """The operations that ran, in order, with the tensors that they read and wrote."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, result))
+        return result
+
+    @torch.no_grad()
+    def replay(self):
+        for function, args, kwargs, result in self.calls:
+            fresh = function(*args, **kwargs)
+            for place, tensor in zip(tensors_of(result), tensors_of(fresh), strict=True):
+                # What was written in place, and views, are there already.
+                if memory_of(place) != memory_of(tensor):
+                    place.copy_(tensor)
+
+
+def tensors_of(result):
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    return [one for one in results if torch.is_tensor(one)]
+
+
+def memory_of(tensor):
+    return tensor.untyped_storage().data_ptr()
+
+
 class StandIn:
-    """Runs a function anew, and copies its results to where the first ones stand."""
+    """Does the operations of a function once more, from and into the same memory: no Python."""
 
     def prepare(self, function):
         function()
 
     def record(self, function):
-        result = function()
-
-        @torch.enable_grad()
-        def replay():
-            for place, tensor in zip(as_tuple(result), as_tuple(function()), strict=True):
-                place.data.copy_(tensor)
-
-        return replay, result
-
-
-def as_tuple(result):
-    return result if isinstance(result, tuple) else (result,)
+        with Tape() as tape:
+            result = function()
+        return tape.replay, result
 
 
 class GraphedPass(TrainingPass):
@@ -53,7 +77,7 @@ class GraphedPass(TrainingPass):
         def run(embedded, padding):
             return (self._through_layers(stack, embedded, padding),)
 
-        return self.graphs(run, (embedded, padding), list(stack.parameters()))[0]
+        return self.graphs(run, (embedded, padding), stack, list(stack.parameters()))[0]
 
 
 def recorder_of(device):
@@ -115,6 +139,22 @@ def test_every_update_is_the_one_without_graphs(models):
     """With the same random numbers, from the first sight of a shape on."""
     for seed in range(5):
         assert_same(models, (SIZE,), seed=seed)
+    assert recordings(models[0]) == [1, 1]
+
+
+@pytest.mark.parametrize("context", ["around", "within"])
+def test_weights_are_cast_anew_in_every_update(models, device, context):
+    """Under autocast, which keeps copies of them as long as its context lasts."""
+    for model in models:
+        model.float()
+        model.cfg.autocast_dtype = "bfloat16" if context == "within" else "float32"
+    for seed in range(5):
+        for model in models:
+            randomize(model, seed=seed, std=0.2)
+        with torch.autocast(device, torch.bfloat16, enabled=context == "around"):
+            results = [train(model, (SIZE,), (SIZE,)) for model in models]
+        for result, expected in zip(*results, strict=True):
+            assert relative_error(result, expected) <= TOLERANCES[torch.bfloat16]["rounding"]
     assert recordings(models[0]) == [1, 1]
 
 
@@ -192,9 +232,10 @@ def test_what_cannot_be_recorded_goes_on_without(models, caplog, monkeypatch):
         raise RuntimeError("CUDA error: out of memory\nmore")
 
     monkeypatch.setattr(model.encoder.training_pass.graphs.build_recorder, "record", fail)
-    for _ in range(4):
-        assert_same(models, (SIZE,))
+    for size in (SIZE, OTHER_SIZE) * 4:
+        assert_same(models, (size,))
     warnings = [record.message for record in caplog.records if "CUDA graph" in record.message]
+    # One of each stack.
     assert len(warnings) == 2
     assert "out of memory" in warnings[0]
 
