@@ -62,11 +62,12 @@ class ConvBertConfig(FairseqDataclass):
             "(float16 comes without loss scaling: prefer bfloat16)"
         },
     )
-    compile: bool = _option(
-        False, "compile the layers for training, and on a GPU launch them as CUDA graphs"
-    )
+    compile: bool = _option(False, "compile the layers for training")
     checkpoint_activations: bool = _option(
         False, "keep the inputs of layers alone for the backward pass, which computes them again"
+    )
+    cuda_graphs: bool = _option(
+        False, "launch model and loss as CUDA graphs: for small models, on a GPU"
     )
 
 

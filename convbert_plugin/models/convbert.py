@@ -197,8 +197,7 @@ class ConvBertModel(BaseFairseqModel):
     @property
     def is_graphed(self) -> bool:
         """Whether CUDA graphs compute what it learns from."""
-        is_compiled = self.cfg.compile and not self.cfg.checkpoint_activations
-        return is_compiled and self.embeddings.tokens.weight.is_cuda
+        return self.cfg.cuda_graphs and self.embeddings.tokens.weight.is_cuda
 
     def forward(
         self,

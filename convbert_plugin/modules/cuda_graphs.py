@@ -56,8 +56,9 @@ class CudaRecorder:
         """What replays a function, and the tensors that it returns then too."""
         graph = torch.cuda.CUDAGraph()
         # Other threads, such as the one that pins the memory of batches, go on meanwhile.
-        mode = {"capture_error_mode": "thread_local"}
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, **mode):
+        with torch.cuda.graph(
+            graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
+        ):
             result = function()
         return graph.replay, result
 
@@ -87,7 +88,7 @@ class _ReplayedPass(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor, *others: Tensor) -> tuple[Optional[Tensor], ...]:
         if ctx.awaited is None:
-            raise RuntimeError("this pass went backward before: leave out --compile to repeat it")
+            raise RuntimeError("this pass went backward before: leave --cuda-graphs out")
         ctx.awaited = None
         recording: _Recording = ctx.recording
         recording.release_gradients()
@@ -127,7 +128,7 @@ class _Recording:
         self.parameters = [one for one in module.parameters() if one.requires_grad]
         # The same numbers under another name: autograd adds up the gradients of a parameter on the
         # stream on which it was first used, as long as anything waits for them there.
-        aliases = {
+        aliases: dict[str, Tensor] = {
             f"module.{name}": nn.Parameter(one.detach(), one.requires_grad)
             for name, one in module.named_parameters()
         }

@@ -72,7 +72,9 @@ class ConvBertStack(nn.Module):
         is_needed = width != hidden
         self.embedding_projection = glorot_linear(width, hidden) if is_needed else nn.Identity()
         self.layers = nn.ModuleList(ConvBertLayer(shape) for _ in range(shape.layers))
-        self.training_pass = TrainingPass(shape.compile, shape.checkpoint_activations)
+        self.training_pass = TrainingPass(
+            shape.compile, shape.checkpoint_activations, shape.cuda_graphs
+        )
 
     def forward(self, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
         if self.training and torch.is_grad_enabled():

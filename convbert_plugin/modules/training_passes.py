@@ -59,14 +59,14 @@ def check_compiler(device: str) -> None:
 class TrainingPass:
     """Runs a stack of layers for a backward pass that comes.
 
-    ``is_compiled``: by ``torch.compile``, layer by layer, and on a GPU by CUDA graphs of the whole
-    stack. ``is_recomputed``: of each layer, only its input waits for the backward pass, which runs
-    it once more with the same random numbers (and without CUDA graphs, which cannot repeat them).
+    ``is_compiled``: by ``torch.compile``, layer by layer. ``is_recomputed``: of each layer, only
+    its input waits for the backward pass, which runs it once more with the same random numbers.
+    ``is_graphed``: on a GPU, as CUDA graphs of the whole stack.
     """
 
-    def __init__(self, is_compiled: bool, is_recomputed: bool):
+    def __init__(self, is_compiled: bool, is_recomputed: bool, is_graphed: bool):
         self.is_compiled, self.is_recomputed = is_compiled, is_recomputed
-        self.graphs = TrainingGraphs() if is_compiled and not is_recomputed else None
+        self.graphs = TrainingGraphs() if is_graphed else None
 
     def __call__(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
         """Hidden states [B, T, C] of the last level, from [B, T, E] and padding [B, T] or None."""

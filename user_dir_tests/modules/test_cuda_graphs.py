@@ -70,7 +70,7 @@ class GraphedPass(TrainingPass):
     """By graphs alone, without a compiler."""
 
     def __init__(self, recorder):
-        super().__init__(is_compiled=False, is_recomputed=False)
+        super().__init__(is_compiled=False, is_recomputed=False, is_graphed=False)
         self.graphs = TrainingGraphs(recorder)
 
     def __call__(self, stack, embedded, padding):
@@ -193,7 +193,7 @@ def test_a_pass_goes_backward_once(models):
         assert_same(models, (SIZE,))
     loss = loss_of(models[0], SIZE)
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="leave out --compile"):
+    with pytest.raises(RuntimeError, match="leave --cuda-graphs out"):
         loss.backward()
 
 
