@@ -17,6 +17,7 @@ from convbert_plugin.analysis.bench.comparing import (
 )
 from convbert_plugin.analysis.bench.machine import Machine
 from convbert_plugin.analysis.bench.plan import TOY, Plan, write_data
+from convbert_plugin.analysis.bench.running import COMPARISONS, find_variant
 from convbert_plugin.analysis.bench.timing import Pace, wall_clock
 
 pytestmark = pytest.mark.speed
@@ -41,6 +42,20 @@ def refused(comparison):
     assert all(f"not timed: {name}: differs" in text for name in names)
     assert {one.name for one in result.outcomes if not one.seconds} == names
     return names
+
+
+@pytest.mark.parametrize("part", ["op", "encoder", "step", "length"])
+def test_the_process_that_measures_memory_finds_each_variant(part, plan):
+    for comparison in COMPARISONS[part](plan):
+        for name in comparison.build:
+            build = find_variant(plan, part, comparison.title, name)
+            assert reprs(build) == reprs(comparison.build[name])
+
+
+def reprs(build):
+    """What is built, by its code and what it is given."""
+    function = getattr(build, "func", build)
+    return function.__qualname__, [*map(repr, getattr(build, "args", ()))][-1:]
 
 
 class Nothing(Workload):
