@@ -163,7 +163,7 @@ def test_a_compiled_encoder_trains_with_the_same_gradients():
 
 
 @pytest.mark.parametrize("architecture", ["toy", "convbert_medium"])
-@pytest.mark.parametrize("backend", ["torch", "fairseq"])
+@pytest.mark.parametrize("backend", ["auto", "eager", "fairseq"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @torch.no_grad()
 def test_half_precision_stays_close_to_float32(dtype, backend, architecture):

@@ -178,7 +178,7 @@ def test_backward_reaches_every_parameter(kind, precision):
     assert all(gradient.isfinite().all() for gradient in gradients.values())
 
 
-@pytest.mark.parametrize("backend", ["torch", "fairseq"])
+@pytest.mark.parametrize("backend", ["auto", "eager", "fairseq"])
 @pytest.mark.parametrize("ratio", [1, 2, 3, 4])
 def test_every_head_ratio_trains(ratio, backend):
     """12 heads leave 12, 6, 4, 3; a generator of a third 4, 2, 1, 1."""

@@ -117,7 +117,7 @@ def test_the_kinds_are_those_that_are_tested():
 @pytest.mark.parametrize("padding", [None, PADDING], ids=["no pads", "pads"])
 @pytest.mark.parametrize(
     ("kind", "backend"),
-    [*((kind, "torch") for kind in KERNELS_BY_LOOPS), ("span_dynamic", "fairseq")],
+    [*((kind, "auto") for kind in KERNELS_BY_LOOPS), ("span_dynamic", "fairseq")],
 )
 def test_the_maps_weigh_the_values_into_the_output(kind, backend, padding, pads_visible):
     attention = attention_of(conv_type=kind, conv_backend=backend, pads_visible=pads_visible)
