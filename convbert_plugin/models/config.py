@@ -1,10 +1,11 @@
 """The options of the model, and the shape that they describe."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Union
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import DictConfig, open_dict
 
 from convbert_plugin.models.architectures import SMALL
 from convbert_plugin.modules.convolution import CONV_BACKENDS, CONV_BRANCHES
@@ -69,6 +70,18 @@ class ConvBertConfig(FairseqDataclass):
     cuda_graphs: bool = _option(
         False, "launch model and loss as CUDA graphs: for small models, on a GPU"
     )
+
+
+def say_later_options(cfg: Union[ConvBertConfig, DictConfig]) -> None:
+    """Give the config of an older version's checkpoint what it could not say yet."""
+    later = {
+        option.name: option.default
+        for option in fields(ConvBertConfig)
+        if not hasattr(cfg, option.name)
+    }
+    if isinstance(cfg, DictConfig) and later:
+        with open_dict(cfg):
+            cfg.update(later)
 
 
 def stack_shape(cfg: ConvBertConfig) -> StackShape:

@@ -17,7 +17,12 @@ from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
-from convbert_plugin.models.config import AUTOCAST_DTYPES, ConvBertConfig, stack_shape
+from convbert_plugin.models.config import (
+    AUTOCAST_DTYPES,
+    ConvBertConfig,
+    say_later_options,
+    stack_shape,
+)
 from convbert_plugin.models.hub_interface import ConvBertHubInterface, load_from_folder
 from convbert_plugin.models.parts import (
     CLASSIFICATION,
@@ -70,6 +75,7 @@ class ConvBertModel(BaseFairseqModel):
 
     def __init__(self, cfg: ConvBertConfig, vocabulary: Vocabulary):
         super().__init__()
+        say_later_options(cfg)
         self.cfg = cfg
         self.vocabulary = vocabulary
         self.shape = stack_shape(cfg)
