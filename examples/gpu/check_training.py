@@ -14,7 +14,8 @@ FIRST = "fp32"
 class Mode(NamedTuple):
     """Options of fairseq-train, and of its losses whether they have to be those of fp32.
 
-    ``on_cpu``: whether it runs there; fp16 and amp are refused, and to compile takes long.
+    ``on_cpu``: whether it runs there; fp16 and amp are refused, graphs are not there, and compiling
+    takes long.
     """
 
     words: tuple[str, ...]
@@ -25,11 +26,12 @@ class Mode(NamedTuple):
 MODES = {
     FIRST: Mode(()),
     "bf16": Mode(BF16),
-    "bf16, compiled": Mode((*BF16, "--compile"), on_cpu="left out"),
+    "bf16, graphs": Mode((*BF16, "--cuda-graphs"), on_cpu="left out"),
     "fp16": Mode(("--fp16", "--fp16-no-flatten-grads"), on_cpu="refused"),
     "amp": Mode(("--amp",), on_cpu="refused"),
     "bf16, ELECTRA": Mode((*BF16, *ELECTRA), has_same_losses=False),
     "bf16, recomputed": Mode((*BF16, "--checkpoint-activations")),
+    "bf16, compiled": Mode((*BF16, "--compile"), on_cpu="left out"),
 }
 # Of the losses at the end of a few updates: how far precisions may lie apart.
 APART = 0.05
