@@ -18,6 +18,8 @@ done
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
 # Who looks for a GPU so does not touch it, and may fork.
 export PYTORCH_NVML_BASED_CUDA_CHECK=1
+# Several processes share the cores.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 
 words=() wheels=
 while [ $# -gt 0 ]; do

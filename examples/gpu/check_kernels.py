@@ -88,33 +88,38 @@ def rates(device: torch.device, toy: bool) -> dict:
     return found
 
 
-def timings(device: torch.device, toy: bool, copy_rate: float) -> Iterator[dict]:
-    """Of the span convolution: times, and the share of the copy's rate at which it moves bytes.
+def timings(device: torch.device, toy: bool) -> Iterator[dict]:
+    """Of the span convolution: times, beside those of copying as many bytes as it must touch.
 
-    Counted are the tensors that it must read and write: value, logits and output; backward the
-    gradient of the output, value, logits and their two gradients.
+    Counted are value, logits and output; backward the gradient of the output, value, logits and
+    their two gradients.
     """
     for name, shape in (TIMED_TOY if toy else TIMED).items():
         for backend in checked_backends(device):
             value, logits = (
                 tensor.to(device, torch.bfloat16).requires_grad_() for tensor in span_inputs(shape)
             )
-            grad = torch.randn_like(value)
-            forward, both = times_of(value, logits, grad, backend, device)
+            forward, both = times_of(value, logits, torch.randn_like(value), backend, device)
             large, small = 2 * value.numel(), 2 * logits.numel()
-            bytes_forward, bytes_backward = 2 * large + small, 3 * large + 2 * small
-            moved = bytes_forward + bytes_backward
+            of_forward, of_both = 2 * large + small, 5 * large + 3 * small
             yield {
                 "shape": f"{name}, bf16, {backend}",
                 "forward, us": forward * 1e6,
                 "forward and backward, us": both * 1e6,
-                "share of the copy, forward": bytes_forward / forward / 1e9 / copy_rate,
-                "share of the copy, both": moved / both / 1e9 / copy_rate,
+                "share of the copy, forward": copying(of_forward, device) / forward,
+                "share of the copy, both": copying(of_both, device) / both,
             }
 
 
+def copying(count: int, device: torch.device) -> float:
+    """Seconds to copy half as many bytes, which reads and writes so many together."""
+    source = torch.randn(count // 8, device=device)
+    target = torch.empty_like(source)
+    return timed(lambda: target.copy_(source), device)
+
+
 def times_of(value, logits, grad, backend: str, device: torch.device) -> tuple[float, float]:
-    """Seconds forward, and forward with backward; on a GPU as replays of a recorded graph."""
+    """Seconds forward, and forward with backward."""
 
     def forward():
         with torch.no_grad():
@@ -125,9 +130,14 @@ def times_of(value, logits, grad, backend: str, device: torch.device) -> tuple[f
             span_convolution(value, logits, backend=backend), (value, logits), grad
         )
 
+    return timed(forward, device), timed(both, device)
+
+
+def timed(run, device: torch.device) -> float:
+    """Seconds of a run; on a GPU of one in a recorded graph of many."""
     if device.type != "cuda":
-        return seconds_of(forward, device), seconds_of(both, device)
-    return tuple(seconds_of(replays(run), device) / REPEATS for run in (forward, both))
+        return seconds_of(run, device)
+    return seconds_of(replays(run), device) / REPEATS
 
 
 # In one graph, so that neither the host nor the launch of the graph is what is timed.
@@ -171,7 +181,7 @@ def stage(options: Options) -> Outcome:
         dtype = what.split(", ")[1]
         largest[dtype] = max(largest.get(dtype, 0.0), error / bound)
     found["largest share of the bound"] = largest
-    found["timings"] = list(timings(device, options.toy, found["copy, GB/s"]))
+    found["timings"] = list(timings(device, options.toy))
     for row in found["timings"]:
         print({name: x if isinstance(x, str) else round(x, 3) for name, x in row.items()})
     names = ", ".join(checked_backends(device))

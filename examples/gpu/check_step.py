@@ -83,7 +83,8 @@ def kernels_of(step, device: torch.device) -> dict:
         wait(device)
     times = collections.defaultdict(lambda: [0.0, 0])
     for event in recorded.events():
-        if is_cuda and not str(event.device_type).endswith("CUDA"):
+        is_kernel = str(event.device_type).endswith("CUDA") and not event.is_user_annotation
+        if is_cuda and not is_kernel:
             continue
         row = times[event.name]
         row[0] += event.self_device_time_total if is_cuda else event.self_cpu_time_total
