@@ -166,18 +166,36 @@ def depthwise_strips_backward(
         outputs += (total,)
     _store_strip(grad_hidden, outputs, row, first, length, used, columns, kept, CHANNELS, RUN)
 
-    partial += program.to(tl.int64) * (TAPS * CHANNELS)
-    for tap in tl.static_range(TAPS):
+    sums = ()
+    for tap in tl.static_range(PADDED):
         total = tl.zeros([STRIPS, BLOCK], tl.float32)
-        for place in tl.static_range(RUN):
-            total += _product(
-                grads[place + TAPS // 2],
-                states[place + tap],
-                numbers[place + TAPS // 2],
-                numbers[place + tap],
-                texts,
-            )
-        tl.store(partial + tap * CHANNELS + columns, tl.sum(total, axis=0), mask=kept)
+        if tap < TAPS:
+            for place in tl.static_range(RUN):
+                total += _product(
+                    grads[place + TAPS // 2],
+                    states[place + tap],
+                    numbers[place + TAPS // 2],
+                    numbers[place + tap],
+                    texts,
+                )
+        sums += (total,)
+    taps = tl.arange(0, PADDED)[None, :]
+    pointers = partial + program.to(tl.int64) * (CHANNELS * TAPS) + columns[:, None] * TAPS + taps
+    together = _joined(sums, PADDED).reshape([STRIPS, BLOCK, PADDED])
+    tl.store(pointers, tl.sum(together, axis=0), mask=kept[:, None] & (taps < TAPS))
+
+
+@triton.jit
+def _joined(parts, NUMBER: tl.constexpr):
+    """Tensors [...], of a power of two in number, as one [..., 2, 2, ...]."""
+    if NUMBER == 1:
+        joined = parts[0]
+    else:
+        pairs = ()
+        for part in tl.static_range(NUMBER // 2):
+            pairs += (tl.join(parts[part], parts[part + NUMBER // 2]),)
+        joined = _joined(pairs, NUMBER // 2)
+    return joined
 
 
 @triton.jit
@@ -209,20 +227,18 @@ def sum_partial(
     output,
     partial,
     parts,
-    CHANNELS: tl.constexpr,
-    TAPS: tl.constexpr,
+    SIZE: tl.constexpr,
     COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Add up partial sums [parts, TAPS, CHANNELS] into [CHANNELS, TAPS]."""
+    """Add up partial sums [parts, SIZE] into [SIZE]."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    kept = column < CHANNELS * TAPS
+    kept = column < SIZE
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     first = 0
     while first < parts:
         part = first + tl.arange(0, ROWS)
-        pointers = partial + part.to(tl.int64)[:, None] * (CHANNELS * TAPS) + column[None, :]
+        pointers = partial + part.to(tl.int64)[:, None] * SIZE + column[None, :]
         total += tl.load(pointers, mask=(part < parts)[:, None] & kept[None, :], other=0.0)
         first += ROWS
-    place = column % CHANNELS * TAPS + column // CHANNELS
-    tl.store(output + place, tl.sum(total, axis=0).to(output.dtype.element_ty), mask=kept)
+    tl.store(output + column, tl.sum(total, axis=0).to(output.dtype.element_ty), mask=kept)

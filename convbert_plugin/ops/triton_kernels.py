@@ -4,25 +4,31 @@ Sums are in fp32, nothing is added atomically and no launch depends on what tens
 repeat to the bit, and CUDA graphs can hold the kernels.
 """
 
+import math
 from typing import NamedTuple, Optional
 
 import torch
 import triton
 from torch import Tensor
 
+from convbert_plugin.ops import eager_kernels
 from convbert_plugin.ops.texts import numbers_of_texts
 from convbert_plugin.ops.triton_depthwise import (
     depthwise_strips,
     depthwise_strips_backward,
     sum_partial,
 )
-from convbert_plugin.ops.triton_span import span_windows, span_windows_backward
+from convbert_plugin.ops.triton_span import span_runs, span_runs_backward
 
 
-class Windows(NamedTuple):
-    """How the span convolution is cut: places a window, warps a program, how fp32 is multiplied."""
+class Runs(NamedTuple):
+    """How the span convolution is cut: positions that a program reads, warps.
 
-    places: int
+    Forward it writes half of them, backward all but those at its edges. ``precision`` is that of
+    products in fp32.
+    """
+
+    read: int
     warps: int
     precision: str = "ieee"
 
@@ -41,32 +47,35 @@ class Strips(NamedTuple):
 
 # By bytes of an element: what was fastest on an H200, for [32, 128, 384] and [256, 128, 384] with
 # 6 heads and 9 taps. In fp32 three products of the matrix units are as good as one of fp32.
-SPAN = {2: Windows(16, 1), 4: Windows(32, 4)}
-SPAN_BACKWARD = {2: Windows(16, 1), 4: Windows(16, 1, "tf32x3")}
+SPAN = {2: Runs(32, 2), 4: Runs(32, 2, "tf32x3")}
+SPAN_BACKWARD = {2: Runs(16, 1), 4: Runs(16, 1, "tf32x3")}
 DEPTHWISE = Strips(8, 4)
-DEPTHWISE_BACKWARD = Strips(16, 4, width=8)
+DEPTHWISE_BACKWARD = Strips(8, 4, width=8)
+# Of channels in a head: a program holds all of them.
+LARGEST_HEAD = 256
 # Rows and columns of partial sums that a program adds up at a time.
-SUM_ROWS, SUM_COLUMNS = 64, 32
+SUM_ROWS, SUM_COLUMNS = 256, 16
 
 
 def try_on(device: torch.device) -> None:
     """Raises what Triton raises where it cannot compute."""
-    _add_up(torch.empty(1, 1, 1, device=device), torch.ones(1, 1, 1, device=device))
+    _add_up(torch.empty(1, device=device), torch.ones(1, 1, device=device))
 
 
 def span_convolution_forward(
-    value: Tensor, logits: Tensor, cu_seqlens: Optional[Tensor], cut: Optional[Windows] = None
+    value: Tensor, logits: Tensor, cu_seqlens: Optional[Tensor], cut: Optional[Runs] = None
 ) -> Tensor:
-    value, logits = _channels_together(value), _channels_together(logits)
+    if value.size(2) > LARGEST_HEAD * logits.size(2):
+        return eager_kernels.span_convolution_forward(value, logits, cu_seqlens)
     output = torch.empty(value.shape, dtype=value.dtype, device=value.device)
-    cut = cut or SPAN[value.element_size()]
-    windows, constants = _windows(cut, value, logits)
+    runs, programs, constants = _runs(cut or SPAN[value.element_size()], value, logits)
     if output.numel():
+        (value, of_value), (logits, of_logits) = _rows_together(value), _rows_together(logits)
         with torch.cuda.device_of(value):
-            span_windows[(value.size(0) * logits.size(2) * windows,)](
-                *(output, value, logits, _texts(value, cu_seqlens)),
-                *(value.size(1), windows, logits.size(2)),
-                *(value.stride(0), value.stride(1), *logits.stride()[:3]),
+            span_runs[(programs,)](
+                *(output, value, logits, _texts(value, cu_seqlens), value.size(1), runs),
+                VALUE_STRIDE=of_value,
+                LOGITS_STRIDE=of_logits,
                 **constants,
             )
     return output
@@ -77,20 +86,24 @@ def span_convolution_backward(
     value: Tensor,
     logits: Tensor,
     cu_seqlens: Optional[Tensor],
-    cut: Optional[Windows] = None,
+    cut: Optional[Runs] = None,
 ) -> tuple[Tensor, Tensor]:
-    grad, value, logits = (_channels_together(each) for each in (grad, value, logits))
+    if value.size(2) > LARGEST_HEAD * logits.size(2):
+        return eager_kernels.span_convolution_backward(grad, value, logits, cu_seqlens)
     grad_value = torch.empty(value.shape, dtype=value.dtype, device=value.device)
     grad_logits = torch.empty(logits.shape, dtype=logits.dtype, device=value.device)
     cut = cut or SPAN_BACKWARD[value.element_size()]
-    windows, constants = _windows(cut, value, logits)
+    runs, programs, constants = _runs(cut, value, logits, backward=True)
     if grad_value.numel():
+        (value, of_value), (logits, of_logits) = _rows_together(value), _rows_together(logits)
+        grad, of_grad = _rows_together(grad)
         with torch.cuda.device_of(value):
-            span_windows_backward[(value.size(0) * logits.size(2) * windows,)](
+            span_runs_backward[(programs,)](
                 *(grad_value, grad_logits, grad, value, logits, _texts(value, cu_seqlens)),
-                *(value.size(1), windows, logits.size(2)),
-                *(grad.stride(0), grad.stride(1), value.stride(0), value.stride(1)),
-                *logits.stride()[:3],
+                *(value.size(1), runs),
+                GRAD_STRIDE=of_grad,
+                VALUE_STRIDE=of_value,
+                LOGITS_STRIDE=of_logits,
                 **constants,
             )
     return grad_value, grad_logits
@@ -126,8 +139,8 @@ def depthwise_backward(
     runs, strips, programs, constants = _strips(cut, hidden, weight)
     if not grad_hidden.numel():
         return grad_hidden, grad_weight.zero_()
-    channels, _, taps = weight.shape
-    partial = torch.empty((programs, taps, channels), dtype=torch.float32, device=hidden.device)
+    channels = weight.size(0)
+    partial = torch.empty((programs, weight.numel()), dtype=torch.float32, device=hidden.device)
     with torch.cuda.device_of(hidden):
         depthwise_strips_backward[(programs * triton.cdiv(channels, cut.channels),)](
             *(grad_hidden, partial, grad, hidden, weight.contiguous()),
@@ -140,33 +153,42 @@ def depthwise_backward(
 
 
 def _add_up(output: Tensor, partial: Tensor) -> None:
-    """Sums [N, K, C] into [C, 1, K]."""
-    parts, taps, channels = partial.shape
+    """Sums [N, ...] into [...]."""
     with torch.cuda.device_of(partial):
-        sum_partial[(triton.cdiv(taps * channels, SUM_COLUMNS),)](
-            *(output, partial, parts),
-            CHANNELS=channels,
-            TAPS=taps,
+        sum_partial[(triton.cdiv(output.numel(), SUM_COLUMNS),)](
+            *(output, partial, partial.size(0)),
+            SIZE=output.numel(),
             COLUMNS=SUM_COLUMNS,
             ROWS=SUM_ROWS,
+            num_warps=8,
         )
 
 
-def _windows(cut: Windows, value: Tensor, logits: Tensor) -> tuple[int, dict[str, object]]:
-    """Windows a row, and what a kernel is compiled for."""
-    heads, taps = logits.shape[2:]
+def _runs(
+    cut: Runs, value: Tensor, logits: Tensor, backward: bool = False
+) -> tuple[int, int, dict[str, object]]:
+    """Runs a row, programs, and what a kernel is compiled for."""
+    batch, length, heads, taps = logits.shape
     size = value.size(2) // heads
-    # At least half of a window is written. A product on matrix units has 16 columns and more.
-    places = max(cut.places, triton.next_power_of_2(2 * taps - 2))
-    return triton.cdiv(value.size(1), places - taps + 1), {
-        "TAPS": taps,
-        "PADDED": triton.next_power_of_2(taps),
-        "SIZE": size,
-        "BLOCK": max(16, triton.next_power_of_2(size)),
-        "PLACES": places,
-        "PRECISION": cut.precision,
-        "num_warps": max(cut.warps, min(8, triton.next_power_of_2(size) // 64)),
-    }
+    read = max(cut.read, triton.next_power_of_2(2 * taps - 2))
+    run = read - taps + 1 if backward else read // 2
+    runs = triton.cdiv(length, run)
+    return (
+        runs,
+        batch * heads * runs,
+        {
+            "HEADS": heads,
+            "TAPS": taps,
+            "PADDED": triton.next_power_of_2(taps),
+            "SIZE": size,
+            # A product on matrix units has 16 columns and more.
+            "BLOCK": max(16, triton.next_power_of_2(size)),
+            "RUN": run,
+            "READ": read,
+            "PRECISION": cut.precision,
+            "num_warps": max(cut.warps, min(8, triton.next_power_of_2(size) // 64)),
+        },
+    )
 
 
 def _strips(cut: Strips, hidden: Tensor, weight: Tensor) -> tuple[int, int, int, dict[str, object]]:
@@ -188,6 +210,20 @@ def _strips(cut: Strips, hidden: Tensor, weight: Tensor) -> tuple[int, int, int,
             "num_warps": cut.warps,
         },
     )
+
+
+def _rows_together(states: Tensor) -> tuple[Tensor, int]:
+    """The same with its positions at one distance throughout the batch, and that distance.
+
+    A part of the channels of a larger tensor is so too. Kernels are compiled for the distance:
+    what depends on the size of the batch is copied.
+    """
+    batch, length = states.shape[:2]
+    distance = states.stride(1)
+    together = states.stride(-1) == 1 and states.stride(2) == math.prod(states.shape[3:])
+    if length > 1 and together and (batch == 1 or states.stride(0) == length * distance):
+        return states, distance
+    return states.contiguous(), math.prod(states.shape[2:])
 
 
 def _channels_together(states: Tensor) -> Tensor:

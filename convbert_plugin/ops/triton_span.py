@@ -1,9 +1,9 @@
 """The span convolution on a GPU, by its matrix units.
 
-A program takes a window of places of one head. The kernels of its places stand in a square matrix
-with a band, one row a place: times the values it is the convolution, transposed times the gradient
-that of the values. Places nearer to an edge of the window than half a kernel are only read, and
-written by the program of the next window.
+A program writes a run of positions of one head, for which it reads half a kernel more to each side.
+Kernels stand in a matrix with a band: a row for each position that is written, a column for each
+that is read. Times the values it is the convolution. The gradient of the values is the same with
+the kernels of the positions that are read.
 """
 
 import triton
@@ -12,40 +12,37 @@ import triton.language as tl
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
-@triton.jit(do_not_specialize=["length", "windows"])
-def span_windows(
+@triton.jit(do_not_specialize=["length", "runs"])
+def span_runs(
     output,
     value,
     logits,
     texts,
     length,
-    windows,
-    heads,
-    value_row,
-    value_time,
-    logits_row,
-    logits_time,
-    logits_head,
+    runs,
+    VALUE_STRIDE: tl.constexpr,
+    LOGITS_STRIDE: tl.constexpr,
+    HEADS: tl.constexpr,
     TAPS: tl.constexpr,
     PADDED: tl.constexpr,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
-    PLACES: tl.constexpr,
+    RUN: tl.constexpr,
+    READ: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    row, head, first, inside, written = _window(length, windows, heads, TAPS, PLACES)
-    value += row * value_row + first.to(tl.int64) * value_time + head * SIZE
-    logits += row * logits_row + first.to(tl.int64) * logits_time + head * logits_head
-    output += ((row * length + first) * heads + head) * SIZE
-    states = _load(value, value_time, inside, SIZE, BLOCK, PLACES)
-    kernel = _softmax(logits, logits_time, written, TAPS, PADDED, PLACES)
-    seen = _seen(texts, row * length + first, inside, TAPS, PLACES)
-    total = _times(_to_band(kernel, seen, TAPS, PLACES), states, seen, texts, PRECISION)
-    _store(output, heads * SIZE, total, written, SIZE, BLOCK, PLACES)
+    position, first, head, read = _run(length, runs, HEADS, TAPS, RUN, READ)
+    written = first + tl.arange(0, RUN) < length
+    values = _load(value + head * SIZE, VALUE_STRIDE, position - TAPS // 2, read, SIZE, BLOCK)
+    kernel = _softmax(logits + head * TAPS, LOGITS_STRIDE, position, written, TAPS, PADDED)
+    tap = tl.arange(0, READ)[None, :] - tl.arange(0, RUN)[:, None]
+    seen = _seen(texts, position, written, position - TAPS // 2, read, tap, TAPS)
+    total = _times(_at_taps(kernel, tap, seen), values, seen, texts, PRECISION)
+    _store(output + head * SIZE, HEADS * SIZE, position, total, written, SIZE, BLOCK)
 
 
-@triton.jit(do_not_specialize=["length", "windows"])
-def span_windows_backward(
+@triton.jit(do_not_specialize=["length", "runs"])
+def span_runs_backward(
     grad_value,
     grad_logits,
     grad,
@@ -53,79 +50,84 @@ def span_windows_backward(
     logits,
     texts,
     length,
-    windows,
-    heads,
-    grad_row,
-    grad_time,
-    value_row,
-    value_time,
-    logits_row,
-    logits_time,
-    logits_head,
+    runs,
+    GRAD_STRIDE: tl.constexpr,
+    VALUE_STRIDE: tl.constexpr,
+    LOGITS_STRIDE: tl.constexpr,
+    HEADS: tl.constexpr,
     TAPS: tl.constexpr,
     PADDED: tl.constexpr,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
-    PLACES: tl.constexpr,
+    RUN: tl.constexpr,
+    READ: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    row, head, first, inside, written = _window(length, windows, heads, TAPS, PLACES)
-    grad += row * grad_row + first.to(tl.int64) * grad_time + head * SIZE
-    value += row * value_row + first.to(tl.int64) * value_time + head * SIZE
-    logits += row * logits_row + first.to(tl.int64) * logits_time + head * logits_head
-    grad_value += ((row * length + first) * heads + head) * SIZE
-    grad_logits += ((row * length + first) * heads + head) * TAPS
-    grads = _load(grad, grad_time, inside, SIZE, BLOCK, PLACES)
-    states = _load(value, value_time, inside, SIZE, BLOCK, PLACES)
-    kernel = _softmax(logits, logits_time, inside, TAPS, PADDED, PLACES)
-    seen = _seen(texts, row * length + first, inside, TAPS, PLACES)
-    kernel_read = tl.trans(_to_band(kernel, seen, TAPS, PLACES))
-    total = _times(kernel_read, grads, tl.trans(seen), texts, PRECISION)
-    _store(grad_value, heads * SIZE, total, written, SIZE, BLOCK, PLACES)
+    position, _, head, read = _run(length, runs, HEADS, TAPS, RUN, READ)
+    position -= TAPS // 2
+    written = read & (tl.arange(0, READ) >= TAPS // 2) & (tl.arange(0, READ) < RUN + TAPS // 2)
+    grads = _load(grad + head * SIZE, GRAD_STRIDE, position, read, SIZE, BLOCK)
+    values = _load(value + head * SIZE, VALUE_STRIDE, position, read, SIZE, BLOCK)
+    kernel = _softmax(logits + head * TAPS, LOGITS_STRIDE, position, read, TAPS, PADDED)
+    place = tl.arange(0, READ)
+    tap = place[None, :] - place[:, None] + TAPS // 2
+    seen = _seen(texts, position, read, position, read, tap, TAPS)
+    readers = tl.trans(_at_taps(kernel, tap, seen))
+    total = _times(readers, grads, tl.trans(seen), texts, PRECISION)
+    _store(grad_value + head * SIZE, HEADS * SIZE, position, total, written, SIZE, BLOCK)
 
-    products = tl.dot(grads, tl.trans(states.to(grads.dtype)), input_precision=PRECISION)
-    grad_kernel = _from_band(products, seen, TAPS, PADDED, PLACES)
+    products = tl.dot(grads, tl.trans(values.to(grads.dtype)), input_precision=PRECISION)
+    products = tl.where(seen, products, 0.0)
+    # Positions at the edges read outside; they are not written either.
+    source = place[:, None] + tl.arange(0, PADDED)[None, :] - TAPS // 2
+    grad_kernel = tl.gather(products, source & (READ - 1), axis=1)
     # The gradient of a softmax: each weight times how far its gradient is above the mean.
     mean = tl.sum(kernel * grad_kernel, axis=1)
     through = kernel * (grad_kernel - mean[:, None])
-    _store(grad_logits, heads * TAPS, through, written, TAPS, PADDED, PLACES)
+    _store(grad_logits + head * TAPS, HEADS * TAPS, position, through, written, TAPS, PADDED)
 
 
 @triton.jit
-def _window(length, windows, heads, TAPS: tl.constexpr, PLACES: tl.constexpr):
-    """Row, head and first position of a window; which places lie in the row, which are written."""
-    window = tl.program_id(0)
-    of_row = window // windows
-    first = window % windows * (PLACES - TAPS + 1) - TAPS // 2
-    place = tl.arange(0, PLACES)
-    inside = (first + place >= 0) & (first + place < length)
-    written = inside & (place >= TAPS // 2) & (place < PLACES - TAPS // 2)
-    return (of_row // heads).to(tl.int64), of_row % heads, first, inside, written
+def _run(
+    length,
+    runs,
+    HEADS: tl.constexpr,
+    TAPS: tl.constexpr,
+    RUN: tl.constexpr,
+    READ: tl.constexpr,
+):
+    """First position in the batch and in its row, and head; which positions there are to read."""
+    run = tl.program_id(0) // HEADS
+    row = run // runs
+    first = (run - row * runs) * RUN
+    read = first - TAPS // 2 + tl.arange(0, READ)
+    read = (read >= 0) & (read < tl.minimum(length, first + RUN + TAPS // 2))
+    return row.to(tl.int64) * length + first, first, tl.program_id(0) % HEADS, read
 
 
 @triton.jit
-def _load(states, stride, inside, SIZE: tl.constexpr, BLOCK: tl.constexpr, PLACES: tl.constexpr):
+def _load(states, STRIDE: tl.constexpr, first, kept, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     columns = tl.arange(0, BLOCK)[None, :]
-    pointers = states + tl.arange(0, PLACES)[:, None] * stride + columns
-    return tl.load(pointers, mask=inside[:, None] & (columns < SIZE), other=0.0)
+    place = tl.arange(0, kept.shape[0])[:, None]
+    pointers = states + first * STRIDE + (place * STRIDE + columns)
+    return tl.load(pointers, mask=kept[:, None] & (columns < SIZE), other=0.0)
 
 
 @triton.jit
 def _store(
-    output, stride, states, kept, SIZE: tl.constexpr, BLOCK: tl.constexpr, PLACES: tl.constexpr
+    output, STRIDE: tl.constexpr, first, states, kept, SIZE: tl.constexpr, BLOCK: tl.constexpr
 ):
     columns = tl.arange(0, BLOCK)[None, :]
-    pointers = output + tl.arange(0, PLACES)[:, None] * stride + columns
+    place = tl.arange(0, kept.shape[0])[:, None]
+    pointers = output + first * STRIDE + (place * STRIDE + columns)
     mask = kept[:, None] & (columns < SIZE)
     tl.store(pointers, states.to(output.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def _softmax(
-    logits, stride, inside, TAPS: tl.constexpr, PADDED: tl.constexpr, PLACES: tl.constexpr
-):
-    """The kernels [PLACES, PADDED], 0 beyond TAPS."""
-    loaded = _load(logits, stride, inside, TAPS, PADDED, PLACES).to(tl.float32)
+def _softmax(logits, STRIDE: tl.constexpr, first, kept, TAPS: tl.constexpr, PADDED: tl.constexpr):
+    """The kernels of positions: a row for each, 0 beyond TAPS."""
+    loaded = _load(logits, STRIDE, first, kept, TAPS, PADDED).to(tl.float32)
     # exp2 is one instruction, exp is five.
     loaded = tl.where(tl.arange(0, PADDED)[None, :] < TAPS, loaded * LOG2_E, float("-inf"))
     exponentials = tl.exp2(loaded - tl.max(loaded, axis=1)[:, None])
@@ -134,33 +136,21 @@ def _softmax(
 
 
 @triton.jit
-def _seen(texts, first, inside, TAPS: tl.constexpr, PLACES: tl.constexpr):
-    """Which place (row) reads which (column): those of its text, as far as its kernel reaches."""
-    place = tl.arange(0, PLACES)
-    tap = place[None, :] - place[:, None] + TAPS // 2
+def _seen(texts, first, written, first_read, read, tap, TAPS: tl.constexpr):
+    """Which position (row) reads which (column): of its text, as far as its kernel reaches."""
     seen = (tap >= 0) & (tap < TAPS)
     if texts is not None:
-        text = tl.load(texts + first + place, mask=inside, other=-1)
-        seen = seen & (text[:, None] == text[None, :])
+        own = tl.load(texts + first + tl.arange(0, written.shape[0]), mask=written, other=-1)
+        places = tl.arange(0, read.shape[0])
+        others = tl.load(texts + first_read + places, mask=read, other=-1)
+        seen = seen & (own[:, None] == others[None, :])
     return seen
 
 
 @triton.jit
-def _to_band(kernel, seen, TAPS: tl.constexpr, PLACES: tl.constexpr):
-    """Kernels [PLACES, PADDED] as a matrix [PLACES, PLACES]."""
-    place = tl.arange(0, PLACES)
-    tap = place[None, :] - place[:, None] + TAPS // 2
+def _at_taps(kernel, tap, seen):
+    """Of a row of kernels, the weights of these taps; 0 where nothing is seen."""
     return tl.where(seen, tl.gather(kernel, tl.where(seen, tap, 0), axis=1), 0.0)
-
-
-@triton.jit
-def _from_band(matrix, seen, TAPS: tl.constexpr, PADDED: tl.constexpr, PLACES: tl.constexpr):
-    """What a matrix [PLACES, PLACES] has where it is seen, as [PLACES, PADDED].
-
-    What places at the edges read stands outside the window; they are not written either.
-    """
-    read = tl.arange(0, PLACES)[:, None] + tl.arange(0, PADDED)[None, :] - TAPS // 2
-    return tl.gather(tl.where(seen, matrix, 0.0), read & (PLACES - 1), axis=1)
 
 
 @triton.jit

@@ -77,11 +77,11 @@ def assert_equal(results, expected, tolerance, where=None):
 @both_convolutions
 @pytest.mark.parametrize(
     ("heads", "head_size", "taps"),
-    [(3, 5, 1), (1, 1, 3), (2, 24, 9), (1, 67, 5), (2, 3, 17), (1, 130, 3)],
+    [(3, 5, 1), (1, 1, 3), (2, 24, 9), (1, 67, 5), (2, 3, 17), (1, 130, 3), (1, 259, 1)],
     ids=str,
 )
 def test_outputs_and_gradients_equal_the_loops(convolution, oracle, heads, head_size, taps):
-    for length in sorted({1, max(1, taps - 1), 25}):
+    for length in sorted({1, max(1, taps - 1), 25 if head_size < 200 else 3}):
         case = random_case(2, length, heads, head_size, taps)
         results = convolution(*laid(case))
         assert all(each.is_contiguous() for each in results)
@@ -124,29 +124,33 @@ PACKED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize(("batch", "length", "offsets"), PACKED.values(), ids=PACKED)
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=str)
-def test_packed_texts_never_see_each_other(batch, length, offsets, dtype):
+def test_packed_texts_never_see_each_other(batch, length, offsets):
     """Each text's results are those that it has alone, though NaN stands beside it."""
     value, logits, weight, grad = random_case(1, batch * length, 2, 3, 9)
+    dtype = torch.int64 if len(offsets) % 2 else torch.int32
     cu_seqlens = torch.tensor(offsets, dtype=dtype, device=DEVICE)
-    ends = sorted({*offsets, *range(0, batch * length + 1, length)})
-    for poisoned, other in itertools.permutations(itertools.pairwise(ends), 2):
+    texts = list(itertools.pairwise(sorted({*offsets, *range(0, batch * length + 1, length)})))
+    for poisoned in texts:
         inputs = [each.copy() for each in (value, logits, grad)]
         for each in inputs:
             each[:, slice(*poisoned)] = np.nan
         inputs = [each.reshape(batch, length, *each.shape[2:]) for each in inputs]
         tensors = laid((inputs[0], inputs[1], weight, inputs[2]))
-        alone = [each[:, slice(*other)] for each in (value, logits, grad)]
-        alone = alone[0], alone[1], weight, alone[2]
         for convolution, oracle in CONVOLUTIONS.values():
-            results = convolution(*tensors, cu_seqlens)
-            expected = oracle(*alone)
             # Only the weight is that of all texts.
             compared = 3 if convolution is span else 2
-            found = [each.flatten(0, 1)[None, slice(*other)] for each in results[:compared]]
-            tolerance = TOLERANCES[torch.float32]["operation"]
-            assert_equal(found, expected[:compared], tolerance, (poisoned, other))
+            results = convolution(*tensors, cu_seqlens)[:compared]
+            for text in texts:
+                found = [each.flatten(0, 1)[None, slice(*text)] for each in results]
+                if text == poisoned:
+                    assert all(each.isnan().any() for each in found)
+                    continue
+                alone = [each[:, slice(*text)] for each in (value, logits, grad)]
+                expected = oracle(alone[0], alone[1], weight, alone[2])[:compared]
+                tolerance = TOLERANCES[torch.float32]["operation"]
+                assert_equal(found, expected, tolerance, (poisoned, text))
 
 
 def test_the_weight_learns_from_each_text_by_itself():
