@@ -69,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compile", action="store_true", help="besides, models that torch has compiled"
     )
     parser.add_argument(
+        "--cuda-graphs", action="store_true", help="besides, steps as CUDA graphs (with both: both)"
+    )
+    parser.add_argument(
         "--dropout",
         type=float,
         metavar="RATE",
@@ -111,6 +114,13 @@ def _words_of(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def _modes(arguments: argparse.Namespace) -> tuple[str, ...]:
+    from convbert_plugin.analysis.bench.plan import BOTH, COMPILED, GRAPHS
+
+    asked = {COMPILED: arguments.compile, GRAPHS: arguments.cuda_graphs}
+    return (*(mode for mode in asked if asked[mode]), *([BOTH] if all(asked.values()) else []))
+
+
 def _picture_path(text: str) -> str:
     if Path(text).suffix not in PICTURES:
         raise argparse.ArgumentTypeError(f"{text}: its name ends in {' or '.join(PICTURES)}")
@@ -124,6 +134,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no GPU here: use cpu")
+    if arguments.cuda_graphs and arguments.device == "cpu":
+        raise UserError("--cuda-graphs: they are for a GPU: add --device cuda, or leave them out")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     from convbert_plugin.analysis.bench.running import Wishes, run_bench
@@ -137,7 +149,7 @@ def run(arguments: argparse.Namespace) -> None:
             batch=arguments.batch,
             length=arguments.length,
             backends=arguments.backends,
-            compiles=arguments.compile,
+            modes=_modes(arguments),
             dropouts=(0.0, 0.1) if arguments.dropout is None else (arguments.dropout,),
             with_peers=not arguments.no_peers,
             budget=arguments.budget,

@@ -23,16 +23,20 @@ from convbert_plugin.analysis.bench.costs import (
 )
 from convbert_plugin.analysis.bench.machine import DTYPES, step_clock
 from convbert_plugin.analysis.bench.own_models import OwnEncoder
-from convbert_plugin.analysis.bench.plan import SEED, Plan, Setting, shape_of
+from convbert_plugin.analysis.bench.plan import COMPILED, SEED, Plan, Setting, shape_of
 from convbert_plugin.formats.keys import transformers_names
 from convbert_plugin.models.parts import KEYS
 
 PART = "encoder"
 HERE = {False: "ConvBERT here", True: "ELECTRA here"}
-COMPILED = "{}, compiled"
 THEIRS = {False: "ConvBertModel of transformers", True: "ElectraModel of transformers"}
 PRODUCTS = "the matrix products alone"
 DIRECTIONS = {"forward": False, "forward + backward": True}
+
+
+def in_mode(name: str, mode: str) -> str:
+    """What a variant is called that is run as ``mode`` names it."""
+    return f"{name}, {mode}"
 
 
 class Encoding(Workload):
@@ -117,9 +121,10 @@ def encoder_comparison(
     for electra, each in pair.items():
         names = [HERE[electra]]
         builds[names[0]] = partial(_own, each, backward)
-        if plan.compiles and backward and part == PART:
-            names.append(COMPILED.format(HERE[electra]))
-            builds[names[-1]] = partial(_own, each.compiled(), backward)
+        # Graphs hold a loss too.
+        if COMPILED in plan.modes and backward and part == PART:
+            names.append(in_mode(HERE[electra], COMPILED))
+            builds[names[-1]] = partial(_own, each.run_as(COMPILED), backward)
         if reason := peers.left_out(each, plan.with_peers, backward):
             notes.append(f"{THEIRS[electra]}: {reason}")
         else:
@@ -164,7 +169,7 @@ def _check(workloads: Mapping[str, Any], dtype: str) -> dict[str, Difference]:
             continue
         own = workloads[name]
         features, gradients = own.results()
-        for other in (THEIRS[electra], COMPILED.format(name)):
+        for other in (THEIRS[electra], in_mode(name, COMPILED)):
             if other in workloads:
                 found = _differences(workloads[other], own, features, gradients)
                 differences[other] = worst(found, ALLOWED[dtype], name)

@@ -29,6 +29,13 @@ BATCHES = {"convbert_small": 32, "convbert_medium": 32, "convbert_base": 8}
 OP_BATCH = 32
 # For growth with length: tokens in a batch, whatever its length.
 TOKENS = {"cpu": 4096, "cuda": 65536}
+# How else a model can be run while it trains: the options of fairseq-train for it.
+COMPILED, GRAPHS, BOTH = "compiled", "CUDA graphs", "compiled, CUDA graphs"
+MODES = {
+    COMPILED: ("--compile",),
+    GRAPHS: ("--cuda-graphs",),
+    BOTH: ("--compile", "--cuda-graphs"),
+}
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 
 
@@ -88,9 +95,9 @@ class Setting:
         """ELECTRA of the same size: no convolution, all heads for attention."""
         return replace(self, is_electra=True)
 
-    def compiled(self) -> "Setting":
-        """The same, compiled by torch."""
-        return replace(self, options=(*self.options, "--compile"))
+    def run_as(self, mode: str) -> "Setting":
+        """The same, run as ``mode`` names it."""
+        return replace(self, options=(*self.options, *MODES[mode]))
 
     @property
     def model_options(self) -> dict[str, Any]:
@@ -119,7 +126,7 @@ class Plan:
     dtype: str = "fp32"
     device: str = "cpu"
     backends: tuple[str, ...] = ()
-    compiles: bool = False
+    modes: tuple[str, ...] = ()
     dropouts: tuple[float, ...] = (0.0, 0.1)
     with_peers: bool = True
     sizes: Sizes = Sizes()

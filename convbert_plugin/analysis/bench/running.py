@@ -52,7 +52,7 @@ class Wishes(NamedTuple):
     batch: Optional[int] = None
     length: int = 128
     backends: tuple[str, ...] = ()
-    compiles: bool = False
+    modes: tuple[str, ...] = ()
     dropouts: tuple[float, ...] = (0.0, 0.1)
     with_peers: bool = True
     budget: Optional[int] = None
@@ -72,7 +72,7 @@ class Wishes(NamedTuple):
             dtype=self.dtype,
             device=self.device,
             backends=self.backends,
-            compiles=self.compiles,
+            modes=self.modes,
             dropouts=self.dropouts,
             with_peers=self.with_peers,
             sizes=TOY if self.is_quick else Sizes(),

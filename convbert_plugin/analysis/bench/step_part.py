@@ -15,10 +15,11 @@ from convbert_plugin.analysis.bench.comparing import (
     farthest,
 )
 from convbert_plugin.analysis.bench.costs import step_flops
-from convbert_plugin.analysis.bench.encoder_part import COMPILED, HERE, worst
+from convbert_plugin.analysis.bench.encoder_part import HERE, in_mode, worst
 from convbert_plugin.analysis.bench.machine import step_clock
 from convbert_plugin.analysis.bench.own_models import OwnTraining
 from convbert_plugin.analysis.bench.plan import (
+    MODES,
     Plan,
     Setting,
     generator_shape_of,
@@ -29,7 +30,7 @@ from convbert_plugin.data.pretraining.masking import masked_count
 PART = "step"
 THEIRS = {False: "ConvBERT of transformers", True: "ELECTRA of transformers"}
 MASK_PROBABILITY = 0.15
-COMPILED_UNCHECKED = "compiled: its losses and gradients are compared without dropout alone"
+MODES_UNCHECKED = "{}: losses and gradients are compared without dropout alone"
 NARROWED = (
     "{}: its generator has a head of half the width of the released one: it is timed as it is, and "
     "was checked on a generator here that is narrowed likewise"
@@ -50,9 +51,9 @@ def _comparison(plan: Plan, setting: Setting) -> Comparison:
     for electra, each in {False: setting, True: setting.electra()}.items():
         names = [HERE[electra]]
         builds[names[0]] = partial(OwnTraining, each)
-        if plan.compiles:
-            names.append(COMPILED.format(HERE[electra]))
-            builds[names[-1]] = partial(OwnTraining, each.compiled())
+        for mode in plan.modes:
+            names.append(in_mode(HERE[electra], mode))
+            builds[names[-1]] = partial(OwnTraining, each.run_as(mode))
         if reason := peers.left_out(each, plan.with_peers):
             notes.append(f"{THEIRS[electra]}: {reason}")
         else:
@@ -61,8 +62,8 @@ def _comparison(plan: Plan, setting: Setting) -> Comparison:
             if peers.why_not(generator_shape_of(each)):
                 notes.append(NARROWED.format(THEIRS[electra]))
         works |= dict.fromkeys(names, step_work(each))
-    if plan.compiles and setting.dropout:
-        notes.append(COMPILED_UNCHECKED)
+    if plan.modes and setting.dropout:
+        notes.append(MODES_UNCHECKED.format("; ".join(plan.modes)))
     return Comparison(
         part=PART,
         title=f"{setting.words}, dropout {setting.dropout:g}",
@@ -98,12 +99,13 @@ def _check(workloads: Mapping[str, Any], setting: Setting) -> dict[str, Differen
         if THEIRS[electra] in workloads:
             found = _peer_difference(workloads[THEIRS[electra]], own)
             differences[THEIRS[electra]] = worst(found, ALLOWED[setting.dtype], name)
-        # With dropout it would have to be compiled once more for this.
-        if COMPILED.format(name) in workloads and not setting.dropout:
-            other = workloads[COMPILED.format(name)]
-            torch.nn.Module.load_state_dict(other.model, own.model.state_dict())
-            found = _far(_own_results(other), _own_results(own))
-            differences[COMPILED.format(name)] = worst(found, ALLOWED[setting.dtype], name)
+        # What is evaluated is neither compiled nor in graphs.
+        modes = () if setting.dropout else MODES
+        for other in {in_mode(name, mode) for mode in modes} & workloads.keys():
+            training = workloads[other]
+            torch.nn.Module.load_state_dict(training.model, own.model.state_dict())
+            found = _far(_own_results(training), _own_results(own))
+            differences[other] = worst(found, ALLOWED[setting.dtype], name)
     return differences
 
 

@@ -12,7 +12,7 @@ import torch
 
 import convbert_plugin
 from convbert_plugin.analysis.bench.comparing import Comparison, Work, Workload
-from convbert_plugin.analysis.bench.encoder_part import COMPILED
+from convbert_plugin.analysis.bench.encoder_part import in_mode
 from convbert_plugin.analysis.bench.own_models import OwnTraining, training_options
 from convbert_plugin.analysis.bench.plan import Plan, Setting
 from convbert_plugin.analysis.bench.step_part import step_work
@@ -93,11 +93,11 @@ def _comparison(plan: Plan, setting: Setting) -> Comparison:
     work = step_work(setting)
     of_a_second = round(FLOPS_OF_STRETCH[setting.device] / work.flops)
     updates = max(1, min(setting.sizes.updates, of_a_second))
-    settings = {"{}": setting, **({COMPILED: setting.compiled()} if plan.compiles else {})}
     builds: dict[str, Callable[[], Any]] = {}
-    for form, each in settings.items():
-        builds[form.format(BARE)] = partial(BareSteps, each, updates)
-        builds[form.format(TRAINER)] = partial(TrainerRun, each, updates)
+    for name, kind in {BARE: BareSteps, TRAINER: TrainerRun}.items():
+        builds[name] = partial(kind, setting, updates)
+        for mode in plan.modes:
+            builds[in_mode(name, mode)] = partial(kind, setting.run_as(mode), updates)
     return Comparison(
         part=PART,
         title=f"{setting.words}, dropout {setting.dropout:g}, stretches of {updates} updates",

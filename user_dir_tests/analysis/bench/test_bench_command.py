@@ -74,6 +74,7 @@ def test_wrong_arguments(arguments, line, capsys):
     ("arguments", "line"),
     [
         ("--device cuda", "--device cuda: there is no GPU here: use cpu"),
+        ("--cuda-graphs", "--cuda-graphs: they are for a GPU"),
         ("--backends soup", "--backends soup: choose from "),
     ],
 )
