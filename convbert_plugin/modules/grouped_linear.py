@@ -1,10 +1,11 @@
 """A linear layer over groups of channels (paper section 3.3)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convbert_plugin.modules.initialization import linear, truncated_normal_
-from convbert_plugin.ops.grouped_product import grouped_linear
+from convbert_plugin.ops.grouped_product import grouped_linear, grouped_product
 
 
 class GroupedLinear(nn.Module):
@@ -22,6 +23,13 @@ class GroupedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return grouped_linear(x, self.weight, self.bias)
+
+
+def without_bias(layer: nn.Module, x: Tensor) -> Tensor:
+    """The product of a dense or grouped layer, for whoever adds its bias in passing."""
+    if isinstance(layer, GroupedLinear):
+        return grouped_product(x, layer.weight)
+    return F.linear(x, layer.get_parameter("weight"))
 
 
 def feed_forward_linear(in_features: int, out_features: int, groups: int) -> nn.Module:

@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convbert_plugin.modules.grouped_linear import feed_forward_linear
+from convbert_plugin.modules.grouped_linear import feed_forward_linear, without_bias
 from convbert_plugin.modules.initialization import glorot_linear
 from convbert_plugin.modules.mixed_attention import MixedAttention
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.modules.training_passes import TrainingPass
+from convbert_plugin.ops import cpu_rows
+from convbert_plugin.ops.biased_gelu import biased_gelu
 from convbert_plugin.ops.residual_norm import dropout_add_norm
 
 LAYER_NORM_EPS = 1e-12
@@ -31,8 +33,14 @@ class FeedForward(nn.Module):
         self.inner = feed_forward_linear(shape.hidden, shape.ffn_hidden, shape.ffn_groups)
         self.outer = feed_forward_linear(shape.ffn_hidden, shape.hidden, shape.ffn_groups)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.outer(F.gelu(self.inner(hidden)))
+    def forward(self, hidden: Tensor, is_biased: bool = True) -> Tensor:
+        """``is_biased``: whether the bias of the outer layer is added here."""
+        if cpu_rows.computes(hidden):
+            product = without_bias(self.inner, hidden)
+            activated = biased_gelu(product, self.inner.get_parameter("bias"))
+        else:
+            activated = F.gelu(self.inner(hidden))
+        return self.outer(activated) if is_biased else without_bias(self.outer, activated)
 
 
 class ConvBertLayer(nn.Module):
@@ -50,14 +58,20 @@ class ConvBertLayer(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
-        attended = self.attention(hidden, padding)
-        hidden = self._added(attended, hidden, self.attention_layer_norm)
-        transformed = self.feed_forward(hidden)
-        return self._added(transformed, hidden, self.feed_forward_layer_norm)
+        # One pass adds the bias, where it is known to be one: else the product adds it for less.
+        is_biased = not cpu_rows.computes(hidden)
+        attended = self.attention(hidden, padding, is_biased)
+        bias = None if is_biased else self.attention.output.bias
+        hidden = self._added(attended, bias, hidden, self.attention_layer_norm)
+        transformed = self.feed_forward(hidden, is_biased)
+        bias = None if is_biased else self.feed_forward.outer.get_parameter("bias")
+        return self._added(transformed, bias, hidden, self.feed_forward_layer_norm)
 
-    def _added(self, states: Tensor, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
+    def _added(
+        self, states: Tensor, bias: Optional[Tensor], residual: Tensor, norm: nn.LayerNorm
+    ) -> Tensor:
         rate = self.dropout.p if self.training else 0.0
-        return dropout_add_norm(states, residual, norm.weight, norm.bias, norm.eps, rate)
+        return dropout_add_norm(states, bias, residual, norm.weight, norm.bias, norm.eps, rate)
 
 
 class ConvBertStack(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.convolution import CONV_BRANCHES, ConvBranch
+from convbert_plugin.modules.grouped_linear import without_bias
 from convbert_plugin.modules.initialization import linear
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.ops.attention import attention
@@ -60,14 +61,15 @@ class MixedAttention(nn.Module):
         branches = 1 if self.conv_branch is None else 2
         self.output = linear(branches * heads.width, shape.hidden)
 
-    def forward(self, hidden: Tensor, padding: Optional[Tensor]) -> Tensor:
+    def forward(self, hidden: Tensor, padding: Optional[Tensor], is_biased: bool = True) -> Tensor:
+        """``is_biased``: whether the bias of the output layer is added here."""
         query, key, value, *conv_value = self._projections(hidden)
         context = self._attend(query, key, value, padding)
         if self.conv_branch is not None:
             value = self._hide_pads(conv_value[0], padding)
             convolved = self.conv_branch(value, query, self._hide_pads(hidden, padding))
             context = torch.cat([context, convolved], dim=-1)
-        return self.output(context)
+        return self.output(context) if is_biased else without_bias(self.output, context)
 
     def maps(self, hidden: Tensor, padding: Optional[Tensor]) -> AttentionMaps:
         """The probabilities and kernels that :meth:`forward` weighs its values with.

@@ -28,6 +28,12 @@ FUNCTIONS = {
     "convbert_span_backward": 7,
     "convbert_depthwise_forward": 4,
     "convbert_depthwise_backward": 7,
+    "convbert_residual_norm_forward": 8,
+    "convbert_residual_norm_backward": 7,
+    "convbert_gelu_forward": 3,
+    "convbert_gelu_backward": 5,
+    "convbert_dropped_softmax_forward": 3,
+    "convbert_dropped_softmax_backward": 3,
 }
 
 

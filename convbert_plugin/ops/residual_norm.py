@@ -1,4 +1,4 @@
-"""Dropout, the residual connection and LayerNorm in one."""
+"""A bias, dropout, the residual connection and LayerNorm in one."""
 
 from typing import Any, Optional
 
@@ -7,31 +7,75 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from convbert_plugin.ops import cpu_rows
 from convbert_plugin.ops.dropout import is_cheap, kept, random_bits, scale_of_kept
 
 
 def dropout_add_norm(
-    states: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float, rate: float
+    states: Tensor,
+    states_bias: Optional[Tensor],
+    residual: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    rate: float,
 ) -> Tensor:
-    """LayerNorm of the residual and what dropout leaves of the states, at that rate.
+    """LayerNorm of the residual and what dropout leaves of the biased states, at that rate.
 
-    Shapes: states and residual [..., C], weight and bias [C] -> [..., C].
+    Shapes: states and residual [..., C], states_bias (or None), weight and bias [C] -> [..., C].
     """
+    dtype = torch.promote_types(states.dtype, residual.dtype)
+    if cpu_rows.computes(states) and cpu_rows.computes(residual):
+        if states_bias is None:
+            states_bias = torch.zeros_like(bias)
+        states, residual = states.to(dtype), residual.to(dtype)
+        return _InOnePass.apply(states, states_bias, residual, weight, bias, eps, rate)
+    if states_bias is not None:
+        states = states + states_bias.to(states.dtype)
     if is_cheap(states, rate):
-        return _DropoutAddNorm.apply(states, residual, weight, bias, eps, rate)
-    return dropout_add_norm_reference(states, residual, weight, bias, eps, rate)
-
-
-def dropout_add_norm_reference(
-    states: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float, rate: float
-) -> Tensor:
-    """The definition of :func:`dropout_add_norm`."""
+        states, residual = states.to(dtype), residual.to(dtype)
+        return _WithBits.apply(states, residual, weight, bias, eps, rate)
     dropped = F.dropout(states, rate) if rate else states
     return F.layer_norm(residual + dropped, weight.shape, weight, bias, eps)
 
 
-class _DropoutAddNorm(torch.autograd.Function):
-    """Keeps the sum and 16 random bits a number, where torch keeps the sum and a float."""
+class _InOnePass(torch.autograd.Function):
+    """By C++: keeps the sum, and of dropout nothing but a seed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        states_bias: Tensor,
+        residual: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        rate: float,
+    ) -> Tensor:
+        ctx.rate, ctx.seed = rate, cpu_rows.new_seed(rate)
+        ctx.dtypes = [vector.dtype for vector in (weight, bias, states_bias)]
+        states, residual = states.contiguous(), residual.contiguous()
+        states_bias, weight, bias = cpu_rows.sums_dtype(states, states_bias, weight, bias)
+        output, summed, moments = cpu_rows.residual_norm_forward(
+            states, states_bias, residual, weight, bias, eps, rate, ctx.seed
+        )
+        ctx.save_for_backward(summed, moments, weight)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        summed, moments, weight = ctx.saved_tensors
+        grad_states, grad_residual, vectors = cpu_rows.residual_norm_backward(
+            grad.contiguous(), summed, moments, weight, ctx.rate, ctx.seed
+        )
+        grad_weight, grad_bias, grad_states_bias = map(Tensor.to, vectors, ctx.dtypes)
+        return grad_states, grad_states_bias, grad_residual, grad_weight, grad_bias, None, None
+
+
+class _WithBits(torch.autograd.Function):
+    """By torch: keeps the sum and 16 random bits a number, where torch itself keeps a float."""
 
     @staticmethod
     def forward(
@@ -43,15 +87,10 @@ class _DropoutAddNorm(torch.autograd.Function):
         eps: float,
         rate: float,
     ) -> Tensor:
-        dtype = torch.promote_types(states.dtype, residual.dtype)
-        ctx.dtypes, ctx.rate = (states.dtype, residual.dtype), rate
+        ctx.rate = rate
         bits = random_bits(states.shape)
-        summed = torch.addcmul(
-            residual.to(dtype),
-            states.to(dtype),
-            kept(bits, rate, dtype),
-            value=scale_of_kept(rate),
-        )
+        ones = kept(bits, rate, states.dtype)
+        summed = torch.addcmul(residual, states, ones, value=scale_of_kept(rate))
         output, mean, deviation = torch.native_layer_norm(summed, weight.shape, weight, bias, eps)
         ctx.save_for_backward(summed, bits, mean, deviation, weight, bias)
         return output
@@ -60,7 +99,6 @@ class _DropoutAddNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         summed, bits, mean, deviation, weight, bias = ctx.saved_tensors
-        of_states, of_residual = ctx.dtypes
         grad_summed, grad_weight, grad_bias = torch.ops.aten.native_layer_norm_backward(
             grad.contiguous(),
             summed,
@@ -73,5 +111,4 @@ class _DropoutAddNorm(torch.autograd.Function):
         )
         grad_states = kept(bits, ctx.rate, grad_summed.dtype)
         grad_states.mul_(grad_summed).mul_(scale_of_kept(ctx.rate))
-        gradients = grad_states.to(of_states), grad_summed.to(of_residual)
-        return *gradients, grad_weight, grad_bias, None, None
+        return grad_states, grad_summed, grad_weight, grad_bias, None, None

@@ -5,7 +5,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from convbert_plugin.ops.attention import attention, attention_of_torch
-from convbert_plugin.ops.dropout import dropped_levels, random_bits
+from user_dir_tests.ops.dropping import WAYS, go, kept_numbers, scale
 from user_dir_tests.ops.saved_bytes import saved_bytes
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
@@ -13,6 +13,12 @@ pytestmark = pytest.mark.pretraining
 
 BATCH, LENGTH, HEADS, SIZE = SHAPE = (3, 7, 2, 5)
 RATES = (0.1, 0.6)
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    go(request.param, monkeypatch)
+    return request.param
 
 
 def inputs_of(dtype):
@@ -35,12 +41,9 @@ def with_gradients(function, inputs, padding, rate):
     return output, *torch.autograd.grad(output, inputs, grad.to(output.dtype))
 
 
-def plain(inputs, padding, rate):
-    """The formula, with the mask that the bits of the generator's state name."""
+def plain(inputs, padding, way, rate):
     doubles = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    levels = dropped_levels(rate)
-    bits = random_bits(torch.Size([HEADS, BATCH, LENGTH, LENGTH])).transpose(0, 1)
-    is_kept = bits.long() + (1 << 15) >= levels
+    is_kept = kept_numbers(way, (HEADS, BATCH, LENGTH, LENGTH), rate).transpose(0, 1)
 
     def function(query, key, value, padding, rate):
         scores = torch.einsum("bqhd,bkhd->bhqk", query, key) / SIZE**0.5
@@ -48,7 +51,7 @@ def plain(inputs, padding, rate):
         if padding is not None:
             powers = powers * ~padding[:, None, None]
         probabilities = powers / powers.sum(-1, keepdim=True).clamp(min=1e-300)
-        dropped = probabilities * is_kept / (1 - levels / (1 << 16))
+        dropped = probabilities * is_kept * scale(rate)
         return torch.einsum("bhqk,bkhd->bqhd", dropped, value)
 
     return with_gradients(function, doubles, padding, rate)
@@ -58,10 +61,10 @@ def plain(inputs, padding, rate):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("is_autocast", [False, True])
-def test_equals_the_formula(padding, rate, dtype, is_autocast):
+def test_equals_the_formula(way, padding, rate, dtype, is_autocast):
     inputs = inputs_of(dtype)
     torch.manual_seed(4)
-    expected = plain(inputs, padding, rate)
+    expected = plain(inputs, padding, way, rate)
     torch.manual_seed(4)
     with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
         results = with_gradients(attention, inputs, padding, rate)
@@ -72,13 +75,13 @@ def test_equals_the_formula(padding, rate, dtype, is_autocast):
         assert relative_error(result, wanted) < TOLERANCES[dtype][kind]
 
 
-def test_a_text_of_pads_alone_is_zero_as_in_torch():
+def test_a_text_of_pads_alone_is_zero_as_in_torch(way):
     for function in (attention, attention_of_torch):
         output, *gradients = with_gradients(function, inputs_of(torch.float32), padded(), 0.1)
         assert all(not tensor[2].any() for tensor in (output, *gradients))
 
 
-def test_in_the_mean_it_is_attention_without_dropout():
+def test_in_the_mean_it_is_attention_without_dropout(way):
     inputs = [tensor.detach() for tensor in inputs_of(torch.float64)]
     torch.manual_seed(6)
     draws = torch.stack([attention(*inputs, padded(), 0.3) for _ in range(2000)])
@@ -86,7 +89,7 @@ def test_in_the_mean_it_is_attention_without_dropout():
     assert (error.abs() <= 5 * draws.std(0) / len(draws) ** 0.5 + 1e-12).all()
 
 
-def test_recomputing_drops_the_same():
+def test_recomputing_drops_the_same(way):
     inputs = inputs_of(torch.float64)
 
     def recomputed(*arguments):
@@ -100,7 +103,7 @@ def test_recomputing_drops_the_same():
         assert torch.equal(first, second)
 
 
-def test_keeps_less_than_torch():
+def test_keeps_less_than_torch(way):
     inputs = [*inputs_of(torch.float32), padded(), 0.1]
     numbers = BATCH * HEADS * LENGTH**2
     ours, torchs = (saved_bytes(function, *inputs) for function in (attention, attention_of_torch))

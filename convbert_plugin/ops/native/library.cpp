@@ -1,9 +1,12 @@
-// The convolutions of ConvBERT on a CPU, channels last: built and called by cpu_library.py.
+// What is slow of ConvBERT on a CPU: built by cpu_library.py.
 //
 // Plain C at the border and nothing of torch's headers, so that it is built in seconds and fits any
 // version. Every result is a sum in an order that depends on the shapes alone, never on the threads.
 
 #include "depthwise_convolution.h"
+#include "dropped_softmax.h"
+#include "gelu.h"
+#include "residual_norm.h"
 #include "span_convolution.h"
 
 namespace {
@@ -24,6 +27,15 @@ template <typename F> void with_type_and_taps(int type, Index taps, F&& call) {
         call(Half(), Constant<9>());
     else
         call(Half(), Constant<0>());
+}
+
+template <typename F> void with_type(int type, F&& call) {
+    if (type == 0)
+        call(float());
+    else if (type == 1)
+        call(double());
+    else
+        call(Half());
 }
 
 }  // namespace
@@ -73,5 +85,74 @@ void convbert_depthwise_backward(const Shape* shape, int type, const void* grad,
             static_cast<const Sum<T>*>(weights), static_cast<T*>(grad_hidden),
             static_cast<Sum<T>*>(grad_weights));
     });
+}
+
+// Of the rows that follow all is contiguous, and vectors of a row's size are of the type of sums.
+void convbert_residual_norm_forward(const Rows* rows, int type, const void* states,
+                                    const void* states_bias, const void* residual,
+                                    const void* weight, const void* bias, void* output,
+                                    void* summed, void* moments) {
+    with_type(type, [&](auto number) {
+        using T = decltype(number);
+        using S = Sum<T>;
+        residual_norm_forward<T>(
+            *rows, static_cast<const T*>(states), static_cast<const S*>(states_bias),
+            static_cast<const T*>(residual), static_cast<const S*>(weight),
+            static_cast<const S*>(bias), static_cast<T*>(output), static_cast<T*>(summed),
+            static_cast<S*>(moments));
+    });
+}
+
+void convbert_residual_norm_backward(const Rows* rows, int type, const void* grad,
+                                     const void* summed, const void* moments, const void* weight,
+                                     void* grad_states, void* grad_residual, void* grad_vectors) {
+    with_type(type, [&](auto number) {
+        using T = decltype(number);
+        using S = Sum<T>;
+        residual_norm_backward<T>(
+            *rows, static_cast<const T*>(grad), static_cast<const T*>(summed),
+            static_cast<const S*>(moments), static_cast<const S*>(weight),
+            static_cast<T*>(grad_states), static_cast<T*>(grad_residual),
+            static_cast<S*>(grad_vectors));
+    });
+}
+
+void convbert_gelu_forward(const Rows* rows, int type, const void* states, const void* bias,
+                           void* output) {
+    with_type(type, [&](auto number) {
+        using T = decltype(number);
+        gelu_forward<T>(*rows, static_cast<const T*>(states), static_cast<const Sum<T>*>(bias),
+                        static_cast<T*>(output));
+    });
+}
+
+void convbert_gelu_backward(const Rows* rows, int type, const void* grad, const void* states,
+                            const void* bias, void* grad_states, void* grad_bias) {
+    with_type(type, [&](auto number) {
+        using T = decltype(number);
+        gelu_backward<T>(*rows, static_cast<const T*>(grad), static_cast<const T*>(states),
+                         static_cast<const Sum<T>*>(bias), static_cast<T*>(grad_states),
+                         static_cast<Sum<T>*>(grad_bias));
+    });
+}
+
+void convbert_dropped_softmax_forward(const Rows* rows, int type, const void* pads, void* scores,
+                                      void* weights) {
+    if (type == 1)
+        dropped_softmax_forward(*rows, static_cast<const bool*>(pads),
+                                static_cast<double*>(scores), static_cast<double*>(weights));
+    else
+        dropped_softmax_forward(*rows, static_cast<const bool*>(pads), static_cast<float*>(scores),
+                                static_cast<float*>(weights));
+}
+
+void convbert_dropped_softmax_backward(const Rows* rows, int type, const void* probabilities,
+                                       void* grad, void* weights) {
+    if (type == 1)
+        dropped_softmax_backward(*rows, static_cast<const double*>(probabilities),
+                                 static_cast<double*>(grad), static_cast<double*>(weights));
+    else
+        dropped_softmax_backward(*rows, static_cast<const float*>(probabilities),
+                                 static_cast<float*>(grad), static_cast<float*>(weights));
 }
 }
