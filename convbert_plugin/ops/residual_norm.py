@@ -24,19 +24,23 @@ def dropout_add_norm(
 
     Shapes: states and residual [..., C], states_bias (or None), weight and bias [C] -> [..., C].
     """
-    dtype = torch.promote_types(states.dtype, residual.dtype)
     if cpu_rows.computes(states) and cpu_rows.computes(residual):
         if states_bias is None:
             states_bias = torch.zeros_like(bias)
-        states, residual = states.to(dtype), residual.to(dtype)
+        states, residual = _of_one_dtype(states, residual)
         return _InOnePass.apply(states, states_bias, residual, weight, bias, eps, rate)
     if states_bias is not None:
         states = states + states_bias.to(states.dtype)
     if is_cheap(states, rate):
-        states, residual = states.to(dtype), residual.to(dtype)
+        states, residual = _of_one_dtype(states, residual)
         return _WithBits.apply(states, residual, weight, bias, eps, rate)
     dropped = F.dropout(states, rate) if rate else states
     return F.layer_norm(residual + dropped, weight.shape, weight, bias, eps)
+
+
+def _of_one_dtype(states: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(states.dtype, residual.dtype)
+    return states.to(dtype), residual.to(dtype)
 
 
 class _InOnePass(torch.autograd.Function):

@@ -17,6 +17,7 @@ from user_dir_tests.models.building import (
     randomize,
     toy_model,
 )
+from user_dir_tests.ops.dropping import go_as_compiled
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
 pytestmark = [
@@ -43,6 +44,13 @@ ROUNDING = TOLERANCES[torch.float32]["padding"]
 @pytest.fixture(autouse=True)
 def _forget_compiled_code():
     torch.compiler.reset()
+
+
+@pytest.fixture(autouse=True)
+def _rounds_as_compiled(request, monkeypatch):
+    """What runs uncompiled rounds less often: in bfloat16 that shows."""
+    if "autocast" in request.node.name:
+        go_as_compiled(monkeypatch)
 
 
 def toy_encoder(**changes):

@@ -15,12 +15,19 @@ from convbert_plugin.modules import cuda_graphs
 from convbert_plugin.modules.cuda_graphs import MOST_SHAPES, TrainingGraphs
 from convbert_plugin.modules.training_passes import TrainingPass
 from user_dir_tests.models.building import PAD, UNKNOWN, masked_batch, randomize, toy_model
+from user_dir_tests.ops.dropping import go
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
 pytestmark = pytest.mark.speed
 
 ON_GPU = torch.cuda.is_available()
 SIZE, OTHER_SIZE = (3, 19), (5, 37)
+
+
+@pytest.fixture(autouse=True)
+def _operations_of_torch(monkeypatch):
+    """Those alone are what a tape records."""
+    go("torch", monkeypatch)
 
 
 class Tape(TorchDispatchMode):

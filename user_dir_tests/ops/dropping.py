@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convbert_plugin.ops import cpu_rows
+from convbert_plugin.ops import attention, cpu_rows, dropout, residual_norm
 from convbert_plugin.ops.cpu_library import library
 
 WAYS = ("rows", "torch")
@@ -17,6 +17,13 @@ def go(way, monkeypatch):
         monkeypatch.setattr(cpu_rows, "computes", lambda states: False)
     elif library().lacks:
         pytest.skip(library().lacks)
+
+
+def go_as_compiled(monkeypatch):
+    """Make the ops do what compilers see of them: torch's own operations, its dropout too."""
+    go("torch", monkeypatch)
+    for module in (dropout, attention, residual_norm):
+        monkeypatch.setattr(module, "is_cheap", lambda states, rate: False)
 
 
 def kept_numbers(way, shape, rate):
