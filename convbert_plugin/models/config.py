@@ -67,9 +67,6 @@ class ConvBertConfig(FairseqDataclass):
     checkpoint_activations: bool = _option(
         False, "keep the inputs of layers alone for the backward pass, which computes them again"
     )
-    cuda_graphs: bool = _option(
-        False, "launch model and loss as CUDA graphs: for small models, on a GPU"
-    )
 
 
 def say_later_options(cfg: Union[ConvBertConfig, DictConfig]) -> None:

@@ -200,11 +200,6 @@ class ConvBertModel(BaseFairseqModel):
     def max_positions(self) -> int:
         return self.cfg.max_positions
 
-    @property
-    def is_graphed(self) -> bool:
-        """Whether CUDA graphs compute what it learns from."""
-        return self.cfg.cuda_graphs and self.embeddings.tokens.weight.is_cuda
-
     def forward(
         self,
         src_tokens: Tensor,

@@ -5,6 +5,7 @@ under autocast, and where gradients are added up over several batches.
 """
 
 import contextlib
+import gc
 import logging
 import weakref
 from collections import Counter
@@ -13,11 +14,12 @@ from typing import Any, Callable, Hashable, Iterator, Optional, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import get_total_norm
 
 logger = logging.getLogger(__name__)
 
 MOST_SHAPES = 8
-"""So many shapes of batches have graphs; each holds the gradients of all parameters."""
+"""So many shapes of batches have graphs."""
 
 SIGHTS = 2
 """A shape is recorded where it is seen for this time: what comes once is not worth it."""
@@ -25,12 +27,16 @@ SIGHTS = 2
 WARM_UPS = 3
 """Passes before one is recorded, in which libraries prepare and compilers choose."""
 
+APART = 1e-2
+"""By how much of their norm, results of graphs may differ from those that they are checked by.
+
+The kernels are the same. Some add up in any order, whose roundings show in half precision.
+"""
+
 Function = Callable[..., tuple[Tensor, ...]]
-"""Of inputs, each a tensor or None; the first of the results goes backward."""
+"""Of tensors that need no gradient; the first of the results, a number, goes backward."""
 Replay = Callable[[], object]
 """Computes once more what was recorded, from and into the same memory."""
-
-_is_recording = False
 
 
 class CudaRecorder:
@@ -72,15 +78,14 @@ class _ReplayedPass(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, recording: "_Recording", awaited: _Awaited, *tensors: Optional[Tensor]
+        ctx: Any,
+        recording: "_Recording",
+        awaited: _Awaited,
+        inputs: Sequence[Tensor],
+        *parameters: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.recording, ctx.awaited = recording, awaited
-        recording.take(tensors)
-        recording.replay_forward()
-        first, *others = recording.outputs
-        # Losses and what is logged are kept, past the next replay; hidden states are used before.
-        first = first.detach() if first.dim() else first.clone()
-        others = [output.clone() for output in others]
+        first, *others = [output.clone() for output in recording.forward(inputs)]
         ctx.mark_non_differentiable(*others)
         return first, *others
 
@@ -92,11 +97,9 @@ class _ReplayedPass(torch.autograd.Function):
         ctx.awaited = None
         recording: _Recording = ctx.recording
         recording.release_gradients()
-        recording.output_gradient.copy_(gradient)
-        recording.replay_backward()
+        gradients = recording.backward(gradient)
         # Tensors of their own, which autograd takes over as the gradients of the parameters.
-        gradients = iter([None if one is None else one.detach() for one in recording.gradients])
-        return tuple(next(gradients) if is_needed else None for is_needed in ctx.needs_input_grad)
+        return None, None, None, *(None if one is None else one.detach() for one in gradients)
 
 
 class _Called(nn.Module):
@@ -106,98 +109,139 @@ class _Called(nn.Module):
         super().__init__()
         self.module, self.function = module, function
 
-    def forward(self, *inputs: Optional[Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self.function(*inputs)
 
 
 class _Recording:
-    """Both passes of one shape, and the tensors that they read and write."""
+    """Both passes of one shape, and the tensors that they read and write.
+
+    ``places``: where the gradient of each parameter that is trained is left, outside of the memory
+    that recordings share: it may wait there while others are replayed.
+
+    Raises:
+        RuntimeError: what cannot be recorded, or is not what the function computes.
+    """
 
     def __init__(
         self,
         function: Function,
-        inputs: Sequence[Optional[Tensor]],
+        inputs: Sequence[Tensor],
         module: nn.Module,
+        places: Sequence[Tensor],
         recorder: CudaRecorder,
     ):
-        self.inputs = [
-            None if one is None else one.detach().clone().requires_grad_(one.requires_grad)
-            for one in inputs
-        ]
-        self.places = [one.detach() for one in self.inputs if one is not None]
+        self.inputs = [one.clone() for one in inputs]
         self.parameters = [one for one in module.parameters() if one.requires_grad]
+        self.places = places
+        self.called = _Called(module, function)
         # The same numbers under another name: autograd adds up the gradients of a parameter on the
         # stream on which it was first used, as long as anything waits for them there.
-        aliases: dict[str, Tensor] = {
+        self.aliases: dict[str, Tensor] = {
             f"module.{name}": nn.Parameter(one.detach(), one.requires_grad)
             for name, one in module.named_parameters()
         }
-        sources = [
-            one
-            for one in (*self.inputs, *aliases.values())
-            if one is not None and one.requires_grad
+        self.computed: list[Tensor] = []
+        self.output_gradient = torch.ones(())
+        self.release_gradients()
+        with _aside(self.inputs[0].device):
+            recorder.prepare(self._compute)
+            self.replay_forward, self.outputs = recorder.record(self._compute_forward)
+            self.replay_backward, self.has_gradient = recorder.record(self._compute_backward)
+        self._check()
+        self.computed.clear()
+
+    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What the function returns, where the next replay writes."""
+        torch._foreach_copy_(self.inputs, list(inputs))
+        self.replay_forward()
+        return self.outputs
+
+    def backward(self, gradient: Tensor) -> list[Optional[Tensor]]:
+        """The gradients of the parameters, where the next replay writes; None of those unused."""
+        self.output_gradient.copy_(gradient)
+        self.replay_backward()
+        return [
+            place if has_gradient else None
+            for place, has_gradient in zip(self.places, self.has_gradient, strict=True)
         ]
-        called = _Called(module, function)
-        computed: list[Tensor] = []
-        self.output_gradient = torch.zeros(())
-
-        def forward() -> tuple[Tensor, ...]:
-            computed.clear()
-            computed.extend(functional_call(called, aliases, tuple(self.inputs)))
-            return tuple(computed)
-
-        def backward() -> tuple[Optional[Tensor], ...]:
-            return torch.autograd.grad(
-                computed[0], sources, self.output_gradient, allow_unused=True
-            )
-
-        def both() -> None:
-            # Each time anew, as it is recorded: no copy of a weight that autocast made before.
-            torch.clear_autocast_cache()
-            self.output_gradient = torch.zeros_like(forward()[0])
-            backward()
-            computed.clear()
-            torch.clear_autocast_cache()
-
-        devices = [self.places[0].device.index] if self.places[0].is_cuda else []
-        with _recording(), torch.random.fork_rng(devices):
-            recorder.prepare(both)
-            self.replay_forward, outputs = recorder.record(forward)
-            self.replay_backward, self.gradients = recorder.record(backward)
-        self.outputs = [output.detach() for output in outputs]
-
-    def take(self, tensors: Sequence[Optional[Tensor]]) -> None:
-        """Copy the inputs, which stand first among the tensors, to where they are read."""
-        given = [one for one in tensors[: len(self.inputs)] if one is not None]
-        torch._foreach_copy_(self.places, given)
 
     def release_gradients(self) -> None:
         """Move gradients away that still wait where those of the next batch will be written."""
-        own = {gradient.data_ptr() for gradient in self.gradients if gradient is not None}
-        for parameter in self.parameters:
-            if parameter.grad is not None and parameter.grad.data_ptr() in own:
-                parameter.grad = parameter.grad.clone()
+        for parameter, place in zip(self.parameters, self.places, strict=True):
+            gradient = parameter.grad
+            if gradient is not None and gradient.data_ptr() == place.data_ptr():
+                parameter.grad = gradient.clone()
+
+    def _compute_forward(self) -> tuple[Tensor, ...]:
+        # Not by what autocast cast before.
+        torch.clear_autocast_cache()
+        self.computed.clear()
+        self.computed += functional_call(self.called, self.aliases, tuple(self.inputs))
+        return tuple(output.detach() for output in self.computed)
+
+    def _compute_backward(self) -> list[bool]:
+        trained = [alias for alias in self.aliases.values() if alias.requires_grad]
+        gradients = torch.autograd.grad(
+            self.computed[0], trained, self.output_gradient, allow_unused=True
+        )
+        for place, gradient in zip(self.places, gradients, strict=True):
+            if gradient is not None:
+                place.copy_(gradient)
+        return [gradient is not None for gradient in gradients]
+
+    def _compute(self) -> None:
+        self.output_gradient = torch.ones_like(self._compute_forward()[0])
+        self._compute_backward()
+        self.computed.clear()
+
+    def _check(self) -> None:
+        launched, state = self._results(self._launch)
+        replayed, state_after_replay = self._results(self._replay)
+        if not torch.equal(state, state_after_replay):
+            raise RuntimeError("a graph draws as many random numbers as the kernels, and did not")
+        for name, part in (("loss", slice(1)), ("gradients", slice(1, None))):
+            pairs = zip(launched[part], replayed[part], strict=True)
+            apart = get_total_norm([one - other for one, other in pairs])
+            if not apart <= APART * get_total_norm(launched[part]):
+                raise RuntimeError(f"a graph computes other {name} than the kernels that it holds")
+
+    def _results(self, run: Callable[[], Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Loss and gradients, and the state of the random numbers after them."""
+        device = self.inputs[0].device
+        with _aside(device):
+            torch._foreach_zero_(list(self.places))
+            loss = run()
+            state = torch.cuda.get_rng_state(device) if loss.is_cuda else torch.get_rng_state()
+            return [loss.clone(), *(place.clone() for place in self.places)], state
+
+    def _launch(self) -> Tensor:
+        loss = self._compute_forward()[0]
+        self._compute_backward()
+        return loss
+
+    def _replay(self) -> Tensor:
+        self.replay_forward()
+        self.replay_backward()
+        return self.outputs[0]
 
 
 class TrainingGraphs:
-    """The graphs of a function of inputs and parameters, by the shapes of the inputs."""
+    """The graphs of a function of a module and of inputs, by the shapes of the inputs."""
 
     def __init__(self, recorder: Callable[[], CudaRecorder] = CudaRecorder):
         self.build_recorder = recorder
         self.recorder: Optional[CudaRecorder] = None
         self.recordings: dict[tuple, _Recording] = {}
+        self.places: dict[tuple, Tensor] = {}
         self.seen: Counter = Counter()
         self.has_failed = False
         self.awaited: Callable[[], Optional[_Awaited]] = lambda: None
 
-    def __reduce__(self) -> tuple:
-        """Copies and pickles hold no graphs."""
-        return TrainingGraphs, (self.build_recorder,)
-
     def __call__(
         self,
         function: Function,
-        inputs: Sequence[Optional[Tensor]],
+        inputs: Sequence[Tensor],
         module: nn.Module,
         parameters: Sequence[Tensor],
         constants: Hashable = None,
@@ -207,7 +251,7 @@ class TrainingGraphs:
         ``module``: whose ``parameters`` it reads; ``constants``: what it depends on besides.
         """
         # Until the one batch has gone backward, another would overwrite what it needs.
-        if _is_recording or self.awaited() is not None:
+        if self.awaited() is not None:
             return function(*inputs)
         key = (constants, *map(_kind, inputs), _autocast(parameters), *map(_place, parameters))
         recording = self._recording(key, function, inputs, module)
@@ -215,14 +259,10 @@ class TrainingGraphs:
             return function(*inputs)
         awaited = _Awaited()
         self.awaited = weakref.ref(awaited)
-        return _ReplayedPass.apply(recording, awaited, *inputs, *recording.parameters)
+        return _ReplayedPass.apply(recording, awaited, inputs, *recording.parameters)
 
     def _recording(
-        self,
-        key: tuple,
-        function: Function,
-        inputs: Sequence[Optional[Tensor]],
-        module: nn.Module,
+        self, key: tuple, function: Function, inputs: Sequence[Tensor], module: nn.Module
     ) -> Optional[_Recording]:
         if key in self.recordings:
             return self.recordings[key]
@@ -231,34 +271,52 @@ class TrainingGraphs:
         if self.seen[key] != SIGHTS or is_full or self.has_failed:
             return None
         self.recorder = self.recorder or self.build_recorder()
+        places = [self._place_of(one) for one in module.parameters() if one.requires_grad]
         try:
-            recording = _Recording(function, inputs, module, self.recorder)
+            recording = _Recording(function, inputs, module, places, self.recorder)
         except RuntimeError as error:
             # Nothing more is recorded into memory whose recording broke off.
             self.has_failed = True
-            reason = str(error).strip().partition("\n")[0]
-            shapes = [tuple(one.shape) for one in inputs if one is not None]
-            logger.warning(f"no CUDA graphs for batches as of {shapes[0]} from here on: {reason}")
+            shape = tuple(inputs[-1].shape)
+            told = f"no CUDA graphs for batches as of {shape} from here on"
+            logger.warning(f"{told}: {_cause(error)}")
             return None
         self.recordings[key] = recording
         return recording
 
+    def _place_of(self, parameter: Tensor) -> Tensor:
+        """Where all recordings leave the gradient of a parameter."""
+        kind = (id(parameter), parameter.dtype, parameter.device)
+        if kind not in self.places:
+            self.places[kind] = torch.zeros_like(parameter, requires_grad=False)
+        return self.places[kind]
+
 
 @contextlib.contextmanager
-def _recording() -> Iterator[None]:
-    """Graphs do not record graphs, and keep no copies of weights that autocast has made before."""
-    global _is_recording
-    _is_recording = True
+def _aside(device: torch.device) -> Iterator[None]:
+    """What runs meanwhile leaves random numbers and autocast as they are; nothing is collected."""
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
     torch.clear_autocast_cache()
     try:
-        yield
+        with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
+            yield
     finally:
         torch.clear_autocast_cache()
-        _is_recording = False
+        if collects:
+            gc.enable()
 
 
-def _kind(tensor: Optional[Tensor]) -> tuple:
-    return () if tensor is None else (tensor.shape, tensor.dtype, tensor.requires_grad)
+def _cause(error: BaseException) -> str:
+    """The first line of the first of several errors."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().partition("\n")[0]
+
+
+def _kind(tensor: Tensor) -> tuple:
+    return tensor.shape, tensor.dtype
 
 
 def _place(parameter: Tensor) -> tuple:

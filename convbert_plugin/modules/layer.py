@@ -86,15 +86,13 @@ class ConvBertStack(nn.Module):
         is_needed = width != hidden
         self.embedding_projection = glorot_linear(width, hidden) if is_needed else nn.Identity()
         self.layers = nn.ModuleList(ConvBertLayer(shape) for _ in range(shape.layers))
-        self.training_pass = TrainingPass(
-            shape.compile, shape.checkpoint_activations, shape.cuda_graphs
-        )
+        self.training_pass = TrainingPass(shape.compile, shape.checkpoint_activations)
 
     def forward(self, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
-        if self.training and torch.is_grad_enabled():
-            return self.training_pass(self, embedded, padding)
-        # One level at a time: without gradients, memory holds no other.
         hidden = self.embedding_projection(embedded)
+        if self.training and torch.is_grad_enabled():
+            return self.training_pass(self.layers, hidden, padding)
+        # One level at a time: without gradients, memory holds no other.
         for layer in self.layers:
             hidden = layer(hidden, padding)
         return hidden

@@ -67,7 +67,6 @@ class StackShape:
     pads_visible: bool
     compile: bool = False
     checkpoint_activations: bool = False
-    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         for name in SIZES:
@@ -86,11 +85,6 @@ class StackShape:
                 f"a hidden size of {self.hidden} does not divide into {self.heads} heads: change "
                 "--encoder-embed-dim or --encoder-attention-heads (of a generator: "
                 "--generator-size)"
-            )
-        if self.cuda_graphs and self.checkpoint_activations:
-            raise UserError(
-                "--cuda-graphs does not go with --checkpoint-activations, whose random numbers it "
-                "cannot repeat: leave one of them out"
             )
         for width in (self.hidden, self.ffn_hidden):
             if width % self.ffn_groups:

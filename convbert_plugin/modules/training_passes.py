@@ -1,15 +1,14 @@
-"""How a stack is run while it trains: as it is, compiled, recomputed, as CUDA graphs."""
+"""How a stack is run while it trains: as it is, compiled, recomputed."""
 
 import functools
 import time
-from typing import Any, Callable, Optional
+from typing import Callable, Iterable, Optional
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.modules.cuda_graphs import TrainingGraphs
 
 BACKEND = "inductor"
 """What compiles the layers."""
@@ -61,32 +60,22 @@ class TrainingPass:
 
     ``is_compiled``: by ``torch.compile``, layer by layer. ``is_recomputed``: of each layer, only
     its input waits for the backward pass, which runs it once more with the same random numbers.
-    ``is_graphed``: on a GPU, as CUDA graphs of the whole stack.
     """
 
-    def __init__(self, is_compiled: bool, is_recomputed: bool, is_graphed: bool):
+    def __init__(self, is_compiled: bool, is_recomputed: bool):
         self.is_compiled, self.is_recomputed = is_compiled, is_recomputed
-        self.graphs = TrainingGraphs() if is_graphed else None
 
-    def __call__(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
-        """Hidden states [B, T, C] of the last level, from [B, T, E] and padding [B, T] or None."""
-
-        def run(embedded: Tensor, padding: Optional[Tensor]) -> tuple[Tensor]:
-            return (self._through_layers(stack, embedded, padding),)
-
-        if self.graphs is None or not embedded.is_cuda:
-            return run(embedded, padding)[0]
-        return self.graphs(run, (embedded, padding), stack, list(stack.parameters()))[0]
-
-    def _through_layers(self, stack: Any, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
-        hidden = stack.embedding_projection(embedded)
+    def __call__(
+        self, layers: Iterable[nn.Module], hidden: Tensor, padding: Optional[Tensor]
+    ) -> Tensor:
+        """Hidden states [B, T, C] of the last level, from those of the first."""
         run: RunLayer = run_layer
         if self.is_compiled:
             run = compiled_layer(BACKEND)
             # The compiler follows a view to what it is a view of, and would compile the first layer
             # for itself: what the other layers take is none.
             hidden = hidden.clone() if hidden._is_view() else hidden
-        for layer in stack.layers:
+        for layer in layers:
             if self.is_recomputed:
                 hidden = checkpoint(run, layer, hidden, padding, use_reentrant=False)
             else:

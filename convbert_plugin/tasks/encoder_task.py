@@ -114,8 +114,8 @@ class EncoderTask(FairseqTask):
                 f"{', '.join(ARCHITECTURES)}"
             )
         model = super().build_model(cfg, from_checkpoint)
-        if not from_checkpoint:
-            self._check_speed(model.cfg)
+        if model.cfg.compile and not from_checkpoint:
+            check_compiler("cuda" if runs_on_gpu(self.cfg) else "cpu")
         if self.cfg.tokens_per_sample > model.max_positions():
             raise UserError(
                 f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the model's "
@@ -126,13 +126,6 @@ class EncoderTask(FairseqTask):
         # As released, pads that are visible fill every example to the same length.
         self.pad_to_max_length = model.cfg.pads_visible
         return model
-
-    def _check_speed(self, cfg: ConvBertConfig) -> None:
-        device = "cuda" if runs_on_gpu(self.cfg) else "cpu"
-        if cfg.cuda_graphs and device == "cpu":
-            raise UserError("--cuda-graphs needs a GPU: leave it out")
-        if cfg.compile:
-            check_compiler(device)
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
         check_pair(cfg._name, self.cfg._name, f"--criterion {self.cfg._name}")

@@ -76,3 +76,15 @@ def check_precision(cfg: RunConfig) -> None:
 def runs_on_gpu(cfg: RunConfig) -> bool:
     """Whether fairseq trains on a GPU."""
     return torch.cuda.is_available() and not cfg.cpu
+
+
+def check_one_gpu(cfg: RunConfig) -> None:
+    """Raise UserError where CUDA graphs cannot be: beside others, whose gradients it would need."""
+    if not runs_on_gpu(cfg):
+        raise UserError("--cuda-graphs needs a GPU: leave it out")
+    workers = cfg._get_root().distributed_training.distributed_world_size
+    if workers > 1:
+        raise UserError(
+            f"--cuda-graphs is for one GPU and there are {workers} workers: leave it out, or add "
+            "--distributed-world-size 1"
+        )

@@ -4,7 +4,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, cast
 
 import numpy as np
 from fairseq.criterions import FairseqCriterion
@@ -28,6 +28,7 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import MASKED_LM_HEAD
 from convbert_plugin.tasks.encoder_task import EncoderTask
+from convbert_plugin.tasks.fairseq_options import check_one_gpu
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
@@ -61,6 +62,10 @@ class ReplacedTokenDetectionTaskConfig(RunConfig):
     full_blocks: bool = field(
         default=False,
         metadata={"help": "cut documents into full blocks of one segment, losing no token"},
+    )
+    cuda_graphs: bool = field(
+        default=False,
+        metadata={"help": "launch model and loss as CUDA graphs: for small models, on one GPU"},
     )
 
 
@@ -111,6 +116,8 @@ class ReplacedTokenDetectionTask(EncoderTask):
 
     def begin(self) -> None:
         super().begin()
+        if self.cfg.cuda_graphs:
+            check_one_gpu(self.cfg)
         # What was begun before this was asked for goes on.
         if not (self.vocabulary.tokenizer_files or self.start.is_own):
             raise UserError(
@@ -127,6 +134,11 @@ class ReplacedTokenDetectionTask(EncoderTask):
 
     def build_model(self, cfg: ConvBertConfig, from_checkpoint: bool = False) -> ConvBertModel:
         model = super().build_model(cfg, from_checkpoint)
+        if self.cfg.cuda_graphs and model.cfg.checkpoint_activations and not from_checkpoint:
+            raise UserError(
+                "--cuda-graphs does not go with --checkpoint-activations, whose random numbers a "
+                "graph cannot draw again: leave one of them out"
+            )
         if str(self.cfg.objective) == "masked_lm":
             model.add_part(MASKED_LM_HEAD)
         else:
@@ -142,15 +154,19 @@ class ReplacedTokenDetectionTask(EncoderTask):
         update_num: int,
         ignore_grad: bool = False,
     ) -> tuple:
-        # Several workers reduce gradients within the backward pass, where a graph would hide them.
-        if not (isinstance(model, ConvBertModel) and model.is_graphed):
+        if not self.cfg.cuda_graphs:
             return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
         def loss(model: _InTraining, sample: dict) -> tuple:
             return self.graphed_loss(criterion, model.model, sample)
 
         return super().train_step(
-            sample, _InTraining(model), loss, optimizer, update_num, ignore_grad
+            sample,
+            _InTraining(cast(ConvBertModel, model)),
+            loss,
+            optimizer,
+            update_num,
+            ignore_grad,
         )
 
     def load_dataset(

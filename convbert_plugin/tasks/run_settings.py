@@ -34,7 +34,7 @@ OPTIONS = {
     "ema": ("store_ema", "ema_decay"),
 }
 # Of a model, those that change no more than how fast it is and what it takes.
-HOW_IT_RUNS = ("compile", "checkpoint_activations", "cuda_graphs")
+HOW_IT_RUNS = ("compile", "checkpoint_activations")
 
 
 def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:

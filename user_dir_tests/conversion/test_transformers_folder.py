@@ -825,7 +825,7 @@ def test_a_config_is_made_of_every_option():
 
     known = {*transformers_config.CONVBERT_OPTIONS, "conv_type"}
     runtime = {"_name", "conv_backend", "pads_visible", "autocast_dtype"}
-    runtime |= {"compile", "checkpoint_activations", "cuda_graphs"}
+    runtime |= {"compile", "checkpoint_activations"}
     assert {field.name for field in ConvBertConfig.__dataclass_fields__.values()} == known | runtime
 
 

@@ -1,26 +1,22 @@
 """Training by CUDA graphs against the same training without.
 
-A graph reads and writes the same memory at every replay: so does what stands for it where there is
-no GPU.
+A graph reads and writes the same memory at every replay, and what it needs no more may hold numbers
+of others by then: so does what stands for it where there is no GPU.
 """
 
 import copy
-import pickle
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convbert_plugin.modules import cuda_graphs
-from convbert_plugin.modules.cuda_graphs import MOST_SHAPES, TrainingGraphs
-from convbert_plugin.modules.training_passes import TrainingPass
+from convbert_plugin.modules.cuda_graphs import MOST_SHAPES, CudaRecorder, TrainingGraphs
 from user_dir_tests.models.building import PAD, UNKNOWN, masked_batch, randomize, toy_model
 from user_dir_tests.ops.dropping import go
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
 pytestmark = pytest.mark.speed
 
-ON_GPU = torch.cuda.is_available()
 SIZE, OTHER_SIZE = (3, 19), (5, 37)
 
 
@@ -35,10 +31,12 @@ class Tape(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.calls = []
+        self.calls, self.own = [], []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
+        given = {memory_of(tensor) for tensor in tensors_of((*args, *(kwargs or {}).values()))}
+        self.own += [tensor for tensor in tensors_of(result) if memory_of(tensor) not in given]
         self.calls.append((function, args, kwargs or {}, result))
         return result
 
@@ -51,10 +49,18 @@ class Tape(TorchDispatchMode):
                 if memory_of(place) != memory_of(tensor):
                     place.copy_(tensor)
 
+    @torch.no_grad()
+    def spoil(self):
+        """Overwrite all that the operations made, as others do that share the memory."""
+        for tensor in self.own:
+            tensor.fill_(float("nan") if tensor.is_floating_point() else 0)
+
 
 def tensors_of(result):
-    results = result if isinstance(result, (tuple, list)) else (result,)
-    return [one for one in results if torch.is_tensor(one)]
+    if torch.is_tensor(result):
+        return [result]
+    several = result if isinstance(result, (tuple, list)) else ()
+    return [tensor for one in several for tensor in tensors_of(one)]
 
 
 def memory_of(tensor):
@@ -64,192 +70,227 @@ def memory_of(tensor):
 class StandIn:
     """Does the operations of a function once more, from and into the same memory: no Python."""
 
+    def __init__(self):
+        self.tapes = []
+
     def prepare(self, function):
         function()
 
     def record(self, function):
+        is_forward = len(self.tapes) % 2 == 0
         with Tape() as tape:
             result = function()
-        return tape.replay, result
+        self.tapes.append(tape)
+
+        def replay():
+            # Between the two passes of a batch, memory is its own.
+            for each in self.tapes if is_forward else ():
+                each.spoil()
+            tape.replay()
+
+        return replay, result
 
 
-class GraphedPass(TrainingPass):
-    """By graphs alone, without a compiler."""
-
-    def __init__(self, recorder):
-        super().__init__(is_compiled=False, is_recomputed=False, is_graphed=False)
-        self.graphs = TrainingGraphs(recorder)
-
-    def __call__(self, stack, embedded, padding):
-        def run(embedded, padding):
-            return (self._through_layers(stack, embedded, padding),)
-
-        return self.graphs(run, (embedded, padding), stack, list(stack.parameters()))[0]
+RECORDERS = {"cpu": StandIn, "cuda": CudaRecorder}
 
 
-def recorder_of(device):
-    return StandIn if device == "cpu" else cuda_graphs.CudaRecorder
+class Trained:
+    """A model and the sum of two losses of it, by graphs or without."""
+
+    def __init__(self, model, graphs=None):
+        self.model, self.graphs = model, graphs
+
+    def loss(self, size, has_pads=True):
+        batch = masked_batch(*size)
+        if not has_pads:
+            batch["src_tokens"][batch["src_tokens"] == PAD] = UNKNOWN
+        device = self.model.embeddings.tokens.weight.device
+        inputs = [batch[name].to(device) for name in ("src_tokens", "masked_positions")]
+
+        def losses(tokens, positions):
+            guessed = self.model.masked_lm_log_probs(tokens, None, positions, has_pads)
+            judged = self.model.replaced_logits(tokens, has_pads=has_pads)
+            return guessed.square().mean() + judged.square().mean(), judged.detach()
+
+        if self.graphs is None:
+            return losses(*inputs)
+        parameters = list(self.model.parameters())
+        return self.graphs(losses, inputs, self.model, parameters, has_pads)
+
+    def train(self, *batches, seed=1):
+        """Losses and logits of the batches, and the gradients of the sum of the losses."""
+        torch.manual_seed(seed)
+        self.model.zero_grad()
+        results = []
+        for batch in batches:
+            loss, logits = self.loss(*batch)
+            loss.backward()
+            results += [loss.detach(), logits]
+        return [*results, *(parameter.grad.clone() for parameter in self.model.parameters())]
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
-    if request.param == "cuda" and not ON_GPU:
+    if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no GPU")
     return request.param
 
 
 @pytest.fixture
-def models(device):
+def pair(device):
     """The same model twice: with graphs and without."""
-    expected = randomize(toy_model(generator=True, dropout=0.2, attention_dropout=0.1), std=0.3)
-    expected = expected.to(device).double().train()
-    model = copy.deepcopy(expected)
-    for stack in (model.encoder, model.generator.stack):
-        stack.training_pass = GraphedPass(recorder_of(device))
-    return model, expected
+    model = randomize(toy_model(generator=True, dropout=0.2, attention_dropout=0.1), std=0.3)
+    model = model.to(device).double().train()
+    return Trained(copy.deepcopy(model), TrainingGraphs(RECORDERS[device])), Trained(model)
 
 
-def loss_of(model, size, has_pads=True):
-    batch = masked_batch(*size)
-    if not has_pads:
-        batch["src_tokens"][batch["src_tokens"] == PAD] = UNKNOWN
-    device = model.embeddings.tokens.weight.device
-    tokens, positions = (batch[name].to(device) for name in ("src_tokens", "masked_positions"))
-    guessed = model.masked_lm_log_probs(tokens, None, positions, has_pads)
-    judged = model.replaced_logits(tokens, has_pads=has_pads)
-    return guessed.square().mean() + judged.square().mean()
+def assert_same(pair, *batches, seed=1):
+    graphed, expected = (each.train(*batches, seed=seed) for each in pair)
+    for result, oracle in zip(graphed, expected, strict=True):
+        assert torch.allclose(result, oracle, rtol=1e-9, atol=1e-12)
 
 
-def train(model, *batches, seed=1):
-    """The losses, and the gradients of their sum."""
-    torch.manual_seed(seed)
-    model.zero_grad()
-    losses = []
-    for batch in batches:
-        loss = loss_of(model, *batch)
-        loss.backward()
-        losses.append(loss.detach())
-    return [*losses, *(parameter.grad.clone() for parameter in model.parameters())]
+def recordings(pair):
+    return len(pair[0].graphs.recordings)
 
 
-def assert_same(models, *batches, seed=1):
-    results = [train(model, *batches, seed=seed) for model in models]
-    for result, expected in zip(*results, strict=True):
-        assert torch.allclose(result, expected, rtol=1e-9, atol=1e-12)
-
-
-def recordings(model):
-    return [len(s.training_pass.graphs.recordings) for s in (model.encoder, model.generator.stack)]
-
-
-def test_every_update_is_the_one_without_graphs(models):
+def test_every_update_is_the_one_without_graphs(pair):
     """With the same random numbers, from the first sight of a shape on."""
     for seed in range(5):
-        assert_same(models, (SIZE,), seed=seed)
-    assert recordings(models[0]) == [1, 1]
+        assert_same(pair, (SIZE,), seed=seed)
+    assert recordings(pair) == 1
 
 
 @pytest.mark.parametrize("context", ["around", "within"])
-def test_weights_are_cast_anew_in_every_update(models, device, context):
+def test_weights_are_cast_anew_in_every_update(pair, device, context):
     """Under autocast, which keeps copies of them as long as its context lasts."""
-    for model in models:
-        model.float()
-        model.cfg.autocast_dtype = "bfloat16" if context == "within" else "float32"
+    for each in pair:
+        each.model.float().cfg.autocast_dtype = "bfloat16" if context == "within" else "float32"
     for seed in range(5):
-        for model in models:
-            randomize(model, seed=seed, std=0.2)
+        for each in pair:
+            randomize(each.model, seed=seed, std=0.2)
         with torch.autocast(device, torch.bfloat16, enabled=context == "around"):
-            results = [train(model, (SIZE,), (SIZE,)) for model in models]
-        for result, expected in zip(*results, strict=True):
-            assert relative_error(result, expected) <= TOLERANCES[torch.bfloat16]["rounding"]
-    assert recordings(models[0]) == [1, 1]
+            graphed, expected = (each.train((SIZE,), (SIZE,)) for each in pair)
+        for result, oracle in zip(graphed, expected, strict=True):
+            assert relative_error(result, oracle) <= TOLERANCES[torch.bfloat16]["rounding"]
+    assert recordings(pair) == 1
 
 
-def test_gradients_add_up_over_batches_of_several_shapes(models):
+def test_gradients_add_up_over_batches_of_several_shapes(pair):
     batches = [(SIZE,), (SIZE,), (OTHER_SIZE,), (SIZE,), (OTHER_SIZE,), (SIZE, False)]
+    for _ in range(4):
+        assert_same(pair, *batches)
+    # Recorded where the gradient of another batch waits.
     for _ in range(3):
-        assert_same(models, *batches)
-    assert recordings(models[0]) == [3, 3]
+        assert_same(pair, (SIZE,), ((4, 17),), (SIZE,))
+    assert recordings(pair) == 4
 
 
-def test_a_batch_that_waits_for_its_backward_pass_is_not_written_over(models):
+def test_a_batch_that_waits_for_its_backward_pass_is_not_written_over(pair):
     """Of two batches that go backward together, the second is computed without graphs."""
     for _ in range(3):
-        assert_same(models, (SIZE,))
+        assert_same(pair, (SIZE,))
     results = []
-    for model in models:
+    for each in pair:
         torch.manual_seed(1)
-        model.zero_grad()
-        (loss_of(model, SIZE) + loss_of(model, SIZE) * 2).backward()
-        results.append([parameter.grad for parameter in model.parameters()])
-    for result, expected in zip(*results, strict=True):
-        assert torch.allclose(result, expected, rtol=1e-9, atol=1e-12)
+        each.model.zero_grad()
+        (each.loss(SIZE)[0] + each.loss(SIZE)[0] * 2).backward()
+        results.append([parameter.grad for parameter in each.model.parameters()])
+    for result, oracle in zip(*results, strict=True):
+        assert torch.allclose(result, oracle, rtol=1e-9, atol=1e-12)
 
 
-def test_a_batch_that_never_goes_backward_is_forgotten(models):
-    model, _ = models
+def test_a_batch_that_never_goes_backward_is_forgotten(pair):
     for _ in range(3):
-        assert_same(models, (SIZE,))
-    loss_of(model, SIZE)
-    assert model.encoder.training_pass.graphs.awaited() is None
-    assert_same(models, (SIZE,))
+        assert_same(pair, (SIZE,))
+    pair[0].loss(SIZE)
+    assert pair[0].graphs.awaited() is None
+    assert_same(pair, (SIZE,))
 
 
-def test_a_pass_goes_backward_once(models):
+def test_a_pass_goes_backward_once(pair):
     for _ in range(3):
-        assert_same(models, (SIZE,))
-    loss = loss_of(models[0], SIZE)
+        assert_same(pair, (SIZE,))
+    loss, _ = pair[0].loss(SIZE)
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="leave --cuda-graphs out"):
         loss.backward()
 
 
-def test_changed_parameters_are_read(models):
+def test_moved_parameters_are_recorded_anew(pair):
     for _ in range(3):
-        assert_same(models, (SIZE,))
-    for model in models:
-        randomize(model, seed=2, std=0.2)
-    assert_same(models, (SIZE,))
-    assert recordings(models[0]) == [1, 1]
-
-
-def test_moved_parameters_are_recorded_anew(models):
-    for _ in range(3):
-        assert_same(models, (SIZE,))
-    for model in models:
-        for parameter in model.parameters():
+        assert_same(pair, (SIZE,))
+    for each in pair:
+        for parameter in each.model.parameters():
             parameter.data = parameter.data.clone()
     for _ in range(3):
-        assert_same(models, (SIZE,))
-    assert recordings(models[0]) == [2, 2]
+        assert_same(pair, (SIZE,))
+    assert recordings(pair) == 2
 
 
-def test_few_shapes_are_recorded(models):
-    model, _ = models
+def test_frozen_parameters_get_no_gradient(pair):
+    for each in pair:
+        for parameter in each.model.generator.parameters():
+            parameter.requires_grad = False
+    for _ in range(3):
+        for each in pair:
+            each.model.zero_grad()
+            each.loss(SIZE)[0].backward()
+        gradients = [[p.grad for p in each.model.parameters()] for each in pair]
+        assert [one is None for one in gradients[0]] == [one is None for one in gradients[1]]
+    assert recordings(pair) == 1
+
+
+def test_few_shapes_are_recorded(pair):
     for rows in range(1, MOST_SHAPES + 4):
         for _ in range(3):
-            assert_same(models, ((rows, 17),))
-    assert recordings(model) == [MOST_SHAPES] * 2
+            assert_same(pair, ((rows, 17),))
+    assert recordings(pair) == MOST_SHAPES
 
 
-def test_what_cannot_be_recorded_goes_on_without(models, caplog, monkeypatch):
-    model, _ = models
+def told(caplog):
+    return [record.message for record in caplog.records if "CUDA graph" in record.message]
+
+
+def test_what_cannot_be_recorded_goes_on_without(pair, device, caplog, monkeypatch):
+    """The line tells the first of several errors."""
 
     def fail(self, function):
-        raise RuntimeError("CUDA error: out of memory\nmore")
+        try:
+            raise RuntimeError("CUDA error: out of memory\nmore")
+        finally:
+            raise RuntimeError("a later one")
 
-    monkeypatch.setattr(model.encoder.training_pass.graphs.build_recorder, "record", fail)
+    monkeypatch.setattr(RECORDERS[device], "record", fail)
     for size in (SIZE, OTHER_SIZE) * 4:
-        assert_same(models, (size,))
-    warnings = [record.message for record in caplog.records if "CUDA graph" in record.message]
-    # One of each stack.
-    assert len(warnings) == 2
-    assert "out of memory" in warnings[0]
+        assert_same(pair, (size,))
+    assert len(told(caplog)) == 1
+    assert told(caplog)[0].endswith("from here on: CUDA error: out of memory")
 
 
-def test_copies_and_pickles_hold_no_graphs(models):
-    for _ in range(3):
-        assert_same(models, (SIZE,))
-    for copied in (copy.deepcopy(models[0]), pickle.loads(pickle.dumps(models[0]))):
-        assert recordings(copied) == [0, 0]
-        assert_same((copied, models[1]), (SIZE,))
+class Forgetful(StandIn):
+    """Leaves the last operation of every pass out."""
+
+    def record(self, function):
+        replay, result = super().record(function)
+        self.tapes[-1].calls.pop()
+        return replay, result
+
+
+class Unlucky(StandIn):
+    """Draws random numbers that the operations do not draw."""
+
+    def record(self, function):
+        replay, result = super().record(function)
+        return lambda: (replay(), torch.rand(1)), result
+
+
+@pytest.mark.parametrize("recorder", [Forgetful, Unlucky])
+def test_graphs_that_compute_something_else_are_not_used(pair, device, caplog, recorder):
+    if device == "cuda":
+        pytest.skip("what stands for graphs runs on a CPU")
+    pair[0].graphs.build_recorder = recorder
+    for _ in range(4):
+        assert_same(pair, (SIZE,))
+    assert recordings(pair) == 0
+    assert len(told(caplog)) == 1

@@ -7,7 +7,6 @@ from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 
 from convbert_plugin.criterions.graphed_loss import GraphedLoss
-from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.modules.cuda_graphs import TrainingGraphs
 from user_dir_tests.modules.test_cuda_graphs import StandIn
 
@@ -17,11 +16,10 @@ UPDATES = 8
 
 
 @pytest.fixture
-def train(corpus, config_of, tmp_path, monkeypatch):
+def train(corpus, config_of, tmp_path):
     """The parameters after a few updates, the last losses, and the task."""
 
     def run(is_graphed):
-        monkeypatch.setattr(ConvBertModel, "is_graphed", is_graphed)
         cfg = config_of(
             corpus,
             *("--encoder-layers", "1", "--batch-size", "8", "--clip-norm", "1.0", "--seed", "3"),
@@ -29,6 +27,7 @@ def train(corpus, config_of, tmp_path, monkeypatch):
             *("--save-dir", str(tmp_path / "run"), "--update-freq", "2", "--full-blocks"),
         )
         task = tasks.setup_task(cfg.task)
+        task.cfg.cuda_graphs = is_graphed
         task.graphed_loss = GraphedLoss(lambda: TrainingGraphs(StandIn))
         task.load_dataset("train")
         torch.manual_seed(1)
