@@ -4,8 +4,9 @@ Sums are in fp32, nothing is added atomically and no launch depends on what tens
 repeat to the bit, and CUDA graphs can hold the kernels.
 """
 
+import functools
 import math
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 import triton
@@ -67,7 +68,7 @@ def span_convolution_forward(
 ) -> Tensor:
     if value.size(2) > LARGEST_HEAD * logits.size(2):
         return eager_kernels.span_convolution_forward(value, logits, cu_seqlens)
-    output = torch.empty(value.shape, dtype=value.dtype, device=value.device)
+    output = value.new_empty(value.shape)
     runs, programs, constants = _runs(cut or SPAN[value.element_size()], value, logits)
     if output.numel():
         (value, of_value), (logits, of_logits) = _rows_together(value), _rows_together(logits)
@@ -90,8 +91,8 @@ def span_convolution_backward(
 ) -> tuple[Tensor, Tensor]:
     if value.size(2) > LARGEST_HEAD * logits.size(2):
         return eager_kernels.span_convolution_backward(grad, value, logits, cu_seqlens)
-    grad_value = torch.empty(value.shape, dtype=value.dtype, device=value.device)
-    grad_logits = torch.empty(logits.shape, dtype=logits.dtype, device=value.device)
+    grad_value = value.new_empty(value.shape)
+    grad_logits = logits.new_empty(logits.shape)
     cut = cut or SPAN_BACKWARD[value.element_size()]
     runs, programs, constants = _runs(cut, value, logits, backward=True)
     if grad_value.numel():
@@ -113,11 +114,11 @@ def depthwise_forward(
     hidden: Tensor, weight: Tensor, cu_seqlens: Optional[Tensor], cut: Strips = DEPTHWISE
 ) -> Tensor:
     hidden = _channels_together(hidden)
-    output = torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device)
+    output = hidden.new_empty(hidden.shape)
     runs, strips, programs, constants = _strips(cut, hidden, weight)
     if output.numel():
         with torch.cuda.device_of(hidden):
-            depthwise_strips[(programs * triton.cdiv(hidden.size(2), cut.channels),)](
+            depthwise_strips[(programs * _share(hidden.size(2), cut.channels),)](
                 *(output, hidden, weight.contiguous(), _texts(hidden, cu_seqlens)),
                 *(hidden.size(1), runs, strips, hidden.stride(0), hidden.stride(1)),
                 **constants,
@@ -134,15 +135,15 @@ def depthwise_backward(
 ) -> tuple[Tensor, Tensor]:
     """The gradient of the weight is added up from a partial sum a program, in their order."""
     grad, hidden = _channels_together(grad), _channels_together(hidden)
-    grad_hidden = torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device)
-    grad_weight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+    grad_hidden = hidden.new_empty(hidden.shape)
+    grad_weight = weight.new_empty(weight.shape)
     runs, strips, programs, constants = _strips(cut, hidden, weight)
     if not grad_hidden.numel():
         return grad_hidden, grad_weight.zero_()
     channels = weight.size(0)
     partial = torch.empty((programs, weight.numel()), dtype=torch.float32, device=hidden.device)
     with torch.cuda.device_of(hidden):
-        depthwise_strips_backward[(programs * triton.cdiv(channels, cut.channels),)](
+        depthwise_strips_backward[(programs * _share(channels, cut.channels),)](
             *(grad_hidden, partial, grad, hidden, weight.contiguous()),
             *(_texts(hidden, cu_seqlens), hidden.size(1), runs, strips),
             *(grad.stride(0), grad.stride(1), hidden.stride(0), hidden.stride(1)),
@@ -155,7 +156,7 @@ def depthwise_backward(
 def _add_up(output: Tensor, partial: Tensor) -> None:
     """Sums [N, ...] into [...]."""
     with torch.cuda.device_of(partial):
-        sum_partial[(triton.cdiv(output.numel(), SUM_COLUMNS),)](
+        sum_partial[(_share(output.numel(), SUM_COLUMNS),)](
             *(output, partial, partial.size(0)),
             SIZE=output.numel(),
             COLUMNS=SUM_COLUMNS,
@@ -166,50 +167,55 @@ def _add_up(output: Tensor, partial: Tensor) -> None:
 
 def _runs(
     cut: Runs, value: Tensor, logits: Tensor, backward: bool = False
-) -> tuple[int, int, dict[str, object]]:
+) -> tuple[int, int, dict[str, Any]]:
     """Runs a row, programs, and what a kernel is compiled for."""
     batch, length, heads, taps = logits.shape
-    size = value.size(2) // heads
+    constants = _of_runs(cut, heads, taps, value.size(2) // heads, backward)
+    runs = _share(length, constants["RUN"])
+    return runs, batch * heads * runs, constants
+
+
+# Kept: all that is computed before a launch delays it.
+@functools.cache
+def _of_runs(cut: Runs, heads: int, taps: int, size: int, backward: bool) -> dict[str, Any]:
     read = max(cut.read, triton.next_power_of_2(2 * taps - 2))
-    run = read - taps + 1 if backward else read // 2
-    runs = triton.cdiv(length, run)
-    return (
-        runs,
-        batch * heads * runs,
-        {
-            "HEADS": heads,
-            "TAPS": taps,
-            "PADDED": triton.next_power_of_2(taps),
-            "SIZE": size,
-            # A product on matrix units has 16 columns and more.
-            "BLOCK": max(16, triton.next_power_of_2(size)),
-            "RUN": run,
-            "READ": read,
-            "PRECISION": cut.precision,
-            "num_warps": max(cut.warps, min(8, triton.next_power_of_2(size) // 64)),
-        },
-    )
+    return {
+        "HEADS": heads,
+        "TAPS": taps,
+        "PADDED": triton.next_power_of_2(taps),
+        "SIZE": size,
+        # A product on matrix units has 16 columns and more.
+        "BLOCK": max(16, triton.next_power_of_2(size)),
+        "RUN": read - taps + 1 if backward else read // 2,
+        "READ": read,
+        "PRECISION": cut.precision,
+        "num_warps": max(cut.warps, triton.next_power_of_2(size) // 64),
+    }
 
 
-def _strips(cut: Strips, hidden: Tensor, weight: Tensor) -> tuple[int, int, int, dict[str, object]]:
+def _strips(cut: Strips, hidden: Tensor, weight: Tensor) -> tuple[int, int, int, dict[str, Any]]:
     """Strips a row, strips, programs a block of channels, and what a kernel is compiled for."""
     batch, length, channels = hidden.shape
-    of_program = max(1, cut.warps * 32 * (cut.width // hidden.element_size()) // cut.channels)
-    runs = triton.cdiv(length, cut.run)
-    return (
-        runs,
-        batch * runs,
-        triton.cdiv(batch * runs, of_program),
-        {
-            "CHANNELS": channels,
-            "TAPS": weight.size(2),
-            "PADDED": triton.next_power_of_2(weight.size(2)),
-            "BLOCK": cut.channels,
-            "STRIPS": of_program,
-            "RUN": cut.run,
-            "num_warps": cut.warps,
-        },
-    )
+    constants = _of_strips(cut, hidden.element_size(), channels, weight.size(2))
+    runs = _share(length, cut.run)
+    return runs, batch * runs, _share(batch * runs, constants["STRIPS"]), constants
+
+
+@functools.cache
+def _of_strips(cut: Strips, itemsize: int, channels: int, taps: int) -> dict[str, Any]:
+    return {
+        "CHANNELS": channels,
+        "TAPS": taps,
+        "PADDED": triton.next_power_of_2(taps),
+        "BLOCK": cut.channels,
+        "STRIPS": max(1, cut.warps * 32 * (cut.width // itemsize) // cut.channels),
+        "RUN": cut.run,
+        "num_warps": cut.warps,
+    }
+
+
+def _share(whole: int, parts: int) -> int:
+    return -(-whole // parts)
 
 
 def _rows_together(states: Tensor) -> tuple[Tensor, int]:
