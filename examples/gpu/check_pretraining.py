@@ -47,9 +47,9 @@ def stage(options: Options) -> Outcome:
         *("--stop-time-hours", str(minutes / 60), "--validate-interval", "100000", "--no-save"),
         *("--lr", HIGHEST_RATE, "--autocast-dtype", "bfloat16", *length),
     )
-    compiled = train(options, *words, "--compile") if options.device.type == "cuda" else None
-    mistake = compiled.error if compiled else None
-    run = train(options, *words) if compiled is None or mistake else compiled
+    graphed = train(options, *words, "--cuda-graphs") if options.device.type == "cuda" else None
+    mistake = graphed.error if graphed else None
+    run = train(options, *words) if graphed is None or mistake else graphed
     if run.error or len(run.updates) < 2:
         return Outcome(FAIL, run.error or "nothing was logged")
     for name in CURVES:
@@ -62,7 +62,7 @@ def stage(options: Options) -> Outcome:
     speed = speeds[len(speeds) // 2] if speeds else math.nan
     falls = all(math.isfinite(update["loss"]) for update in run.updates)
     falls = falls and last["generator_loss"] < first["generator_loss"]
-    line = f"with --compile: {mistake}; without it, " if mistake else ""
+    line = f"with --cuda-graphs: {mistake}; without it, " if mistake else ""
     line += (
         f"{last['num_updates']:,.0f} updates, {speed:,.0f} tokens a second; generator loss "
         f"{first['generator_loss']:.3f} -> {last['generator_loss']:.3f}, held-out "
