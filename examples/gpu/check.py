@@ -141,9 +141,11 @@ def run(stage: Stage, options: argparse.Namespace, seconds: float) -> dict:
     if outcome.exists():
         ended |= json.loads(outcome.read_text())
         outcome.unlink()
-        return ended
-    line = last_line(log) if status is not None else f"not done within {seconds:.0f} s: see {log}"
-    return ended | {"status": "pass" if status == 0 else "fail", "line": line}
+    else:
+        ended |= {"status": "pass" if status == 0 else "fail", "line": last_line(log)}
+    if status is None:
+        ended |= {"status": "fail", "line": f"not done within {seconds:.0f} s; {ended['line']}"}
+    return ended
 
 
 def last_line(log: Path) -> str:

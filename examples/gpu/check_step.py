@@ -9,7 +9,7 @@ import warnings
 
 import torch
 from fairseq import utils
-from measuring import FAIL, PASS, SKIP, Options, Outcome, run_stage, took_and_issued, wait
+from measuring import FAIL, PASS, SKIP, Options, Outcome, keep, run_stage, took_and_issued, wait
 from torch.profiler import ProfilerActivity, profile
 from training import ELECTRA, trainer_for
 
@@ -140,6 +140,11 @@ def stage(options: Options) -> Outcome:
         lines.append(line_of(name, found[name]))
         if found[name].get("waits", {}).get("bare"):
             wrong.append(f"{name} waits")
+        keep(options, ended(found, wrong, lines))
+    return ended(found, wrong, lines)
+
+
+def ended(found: dict, wrong: list[str], lines: list[str]) -> Outcome:
     return Outcome(FAIL if wrong else PASS, "; ".join([*wrong, *lines]), {"steps": found})
 
 

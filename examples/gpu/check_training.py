@@ -4,7 +4,7 @@ import math
 import time
 from typing import NamedTuple
 
-from measuring import FAIL, PASS, SKIP, Options, Outcome, run_stage
+from measuring import FAIL, PASS, SKIP, Options, Outcome, keep, run_stage
 from training import ELECTRA, Run, train
 
 BF16 = ("--autocast-dtype", "bfloat16")
@@ -83,10 +83,16 @@ def stage(options: Options) -> Outcome:
         print(f"{name}: {mistake or 'as it should be'} {found.get(name, '')}", flush=True)
         if mistake:
             wrong.append(f"{name}: {mistake}")
+        keep(options, ended(found, wrong, []))
+    return ended(found, wrong, left)
+
+
+def ended(found: dict, wrong: list[str], left: list[str]) -> Outcome:
     speeds = ", ".join(
         f"{name} {row['updates a second']:.1f}" for name, row in found.items() if row
     )
-    line = "; ".join(wrong) or f"{len(found)} precisions learn alike; updates a second: {speeds}"
+    line = "; ".join(wrong) or f"{len(found)} precisions learn alike"
+    line += f"; updates a second: {speeds}"
     line += f"; no time for {', '.join(left)}" if left else ""
     figures = {"modes": found, "wrong": wrong, "left": left}
     return Outcome(FAIL if wrong else PASS, line, figures)

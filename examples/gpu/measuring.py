@@ -32,7 +32,16 @@ class Options(NamedTuple):
     data: Optional[Path]
     out: Path
     seconds: float
-    workers: int = 0
+    workers: int
+    outcome: Path
+
+
+def keep(options: Options, outcome: Outcome) -> None:
+    """Write how a stage ended, or what it has so far, for the case that it comes to no end."""
+    written = {**outcome._asdict(), "figures": dict(outcome.figures)}
+    part = options.outcome.with_suffix(".part")
+    part.write_text(json.dumps(written))
+    part.replace(options.outcome)
 
 
 def run_stage(words: str, stage: Callable[[Options], Outcome]) -> None:
@@ -49,14 +58,14 @@ def run_stage(words: str, stage: Callable[[Options], Outcome]) -> None:
     # They would hide what the stage says.
     warnings.filterwarnings("ignore", category=SyntaxWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    places = (given.data, given.out, given.seconds, given.workers, given.outcome)
+    options = Options(torch.device(given.device), given.toy, *places)
     try:
-        device = torch.device(given.device)
-        places = (given.data, given.out, given.seconds, given.workers)
-        outcome = stage(Options(device, given.toy, *places))
+        outcome = stage(options)
     except Exception as error:
         traceback.print_exc()
         outcome = Outcome(FAIL, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
-    given.outcome.write_text(json.dumps({**outcome._asdict(), "figures": dict(outcome.figures)}))
+    keep(options, outcome)
     print(f"{outcome.status}: {outcome.line}", flush=True)
     sys.exit(outcome.status == FAIL)
 

@@ -113,6 +113,21 @@ def run_stage(load, tmp_path):
     return run
 
 
+def test_what_a_stage_has_so_far(run_stage):
+    """It comes to no end, and what it kept counts."""
+    code = (
+        "import pathlib, sys, time, types, measuring\n"
+        "place = pathlib.Path(sys.argv[sys.argv.index('--outcome') + 1])\n"
+        "outcome = measuring.Outcome('pass', 'so far', {'a': 1})\n"
+        "measuring.keep(types.SimpleNamespace(outcome=place), outcome)\n"
+        "time.sleep(60)"
+    )
+    ended = run_stage(code, 3.0)
+    assert ended["status"] == "fail"
+    assert ended["line"] == "not done within 3 s; so far"
+    assert ended["figures"] == {"a": 1}
+
+
 @pytest.mark.parametrize(("code", "status", "line"), ENDS.values(), ids=ENDS.keys())
 def test_how_a_stage_ends(run_stage, tmp_path, code, status, line):
     ended = run_stage(code, 1.4)
@@ -128,7 +143,7 @@ def test_a_stage_for_which_no_time_is_left(run_stage):
 def test_what_a_stage_started_ends_with_it(run_stage, tmp_path):
     code = f"import subprocess; subprocess.Popen(['sleep', '{tmp_path.name[-3:]}{PROCESSES}'])"
     code += "\nimport time; time.sleep(60)"
-    assert run_stage(code, 1.2)["line"].startswith("not done")
+    assert run_stage(code, 1.2)["line"].startswith("not done within 1 s")
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if is_running(path)]
     assert not left
 
