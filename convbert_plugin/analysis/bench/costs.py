@@ -17,8 +17,8 @@ FORMULAS = {
     "FLOPs of the backward": "twice those of the forward: each product has two inputs",
     "FLOPs of a step": "three times the forwards of both networks over all tokens, of the "
     "replaced-token head over all tokens, and of the masked-LM head over the masked tokens",
-    "MFU": "FLOPs of the formulas / seconds / FLOPs a second that the same run measured of one "
-    "large square product in that precision (and of the data sheet, where the GPU is known)",
+    "MFU": "FLOPs of the formulas / seconds / FLOPs a second of one large square product in that "
+    "precision, the best of those in the same run (and of the data sheet, where the GPU is known)",
     "bytes of the op, forward": "(2 N + M) x bytes a number: N = B T C numbers of the value read "
     "and of the output written, M = B T H K numbers of the logits read",
     "bytes of the op, forward + backward": "(5 N + 3 M) x bytes a number: besides, value, logits "

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from convbert_plugin.analysis.bench.machine import Machine, at_best
 from convbert_plugin.analysis.bench.running import Stopwatch
 from convbert_plugin.analysis.bench.timing import (
     FEWEST_ROUNDS,
@@ -90,3 +91,9 @@ def test_a_machine_that_slows_down_changes_no_ratio():
     assert ratio == pytest.approx((3, 3, 3))
     # As would the quotient of means, or of medians of other rounds.
     assert times_as_fast([2.0, 10.0], [6.0, 6.0]).median == pytest.approx((3 + 0.6) / 2)
+
+
+def test_a_machine_at_its_best():
+    slowed = Machine("a processor", "cpu", 2, {}, {"fp32": 1.0, "bf16": 5.0}, 3.0, {})
+    later = slowed._replace(gemm={"fp32": 2.0, "bf16": 4.0}, copy=2.0)
+    assert at_best(slowed, later) == slowed._replace(gemm={"fp32": 2.0, "bf16": 5.0})
