@@ -9,7 +9,11 @@ from convbert_plugin.criterions.graphed_loss import GraphedLoss
 from convbert_plugin.modules.cuda_graphs import TrainingGraphs
 from user_dir_tests.modules.test_cuda_graphs import StandIn
 
-pytestmark = [pytest.mark.speed, pytest.mark.pretraining]
+pytestmark = [
+    pytest.mark.speed,
+    pytest.mark.pretraining,
+    pytest.mark.usefixtures("by_torch_alone"),
+]
 
 LENGTHS = (32, 32, 30, 28)
 OTHERS = (20, 17, 20, 12)

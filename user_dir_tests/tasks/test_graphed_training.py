@@ -10,7 +10,11 @@ from convbert_plugin.criterions.graphed_loss import GraphedLoss
 from convbert_plugin.modules.cuda_graphs import TrainingGraphs
 from user_dir_tests.modules.test_cuda_graphs import StandIn
 
-pytestmark = [pytest.mark.speed, pytest.mark.pretraining]
+pytestmark = [
+    pytest.mark.speed,
+    pytest.mark.pretraining,
+    pytest.mark.usefixtures("by_torch_alone"),
+]
 
 UPDATES = 8
 
@@ -31,7 +35,8 @@ def train(corpus, config_of, tmp_path):
         task.graphed_loss = GraphedLoss(lambda: TrainingGraphs(StandIn))
         task.load_dataset("train")
         torch.manual_seed(1)
-        model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)
+        model = task.build_model(cfg.model)
+        criterion = task.build_criterion(cfg.criterion)
         trainer = Trainer(cfg, task, model, criterion)
         batches = iter(trainer.get_train_iterator(1).next_epoch_itr(shuffle=False))
         metrics.reset()

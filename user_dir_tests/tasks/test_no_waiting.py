@@ -12,7 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import convbert_plugin
 
-pytestmark = [pytest.mark.speed, pytest.mark.pretraining]
+pytestmark = [
+    pytest.mark.speed,
+    pytest.mark.pretraining,
+    pytest.mark.usefixtures("by_torch_alone"),
+]
 
 PACKAGE = str(Path(convbert_plugin.__file__).parent)
 # What needs a number, or as many places as there are of some kind, on the host.
