@@ -15,7 +15,7 @@ AROUND = 15
 def words_for(options: Options, file: Path) -> list[str]:
     size = ["--archs", "small", "--parts", "op,step", "--dtype", "bf16"]
     size += ["--budget", str(max(1, int(options.seconds - AROUND)))]
-    size += ["--compile"] if options.device.type == "cuda" else []
+    size += ["--cuda-graphs"] if options.device.type == "cuda" else []
     size = ["--quick", "--parts", "op"] if options.toy else size
     # What each takes at most is measured by a process each, for which there is no time.
     return ["bench", "--device", options.device.type, *size, "--no-memory", "--json", str(file)]

@@ -14,6 +14,7 @@ PRECISIONS = {
     "amp": ("--amp",),
     "bfloat16": ("--autocast-dtype", "bfloat16"),
     "float16": ("--autocast-dtype", "float16"),
+    "graphs": ("--autocast-dtype", "bfloat16", "--cuda-graphs"),
     "compiled": ("--autocast-dtype", "bfloat16", "--compile"),
     "recomputed": ("--autocast-dtype", "bfloat16", "--checkpoint-activations"),
 }
