@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
@@ -76,21 +75,12 @@ class ReplacedTokenDetectionCriterion(TaskLoss):
     def _replaced_token_detection(
         self, output: Any, sample: Mapping[str, Any]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        inputs, targets, logits = sample["net_input"], sample["target"], output.replaced_logits
-        # The masks do not touch pads, so the masked input shows where they stand.
-        real = inputs["src_tokens"].ne(self.padding_idx)
-        replaced = torch.zeros_like(real)
-        at_masks = output.corrupted.flatten()[inputs["masked_positions"]]
-        replaced.view(-1)[inputs["masked_positions"]] = at_masks.ne(targets)
-        losses = F.binary_cross_entropy_with_logits(
-            logits, replaced.to(logits.dtype), reduction="none"
-        )
-        loss = losses.masked_fill(~real, 0).sum()
-        histogram = logit_histogram(logits.detach(), replaced, real)
+        loss, logits = output.replaced_loss, output.replaced_logits
+        histogram = logit_histogram(logits.detach(), output.replaced, output.real)
         return loss, {
             "discriminator_loss": loss.detach(),
-            "sampled_correct": output.sampled.eq(targets).sum(),
-            "replaced": replaced.sum(),
+            "sampled_correct": output.sampled.eq(sample["target"]).sum(),
+            "replaced": output.replaced.sum(),
             HISTOGRAM: histogram.as_subclass(Counts),
         }
 

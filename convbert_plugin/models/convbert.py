@@ -4,7 +4,7 @@ import contextlib
 import re
 from argparse import Namespace
 from numbers import Integral
-from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Union, cast
+from typing import Any, Iterable, List, Mapping, Optional, Union, cast
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
@@ -34,35 +34,22 @@ from convbert_plugin.models.parts import (
     can_be_a_head,
     part_at,
 )
+from convbert_plugin.models.pretraining_output import PretrainingOutput
 from convbert_plugin.models.state import fit_state_dict
 from convbert_plugin.modules.embeddings import Embeddings
 from convbert_plugin.modules.heads import CLASSIFICATION_HEADS, MaskedLMHead
 from convbert_plugin.modules.layer import ConvBertLayer, ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.modules.shape import StackShape
-from convbert_plugin.ops.early_gradients import with_early_gradients
+from convbert_plugin.ops.early_gradients import in_pieces, with_early_gradients
 from convbert_plugin.ops.precision import at_least_fp32
+from convbert_plugin.ops.replaced_token_loss import replaced_token_loss
 from convbert_plugin.ops.sampling import replace_tokens
 from convbert_plugin.ops.separators import segments_from_separators
 from convbert_plugin.ops.vocabulary_loss import VocabularyLoss
 
 # A head of base has 3 GB then.
 MOST_CLASSES = 1 << 20
-
-
-class PretrainingOutput(NamedTuple):
-    """What the losses of pretraining need.
-
-    Shapes: masked-LM loss [], summed over the masked tokens, and the likeliest tokens [M]; under
-    replaced-token detection also the sampled tokens [M], the corrupted tokens [B, T] and the
-    discriminator's logits [B, T].
-    """
-
-    masked_lm_loss: Tensor
-    guessed: Tensor
-    sampled: Optional[Tensor] = None
-    corrupted: Optional[Tensor] = None
-    replaced_logits: Optional[Tensor] = None
 
 
 @register_model("convbert", dataclass=ConvBertConfig)
@@ -284,9 +271,19 @@ class ConvBertModel(BaseFairseqModel):
         with torch.no_grad():
             original = replace_tokens(tokens, masked_positions, masked_targets)
             corrupted = replace_tokens(original, masked_positions, sampled)
-        # A generator may draw the pad, which is then a replaced token like any other.
-        logits = self._replaced_logits(corrupted, segments, padding)
-        return PretrainingOutput(loss, guessed, sampled, corrupted, logits)
+            # A generator may draw the pad, which is then a replaced token like any other.
+            replaced, real = corrupted.ne(original), tokens.ne(self.vocabulary.pad())
+
+        def detect(rows: slice, embedded: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self._detect(embedded, None if padding is None else padding[rows])
+            return replaced_token_loss(logits, replaced[rows], real[rows]), logits
+
+        with self._autocast(tokens.device):
+            embedded = self.embeddings(corrupted, segments)
+            parameters = [*self.encoder.parameters(), *self.replaced_token_head.parameters()]
+            detection_loss, logits = in_pieces(detect, embedded, parameters)
+        found = sampled, corrupted, replaced, real, logits, detection_loss
+        return PretrainingOutput(loss, guessed, *found)
 
     def masked_lm_log_probs(
         self,
@@ -353,9 +350,11 @@ class ConvBertModel(BaseFairseqModel):
     def _replaced_logits(
         self, tokens: Tensor, segments: Tensor, padding: Optional[Tensor]
     ) -> Tensor:
-        hidden = self._encode(tokens, segments, padding)
         with self._autocast(tokens.device):
-            logits = self.replaced_token_head(hidden)
+            return self._detect(self.embeddings(tokens, segments), padding)
+
+    def _detect(self, embedded: Tensor, padding: Optional[Tensor]) -> Tensor:
+        logits = self.replaced_token_head(self.encoder(embedded, padding))
         return logits.to(at_least_fp32(logits.dtype))
 
     def _inputs(

@@ -8,6 +8,8 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 
+from convbert_plugin.ops import early_gradients
+
 pytestmark = pytest.mark.pretraining
 
 LENGTH = 32
@@ -107,6 +109,23 @@ def test_any_split_of_a_batch_gives_the_same_gradient(bench, parts, objective):
     batches = bench.batches(UNEQUAL, parts)
     assert len({batch["net_input"]["src_tokens"].size(1) for batch in batches}) > 1
     assert_same_gradient(accumulated_gradient(bench, batches), whole)
+
+
+def test_a_discriminator_that_reads_a_batch_in_pieces_learns_the_same(bench, monkeypatch):
+    bench = bench()
+    (batch,) = bench.batches(UNEQUAL)
+    expected = accumulated_gradient(bench, [batch])
+    expected_log = bench.criterion(bench.model, batch)[2]
+    sizes = []
+    bench.model.replaced_token_head.register_forward_hook(lambda *args: sizes.append(len(args[-1])))
+    monkeypatch.setitem(early_gradients.POSITIONS_AT_ONCE, "cpu", 3 * LENGTH)
+    assert_same_gradient(accumulated_gradient(bench, [batch]), expected)
+    assert sizes == [2, 3, 3]
+    log = bench.criterion(bench.model, batch)[2]
+    assert log.keys() == expected_log.keys()
+    for name, value in log.items():
+        oracle = torch.as_tensor(expected_log[name])
+        torch.testing.assert_close(torch.as_tensor(value), oracle, rtol=TOLERANCE, atol=0)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import weakref
 import pytest
 import torch
 
-from convbert_plugin.ops.early_gradients import with_early_gradients
+from convbert_plugin.ops import early_gradients
+from convbert_plugin.ops.early_gradients import in_pieces, with_early_gradients
 
 pytestmark = pytest.mark.pretraining
 
@@ -103,3 +104,62 @@ def test_a_second_derivative_is_refused():
     (gradient,) = torch.autograd.grad(loss, weight, create_graph=True)
     with pytest.raises(RuntimeError, match="does not require grad"):
         gradient.sum().backward()
+
+
+ROWS, LENGTH = 7, 3
+
+
+def states_of():
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randn(ROWS, LENGTH, 5, generator=generator, dtype=torch.float64)
+    return inputs.requires_grad_()
+
+
+@pytest.mark.parametrize(("at_once", "sizes"), [(1, [1] * 7), (6, [1, 2, 2, 2]), (21, [7])])
+def test_the_pieces_of_a_batch_add_up_to_it(monkeypatch, at_once, sizes):
+    monkeypatch.setitem(early_gradients.POSITIONS_AT_ONCE, "cpu", at_once)
+    weight, bias, unused = parameters_of()
+    weight.requires_grad_(False)
+    inputs, labels = states_of(), torch.arange(ROWS)
+    seen = []
+
+    def loss_of_rows(rows, states):
+        seen.append(len(states))
+        outputs = (states + bias).tanh() @ weight.T
+        return (outputs.sum((1, 2)) * labels[rows]).sum(), outputs
+
+    expected, outputs = loss_of_rows(slice(0, ROWS), inputs * 2)
+    plain = torch.autograd.grad(-2 * expected, (inputs, bias))
+    seen.clear()
+    loss, pieces = in_pieces(loss_of_rows, inputs * 2, (weight, bias, unused))
+    assert seen == sizes
+    assert torch.allclose(loss, expected, rtol=1e-14)
+    assert torch.allclose(pieces, outputs, rtol=1e-14)
+    assert pieces.requires_grad == (len(sizes) == 1)
+    gradients = torch.autograd.grad(-2 * loss, (inputs, bias))
+    assert all(torch.allclose(*pair, rtol=1e-13) for pair in zip(gradients, plain, strict=True))
+
+
+def test_one_piece_alone_is_in_memory(monkeypatch):
+    monkeypatch.setitem(early_gradients.POSITIONS_AT_ONCE, "cpu", LENGTH)
+    _, bias, _ = parameters_of()
+    alive = weakref.WeakSet()
+    together = []
+
+    def loss_of_rows(rows, states):
+        activated = (states + bias).tanh()
+        alive.add(activated)
+        together.append(len(alive))
+        return ((activated * activated).sum(),)
+
+    in_pieces(loss_of_rows, states_of(), [bias])
+    assert together == [1] * ROWS
+    assert len(alive) == 0
+
+
+@torch.no_grad()
+def test_nothing_is_cut_into_pieces_where_nothing_learns(monkeypatch):
+    monkeypatch.setitem(early_gradients.POSITIONS_AT_ONCE, "cpu", 1)
+    seen = []
+    in_pieces(lambda rows, states: (seen.append(rows), states), states_of(), parameters_of())
+    assert seen == [slice(0, ROWS)]
