@@ -119,7 +119,7 @@ def depthwise_strips(
     _store_strip(output, outputs, row, first, length, used, columns, kept, CHANNELS, RUN)
 
 
-@triton.jit(do_not_specialize=["length", "runs", "strips"])
+@triton.jit(do_not_specialize=["length", "runs", "strips", "steps"])
 def depthwise_strips_backward(
     grad_hidden,
     partial,
@@ -130,6 +130,7 @@ def depthwise_strips_backward(
     length,
     runs,
     strips,
+    steps,
     grad_row,
     grad_time,
     hidden_row,
@@ -143,33 +144,36 @@ def depthwise_strips_backward(
 ):
     blocks = tl.cdiv(CHANNELS, BLOCK)
     program = tl.program_id(0) // blocks
-    used, row, first = _strips(program, runs, strips, RUN, STRIPS)
     columns = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     kept = columns < CHANNELS
-    grad += row * grad_row + first.to(tl.int64) * grad_time
-    hidden += row * hidden_row + first.to(tl.int64) * hidden_time
-    grads = _window(grad, grad_time, first, length, used, columns, kept, RUN, TAPS)
-    states = _window(hidden, hidden_time, first, length, used, columns, kept, RUN, TAPS)
-    numbers = _texts_of(texts, row, first, length, used, RUN, TAPS)
     kernel = _kernel(weight, columns, kept, TAPS, PADDED, BLOCK)
-    outputs = ()
-    for place in tl.static_range(RUN):
-        total = tl.zeros([STRIPS, BLOCK], tl.float32)
-        for tap in tl.static_range(TAPS):
-            total += _product(
-                kernel[tap][None, :],
-                grads[place + TAPS - 1 - tap],
-                numbers[place + TAPS // 2],
-                numbers[place + TAPS - 1 - tap],
-                texts,
-            )
-        outputs += (total,)
-    _store_strip(grad_hidden, outputs, row, first, length, used, columns, kept, CHANNELS, RUN)
-
     sums = ()
-    for tap in tl.static_range(PADDED):
-        total = tl.zeros([STRIPS, BLOCK], tl.float32)
-        if tap < TAPS:
+    for _ in tl.static_range(TAPS):
+        sums += (tl.zeros([STRIPS, BLOCK], tl.float32),)
+    step = 0
+    while step < steps:
+        used, row, first = _strips(program * steps + step, runs, strips, RUN, STRIPS)
+        sources = grad + row * grad_row + first.to(tl.int64) * grad_time
+        grads = _window(sources, grad_time, first, length, used, columns, kept, RUN, TAPS)
+        sources = hidden + row * hidden_row + first.to(tl.int64) * hidden_time
+        states = _window(sources, hidden_time, first, length, used, columns, kept, RUN, TAPS)
+        numbers = _texts_of(texts, row, first, length, used, RUN, TAPS)
+        outputs = ()
+        for place in tl.static_range(RUN):
+            total = tl.zeros([STRIPS, BLOCK], tl.float32)
+            for tap in tl.static_range(TAPS):
+                total += _product(
+                    kernel[tap][None, :],
+                    grads[place + TAPS - 1 - tap],
+                    numbers[place + TAPS // 2],
+                    numbers[place + TAPS - 1 - tap],
+                    texts,
+                )
+            outputs += (total,)
+        _store_strip(grad_hidden, outputs, row, first, length, used, columns, kept, CHANNELS, RUN)
+        added = ()
+        for tap in tl.static_range(TAPS):
+            total = sums[tap]
             for place in tl.static_range(RUN):
                 total += _product(
                     grads[place + TAPS // 2],
@@ -178,24 +182,12 @@ def depthwise_strips_backward(
                     numbers[place + tap],
                     texts,
                 )
-        sums += (total,)
-    taps = tl.arange(0, PADDED)[None, :]
-    pointers = partial + program.to(tl.int64) * (CHANNELS * TAPS) + columns[:, None] * TAPS + taps
-    together = _joined(sums, PADDED).reshape([STRIPS, BLOCK, PADDED])
-    tl.store(pointers, tl.sum(together, axis=0), mask=kept[:, None] & (taps < TAPS))
-
-
-@triton.jit
-def _joined(parts, NUMBER: tl.constexpr):
-    """Tensors [...], of a power of two in number, as one [..., 2, 2, ...]."""
-    if NUMBER == 1:
-        joined = parts[0]
-    else:
-        pairs = ()
-        for part in tl.static_range(NUMBER // 2):
-            pairs += (tl.join(parts[part], parts[part + NUMBER // 2]),)
-        joined = _joined(pairs, NUMBER // 2)
-    return joined
+            added += (total,)
+        sums = added
+        step += 1
+    partial += program.to(tl.int64) * (TAPS * CHANNELS)
+    for tap in tl.static_range(TAPS):
+        tl.store(partial + tap * CHANNELS + columns, tl.sum(sums[tap], axis=0), mask=kept)
 
 
 @triton.jit
@@ -210,16 +202,21 @@ def _kernel(weight, columns, kept, TAPS: tl.constexpr, PADDED: tl.constexpr, BLO
 @triton.jit
 def _apart(columns, NUMBER: tl.constexpr, BLOCK: tl.constexpr):
     """The columns of a tensor [BLOCK, NUMBER]."""
-    if NUMBER == 1:
-        parts = (columns.reshape([BLOCK]),)
-    else:
-        even, odd = columns.reshape([BLOCK, NUMBER // 2, 2]).split()
-        evens = _apart(even, NUMBER // 2, BLOCK)
-        odds = _apart(odd, NUMBER // 2, BLOCK)
-        parts = ()
-        for part in tl.static_range(NUMBER // 2):
-            parts += (evens[part], odds[part])
-    return parts
+    parts = (columns,)
+    for level in tl.static_range(8):
+        if NUMBER >> level > 1:
+            evens = ()
+            odds = ()
+            for part in tl.static_range(1 << level):
+                rest = parts[part].reshape([BLOCK, NUMBER >> level + 1, 2])
+                even, odd = rest.split()
+                evens += (even,)
+                odds += (odd,)
+            parts = evens + odds
+    columns_apart = ()
+    for part in tl.static_range(NUMBER):
+        columns_apart += (parts[part].reshape([BLOCK]),)
+    return columns_apart
 
 
 @triton.jit(do_not_specialize=["parts"])
@@ -227,18 +224,20 @@ def sum_partial(
     output,
     partial,
     parts,
-    SIZE: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    TAPS: tl.constexpr,
     COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Add up partial sums [parts, SIZE] into [SIZE]."""
+    """Add up partial sums [parts, TAPS, CHANNELS] into [CHANNELS, TAPS]."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    kept = column < SIZE
+    kept = column < CHANNELS * TAPS
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     first = 0
     while first < parts:
         part = first + tl.arange(0, ROWS)
-        pointers = partial + part.to(tl.int64)[:, None] * SIZE + column[None, :]
+        pointers = partial + part.to(tl.int64)[:, None] * (CHANNELS * TAPS) + column[None, :]
         total += tl.load(pointers, mask=(part < parts)[:, None] & kept[None, :], other=0.0)
         first += ROWS
-    tl.store(output + column, tl.sum(total, axis=0).to(output.dtype.element_ty), mask=kept)
+    place = column % CHANNELS * TAPS + column // CHANNELS
+    tl.store(output + place, tl.sum(total, axis=0).to(output.dtype.element_ty), mask=kept)

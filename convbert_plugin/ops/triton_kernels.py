@@ -51,7 +51,10 @@ class Strips(NamedTuple):
 SPAN = {2: Runs(32, 2), 4: Runs(32, 2, "tf32x3")}
 SPAN_BACKWARD = {2: Runs(16, 1), 4: Runs(16, 1, "tf32x3")}
 DEPTHWISE = Strips(8, 4)
-DEPTHWISE_BACKWARD = Strips(8, 4, width=8)
+DEPTHWISE_BACKWARD = Strips(8, 1, width=8, channels=128)
+# A program adds up what its strips make of the weight's gradient, several strips in turn: as many
+# as leave every multiprocessor some ten programs.
+SUMMING_PROGRAMS, FEWEST_STEPS = 1024, 2
 # Of channels in a head: a program holds all of them.
 LARGEST_HEAD = 256
 # Rows and columns of partial sums that a program adds up at a time.
@@ -60,7 +63,7 @@ SUM_ROWS, SUM_COLUMNS = 256, 16
 
 def try_on(device: torch.device) -> None:
     """Raises what Triton raises where it cannot compute."""
-    _add_up(torch.empty(1, device=device), torch.ones(1, 1, device=device))
+    _add_up(torch.empty(1, 1, 1, device=device), torch.ones(1, 1, 1, device=device))
 
 
 def span_convolution_forward(
@@ -137,15 +140,18 @@ def depthwise_backward(
     grad, hidden = _channels_together(grad), _channels_together(hidden)
     grad_hidden = hidden.new_empty(hidden.shape)
     grad_weight = weight.new_empty(weight.shape)
-    runs, strips, programs, constants = _strips(cut, hidden, weight)
     if not grad_hidden.numel():
         return grad_hidden, grad_weight.zero_()
-    channels = weight.size(0)
-    partial = torch.empty((programs, weight.numel()), dtype=torch.float32, device=hidden.device)
+    runs, strips, programs, constants = _strips(cut, hidden, weight)
+    blocks = _share(hidden.size(2), cut.channels)
+    steps = max(FEWEST_STEPS, programs * blocks // SUMMING_PROGRAMS)
+    programs = _share(programs, steps)
+    channels, _, taps = weight.shape
+    partial = grad.new_empty((programs, taps, channels), dtype=torch.float32)
     with torch.cuda.device_of(hidden):
-        depthwise_strips_backward[(programs * _share(channels, cut.channels),)](
+        depthwise_strips_backward[(programs * blocks,)](
             *(grad_hidden, partial, grad, hidden, weight.contiguous()),
-            *(_texts(hidden, cu_seqlens), hidden.size(1), runs, strips),
+            *(_texts(hidden, cu_seqlens), hidden.size(1), runs, strips, steps),
             *(grad.stride(0), grad.stride(1), hidden.stride(0), hidden.stride(1)),
             **constants,
         )
@@ -154,11 +160,13 @@ def depthwise_backward(
 
 
 def _add_up(output: Tensor, partial: Tensor) -> None:
-    """Sums [N, ...] into [...]."""
+    """Sums [N, K, C] into [C, 1, K]."""
+    parts, taps, channels = partial.shape
     with torch.cuda.device_of(partial):
-        sum_partial[(_share(output.numel(), SUM_COLUMNS),)](
-            *(output, partial, partial.size(0)),
-            SIZE=output.numel(),
+        sum_partial[(_share(taps * channels, SUM_COLUMNS),)](
+            *(output, partial, parts),
+            CHANNELS=channels,
+            TAPS=taps,
             COLUMNS=SUM_COLUMNS,
             ROWS=SUM_ROWS,
             num_warps=8,
