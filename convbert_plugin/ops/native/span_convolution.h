@@ -11,22 +11,42 @@ namespace {
 template <int TAPS, typename S, typename T>
 inline void softmax(S* kernels, const T* logits, Index pairs, Index any_taps) {
     const Index taps = TAPS ? TAPS : any_taps;
-    for (Index pair = 0; pair < pairs; ++pair) {
+    Index pair = 0;
+    if constexpr (TAPS != 0 && std::is_same_v<S, float>) {
+        // A pair a lane: its taps are as far apart in memory as a register is wide.
+        constexpr int N = LANES<S>;
+        for (; pair < pairs; pair += N) {
+            const int used = int(std::min<Index>(N, pairs - pair));
+            alignas(REGISTER) S turned[TAPS][N] = {};
+            for (int lane = 0; lane < used; ++lane)
+                for (int tap = 0; tap < TAPS; ++tap)
+                    turned[tap][lane] = load<1>(logits + (pair + lane) * TAPS + tap);
+            Vector<S, N> numbers[TAPS], sum = {};
+            for (int tap = 0; tap < TAPS; ++tap) numbers[tap] = load<N>(turned[tap]);
+            Vector<S, N> highest = numbers[0];
+            for (int tap = 1; tap < TAPS; ++tap)
+                highest = highest < numbers[tap] ? numbers[tap] : highest;
+            for (int tap = 0; tap < TAPS; ++tap) {
+                numbers[tap] = exponential<N>(numbers[tap] - highest);
+                sum += numbers[tap];
+            }
+            const Vector<S, N> scale = 1 / sum;
+            for (int tap = 0; tap < TAPS; ++tap) store<N>(turned[tap], numbers[tap] * scale);
+            for (int lane = 0; lane < used; ++lane)
+                for (int tap = 0; tap < TAPS; ++tap)
+                    kernels[(pair + lane) * TAPS + tap] = turned[tap][lane];
+        }
+    }
+    for (; pair < pairs; ++pair) {
         S* kernel = kernels + pair * taps;
         const T* row = logits + pair * taps;
-        S highest = load<1>(row);
-        for (Index tap = 0; tap < taps; ++tap) {
-            kernel[tap] = load<1>(row + tap);
-            // Not std::max, which would hide what is not a number.
-            highest = kernel[tap] > highest || kernel[tap] != kernel[tap] ? kernel[tap] : highest;
+        S highest = load<1>(row), sum = 0;
+        for (Index tap = 1; tap < taps; ++tap) {
+            const S number = load<1>(row + tap);
+            highest = highest < number ? number : highest;
         }
-        for (Index tap = 0; tap < taps; ++tap) kernel[tap] -= highest;
-    }
-    exponentials(kernels, pairs * taps);
-    for (Index pair = 0; pair < pairs; ++pair) {
-        S* kernel = kernels + pair * taps;
-        S sum = 0;
-        for (Index tap = 0; tap < taps; ++tap) sum += kernel[tap];
+        for (Index tap = 0; tap < taps; ++tap)
+            sum += kernel[tap] = power(load<1>(row + tap) - highest);
         const S scale = 1 / sum;
         for (Index tap = 0; tap < taps; ++tap) kernel[tap] *= scale;
     }
@@ -122,8 +142,7 @@ void span_backward(const Shape& shape, States<const T> grad, States<const T> val
                                     sums[tap] += here * load<LANES<S>>(
                                                             sources + tap * value.of_time + channel);
                             }
-                            for (Index tap = 0; tap < taps; ++tap)
-                                products[tap] = total<LANES<S>, S>(sums[tap]);
+                            totals<LANES<S>, TAPS, S>(products.get(), sums);
                         } else {
                             for (Index tap = from; tap < to; ++tap) {
                                 Vector<S, LANES<S>> sum = {};

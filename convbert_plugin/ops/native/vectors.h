@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 namespace {
 
@@ -86,6 +87,40 @@ template <int N, typename S> inline S total(const Vector<S, N>& vector) {
     }
 }
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define CONVBERT_SHUFFLES
+#endif
+#endif
+
+#ifdef CONVBERT_SHUFFLES
+template <int SIZE, typename V, int... I>
+inline V fold(const V& one, const V& other, std::integer_sequence<int, I...>) {
+    // Of both vectors, in parts of a size: the even parts and the odd ones.
+    return __builtin_shufflevector(one, other, (I / SIZE * 2 * SIZE + I % SIZE)...) +
+           __builtin_shufflevector(one, other, (I / SIZE * 2 * SIZE + I % SIZE + SIZE)...);
+}
+#endif
+
+// The sums of the lanes of some vectors: eight at once in a few shuffles.
+template <int N, int COUNT, typename S> inline void totals(S* sums, Vector<S, N>* vectors) {
+    int first = 0;
+#ifdef CONVBERT_SHUFFLES
+    if constexpr (N >= 8) {
+        constexpr auto lanes = std::make_integer_sequence<int, N>();
+        for (; first + 8 <= COUNT; first += 8) {
+            Vector<S, N>* v = vectors + first;
+            for (int i = 0; i < 4; ++i) v[i] = fold<N / 2>(v[2 * i], v[2 * i + 1], lanes);
+            for (int i = 0; i < 2; ++i) v[i] = fold<N / 4>(v[2 * i], v[2 * i + 1], lanes);
+            v[0] = fold<N / 8>(v[0], v[1], lanes);
+            if constexpr (N == 16) v[0] = fold<1>(v[0], v[0], lanes);
+            std::memcpy(sums + first, v, 8 * sizeof(S));
+        }
+    }
+#endif
+    for (; first < COUNT; ++first) sums[first] = total<N, S>(vectors[first]);
+}
+
 // e to numbers of at most 0, to the last bit or two of a float.
 template <int N> inline Vector<float, N> exponential(Vector<float, N> x) {
     using Floats = Vector<float, N>;
@@ -108,17 +143,15 @@ template <int N> inline Vector<float, N> exponential(Vector<float, N> x) {
     return vanishes ? Floats{} : series * power;
 }
 
+inline float power(float x) { return exponential<1>(x); }
+inline double power(double x) { return std::exp(x); }
+
 template <typename S> inline void exponentials(S* numbers, Index count) {
     Index i = 0;
     if constexpr (std::is_same_v<S, float>)
         for (; i + LANES<S> <= count; i += LANES<S>)
             store<LANES<S>>(numbers + i, exponential<LANES<S>>(load<LANES<S>>(numbers + i)));
-    for (; i < count; ++i) {
-        if constexpr (std::is_same_v<S, float>)
-            numbers[i] = exponential<1>(numbers[i]);
-        else
-            numbers[i] = std::exp(numbers[i]);
-    }
+    for (; i < count; ++i) numbers[i] = power(numbers[i]);
 }
 
 }  // namespace
