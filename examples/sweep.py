@@ -30,6 +30,11 @@ CONVBERT = (sys.executable, "-m", "convbert_plugin.cli")
 # How threads wait, unless the user has said it; it becomes the training.
 WAITING = Path(__file__).with_name("waiting.sh")
 HYDRA_TRAIN = (sys.executable, "-m", "fairseq_cli.hydra_train")
+# Of a model's options: those that the recipe gives.
+NOT_OF_THE_CHECKPOINT = (
+    *("_name", "dropout", "attention_dropout"),
+    *("compile", "checkpoint_activations"),
+)
 # Of a run: its settings, what fairseq prints, and, when it has ended well, a mark.
 SETTINGS, LOG, DONE = "settings.txt", "train.log", "done"
 LAST_CHECKPOINT = "checkpoint_last.pt"
@@ -117,7 +122,7 @@ def model_options(checkpoint: Path) -> tuple[str, list[str]]:
     options = [
         f"++model.{option}={value}"
         for option, value in asdict(config).items()
-        if option not in ("_name", "dropout", "attention_dropout")
+        if option not in NOT_OF_THE_CHECKPOINT
     ]
     return name.split("_")[1], [f"model={name}", *options]
 

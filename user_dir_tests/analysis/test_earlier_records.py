@@ -44,7 +44,8 @@ def test_the_settings_of_a_run_are_the_same(tmp_path):
     spec = importlib.util.spec_from_file_location("sweep", CHECKOUT / "examples" / "sweep.py")
     sweep = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sweep)
-    checkpoint = write_checkpoint(tmp_path / "small", {}) / "model.pt"
+    # The name that the default had then.
+    checkpoint = write_checkpoint(tmp_path / "small", {}, conv_backend="torch") / "model.pt"
     overrides = ["optimization.max_update=300"]
     arguments = argparse.Namespace(checkpoint=checkpoint, random_weights=False, overrides=overrides)
     size, model = sweep.model_options(checkpoint)
