@@ -8,14 +8,8 @@ import pytest
 from convbert_plugin.cli.quiet import importing
 
 
-@pytest.fixture
-def thawed():
-    yield
-    gc.unfreeze()
-
-
 @pytest.mark.parametrize("was_enabled", [True, False])
-def test_garbage_is_collected_after_an_import_as_before_it(thawed, was_enabled):
+def test_garbage_is_collected_after_an_import_as_before_it(was_enabled):
     (gc.enable if was_enabled else gc.disable)()
     try:
         with contextlib.suppress(ImportError), importing():
@@ -26,7 +20,7 @@ def test_garbage_is_collected_after_an_import_as_before_it(thawed, was_enabled):
         gc.enable()
 
 
-def test_what_was_imported_is_never_looked_through_again(thawed):
+def test_what_was_imported_is_never_looked_through_again():
     with importing():
         kept = [[] for _ in range(1000)]
     assert not any(found is one for found in gc.get_objects() for one in kept[:3])

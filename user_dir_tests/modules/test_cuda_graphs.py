@@ -15,7 +15,11 @@ from user_dir_tests.models.building import PAD, UNKNOWN, masked_batch, randomize
 from user_dir_tests.ops.dropping import go
 from user_dir_tests.tolerances import TOLERANCES, relative_error
 
-pytestmark = [pytest.mark.speed, pytest.mark.usefixtures("by_torch_alone")]
+pytestmark = [
+    pytest.mark.speed,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("by_torch_alone"),
+]
 
 SIZE, OTHER_SIZE = (3, 19), (5, 37)
 
