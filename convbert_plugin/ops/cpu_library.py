@@ -1,4 +1,4 @@
-"""C++ of the convolutions (native/), built by the compiler of the machine where it is first used.
+"""C++ for a CPU (native/), built by the compiler of the machine where it is first used.
 
 It is built once for each processor and version, in seconds, into the user's cache: nothing to
 install, and nothing to rebuild after a change of torch. Where there is no compiler nothing breaks.
@@ -50,7 +50,9 @@ def library() -> Library:
         return Library(_load(_built(_compiler())), None)
     except (OSError, subprocess.SubprocessError) as error:
         lacks = _told(error)
-    logger.warning("convolutions take several times as long without C++ built here: %s", lacks)
+    logger.warning(
+        "layers, their convolutions first, take longer without C++ built here: %s", lacks
+    )
     return Library(None, lacks)
 
 
@@ -66,7 +68,7 @@ def _compiler() -> str:
 def _built(compiler: str) -> Path:
     path = _cache() / f"convolutions-{_fingerprint(compiler)}.so"
     if not path.exists():
-        logger.info("building the convolutions for this processor, once: %s", path)
+        logger.info("building C++ of the layers for this processor, once: %s", path)
         # Whole or not at all, also where several processes build it at once.
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = Path(folder) / path.name
