@@ -7,6 +7,7 @@ from torch import Tensor
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.answers import Answers, answers_kept
+from convbert_plugin.formats.reading import Reading, reading_kept
 from convbert_plugin.formats.safe_loading import checked_tensors, is_plain, load_pickled, resolves
 
 # What the config.json of transformers said where a model came from there.
@@ -21,8 +22,9 @@ class FairseqCheckpoint(NamedTuple):
     """A checkpoint of which the model's part is checked.
 
     ``model`` and ``task``: the options of both, and ``kept`` what the task kept, as plain values.
-    ``answers``: what the outputs of heads mean, by their scopes. ``progress``: what a run would go
-    on from, unchecked.
+    ``answers``: what the outputs of heads mean, by their scopes. ``reading``: how it reads
+    contexts, where it answers questions on them. ``progress``: what a run would go on from,
+    unchecked.
     """
 
     tensors: dict[str, Tensor]
@@ -30,6 +32,7 @@ class FairseqCheckpoint(NamedTuple):
     task: dict
     kept: dict
     answers: dict[str, Answers]
+    reading: Optional[Reading]
     transformers_config: dict
     progress: dict
 
@@ -78,6 +81,7 @@ def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
         task=_entry(cfg, "task", dict, path),
         kept=kept,
         answers=answers_kept(kept, path),
+        reading=reading_kept(kept, path),
         transformers_config=source,
         progress={
             "extra_state": extra_state,

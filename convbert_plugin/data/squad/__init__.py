@@ -1,0 +1,1 @@
+"""Questions and contexts of SQuAD, from its files to batches of windows."""
