@@ -41,6 +41,7 @@ from convbert_plugin.modules.heads import CLASSIFICATION_HEADS, MaskedLMHead
 from convbert_plugin.modules.layer import ConvBertLayer, ConvBertStack
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.modules.shape import StackShape
+from convbert_plugin.modules.span_heads import SpanLogits
 from convbert_plugin.ops.early_gradients import in_pieces, with_early_gradients
 from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.replaced_token_loss import replaced_token_loss
@@ -194,12 +195,12 @@ class ConvBertModel(BaseFairseqModel):
         has_pads: Optional[bool] = None,
         output: Optional[str] = None,
         **inputs: Tensor,
-    ) -> Union[Tensor, PretrainingOutput]:
+    ) -> Union[Tensor, SpanLogits, PretrainingOutput]:
         """What the batch names as its ``output``: all goes through here that fairseq trains.
 
         Shapes: src_tokens and segments [B, T] -> features [B, T, C] where nothing is named, the
-        logits of the head at that scope, or, for ``PRETRAINING``, a :class:`PretrainingOutput` (of
-        the ``inputs`` that :meth:`pretraining_output` takes, and nothing else does).
+        logits of the head at that scope, or, for ``PRETRAINING``, a :class:`PretrainingOutput`, of
+        the ``inputs`` that :meth:`head_logits` or :meth:`pretraining_output` takes.
         """
         if output is None:
             return self.features(src_tokens, segments, has_pads, **inputs)
@@ -311,16 +312,20 @@ class ConvBertModel(BaseFairseqModel):
         tokens: Tensor,
         segments: Optional[Tensor] = None,
         has_pads: Optional[bool] = None,
-    ) -> Tensor:
+        **inputs: Tensor,
+    ) -> Union[Tensor, SpanLogits]:
         """Logits of a fine-tuned head, in the parameters' precision and at least fp32.
 
-        Not under autocast: scores of bfloat16 would tie. Shapes: [B, classes] of a classification
-        head, [B, T, 2] of the question-answering head.
+        Not under autocast: scores of bfloat16 would tie. ``inputs`` are what the head takes beside
+        the hidden states. Shapes: [B, classes] of a classification head, :class:`SpanLogits` of a
+        question-answering head, or of its plain kind, which needs no inputs, [B, T, 2] without.
         """
         hidden = self.features(tokens, segments, has_pads)
         head = self.get_submodule(scope)
         with torch.autocast(tokens.device.type, enabled=False):
-            logits = head(hidden.to(next(head.parameters())))
+            logits = head(hidden.to(next(head.parameters())), **inputs)
+        if isinstance(logits, SpanLogits):
+            return logits
         return logits.to(at_least_fp32(logits.dtype))
 
     def load_state_dict(

@@ -21,8 +21,8 @@ from convbert_plugin.modules.heads import (
     CLASSIFICATION_HEADS,
     MaskedLMHead,
     ReplacedTokenHead,
-    SpanHead,
 )
+from convbert_plugin.modules.span_heads import QUESTION_ANSWERING_HEADS
 
 CLASSIFICATION, QUESTION_ANSWERING_HEAD = "classification_heads", "question_answering_head"
 MASKED_LM_HEAD, REPLACED_TOKEN_HEAD = "masked_lm_head", "replaced_token_head"
@@ -42,8 +42,8 @@ class Part(NamedTuple):
 
     ``words``: what errors call it, with ``{name}`` for its own name. ``build`` takes the model
     around the part, then its options. ``keys``: the names of its tensors elsewhere.
-    ``options_of``: the options that its tensors tell. ``is_named``: there may be several, each with
-    a name.
+    ``options_of``: the options that its tensors tell, and ``kind_flag`` that of fairseq-train which
+    says its kind, where there are several. ``is_named``: there may be several, each with a name.
 
     ``transformers_class``: the end of the name of the class that has it as its head, None where no
     class has; ``transformers_models``: of which models; ``transformers_options``: with which
@@ -56,6 +56,7 @@ class Part(NamedTuple):
     build: Callable[..., nn.Module]
     keys: Section
     options_of: Callable[[Find], Options] = lambda find: {}
+    kind_flag: str = ""
     is_named: bool = False
     transformers_class: Optional[str] = None
     transformers_models: tuple[str, ...] = ("convbert", "electra")
@@ -72,6 +73,11 @@ def _classes(find: Find) -> Options:
 def _classification_options(find: Find) -> Options:
     kind = "released" if find("dense.weight") is None else "transformers"
     return {**_classes(find), "kind": kind}
+
+
+def _question_answering_options(find: Find) -> Options:
+    # What has no tensor of either, because it is damaged, is taken for the kind that was first.
+    return {"kind": "transformers" if find("start.weight") is None else "released"}
 
 
 # fmt: off
@@ -94,6 +100,7 @@ PARTS = (
             ("output", "out_proj", None, DENSE),
         )),
         options_of=_classification_options,
+        kind_flag="--classification-head",
         is_named=True,
         transformers_class="ForSequenceClassification",
         transformers_options={"kind": "transformers"},
@@ -104,11 +111,24 @@ PARTS = (
     Part(
         QUESTION_ANSWERING_HEAD,
         words="question-answering head",
-        build=lambda model: SpanHead(model.shape.hidden),
+        build=lambda model, kind="transformers": QUESTION_ANSWERING_HEADS[kind](
+            model.shape.hidden
+        ),
         keys=Section("question_answering_head", "", "", (
-            ("output", "qa_outputs", None, DENSE),
+            ("output",            "qa_outputs", None, DENSE),
+            ("start",             None,         None, DENSE),
+            ("end_dense",         None,         None, DENSE),
+            ("end_output",        None,         None, DENSE),
+            ("impossible_dense",  None,         None, DENSE),
+            ("impossible_output", None,         None, DENSE),
         )),
+        options_of=_question_answering_options,
+        kind_flag="--question-answering-head",
         transformers_class="ForQuestionAnswering",
+        transformers_options={"kind": "transformers"},
+        unlike_transformers="it is the released one, whose ends follow from the start, and the one "
+        "of transformers gives each token two scores: train one that fits by "
+        "--question-answering-head transformers",
         has_labels=True,
     ),
     Part(

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import shape_problems, shapes_of
-from convbert_plugin.models.parts import GENERATOR, Options, parts_of, scopes_of, words_for
+from convbert_plugin.models.parts import (
+    GENERATOR,
+    Options,
+    part_at,
+    parts_of,
+    scopes_of,
+    words_for,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +24,7 @@ TOKEN_TABLE, POSITION_TABLE = "embeddings.tokens.weight", "embeddings.positions.
 OPTION_PROBLEMS = {
     "classes": "has {there} outputs, this task has {here}: prepare the data with the labels of the "
     "checkpoint, or under another name",
-    "kind": "is of another kind: add --classification-head {there}",
+    "kind": "is of another kind: add {flag} {there}",
 }
 
 
@@ -75,7 +82,9 @@ def part_problem(scope: str, there: Options, here: Options) -> Optional[str]:
     """Why a checkpoint's part of these options is not the one that is wanted; None where it is."""
     for option, words in OPTION_PROBLEMS.items():
         if there.get(option) != here.get(option):
-            told = words.format(there=there[option], here=here[option])
+            told = words.format(
+                there=there[option], here=here[option], flag=part_at(scope).kind_flag
+            )
             return f"the checkpoint's {words_for(scope)} {told}"
     return None
 

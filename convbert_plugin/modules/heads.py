@@ -87,17 +87,3 @@ CLASSIFICATION_HEADS = {
     "released": ReleasedClassificationHead,
     "transformers": TransformersClassificationHead,
 }
-
-
-class SpanHead(nn.Module):
-    """The head of transformers' ForQuestionAnswering: start and end of an answer, each alone.
-
-    Shapes: hidden [B, T, C] -> logits [B, T, 2], the start's first.
-    """
-
-    def __init__(self, hidden: int):
-        super().__init__()
-        self.output = linear(hidden, 2)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.output(hidden)

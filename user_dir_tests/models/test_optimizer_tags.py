@@ -29,6 +29,7 @@ DEPTHS = {
     "generator.head.*": HEADS,
     "replaced_token_head.*": HEADS,
     "masked_lm_head.*": HEADS,
+    "question_answering_head.*": HEADS,
 }
 # endings of the parameters that decay, and of those that do not
 DECAYED = (
@@ -50,6 +51,12 @@ DECAYED = (
     "feed_forward.outer.weight",
     "head.dense.weight",
     "replaced_token_head.output.weight",
+    "answering_head.start.weight",
+    "answering_head.end_dense.weight",
+    "answering_head.end_output.weight",
+    "answering_head.impossible_dense.weight",
+    "answering_head.impossible_output.weight",
+    "answering_head.output.weight",
 )
 NOT_DECAYED = (
     "embeddings.layer_norm.weight",
@@ -106,3 +113,12 @@ def test_a_masked_lm_model():
     with torch.device("meta"):
         model.add_part("masked_lm_head")
     assert check(model)["masked_lm_head.bias"] == {"depth": 13, "max_depth": 13, "decay": False}
+
+
+@pytest.mark.squad
+@pytest.mark.parametrize(("kind", "tensors"), [("released", 10), ("transformers", 2)])
+def test_a_question_answering_model(kind, tensors):
+    model = empty_model("convbert_small", 97)
+    with torch.device("meta"):
+        model.add_part("question_answering_head", kind=kind)
+    assert sum(name.startswith("question_answering_head") for name in check(model)) == tensors

@@ -250,3 +250,25 @@ def test_fine_tuned_heads_are_not_autocast(scope):
     assert torch.equal(logits, model.get_submodule(scope)(hidden.float()))
     # Of bfloat16, no logit would change when it is rounded to it.
     assert logits.to(torch.bfloat16).ne(logits).any()
+
+
+@pytest.mark.squad
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["released", "transformers"])
+def test_spans_are_not_autocast(kind):
+    model = toy_model(autocast_dtype="bfloat16").eval()
+    model.add_part("question_answering_head", kind=kind)
+    randomize(model)
+    tokens = masked_batch()["src_tokens"]
+    answerable, starts = tokens > 20, torch.tensor([3, 0, 5])
+    head, hidden = model.question_answering_head, model.features(tokens).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        spans = model(
+            tokens, output="question_answering_head", answerable=answerable, starts=starts
+        )
+    for logits, expected in zip(spans, head(hidden, answerable, starts), strict=True):
+        assert (logits is None) == (expected is None)
+        if logits is not None:
+            assert logits.dtype == torch.float32
+            assert torch.equal(logits, expected)
+            assert logits.to(torch.bfloat16).ne(logits).any()

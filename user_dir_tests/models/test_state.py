@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.models.parts import QUESTION_ANSWERING_HEAD as QA
+from convbert_plugin.models.parts import parts_of
 from user_dir_tests.models.building import TOY, TOY_GENERATOR_SIZE, empty_model, toy_model
 
 pytestmark = pytest.mark.pretraining
@@ -104,6 +106,36 @@ def test_a_part_with_a_hole_is_refused_and_not_filled():
     state = copy_of(toy_model(generator=True))
     del state["generator.head.bias"]
     assert "(generator.head.bias is missing)" in error_of(toy_model(generator=True), state)
+
+
+@pytest.mark.squad
+@pytest.mark.parametrize("kinds", [("released", "transformers"), ("transformers", "released")])
+def test_a_question_answering_head_of_another_kind_is_refused(kinds):
+    source, target = toy_model(seed=1), toy_model(seed=2)
+    for model, kind in zip((source, target), kinds, strict=True):
+        model.add_part("question_answering_head", kind=kind)
+    line = error_of(target, copy_of(source))
+    assert line == (
+        "the checkpoint's question-answering head is of another kind: add "
+        f"--question-answering-head {kinds[0]}"
+    )
+    for model in (source, target):
+        other = toy_model(seed=3)
+        other.add_part("question_answering_head", **parts_of(model.state_dict())[QA])
+        other.load_state_dict(copy_of(model))
+        assert all(
+            torch.equal(tensor, model.state_dict()[name])
+            for name, tensor in other.state_dict().items()
+        )
+
+
+@pytest.mark.squad
+def test_the_plain_head_is_what_it_was_before_there_were_kinds():
+    model = toy_model()
+    model.add_part(QA)
+    of_head = [name for name in model.state_dict() if name.startswith(QA)]
+    assert of_head == [f"{QA}.output.weight", f"{QA}.output.bias"]
+    assert parts_of(model.state_dict()) == {QA: {"kind": "transformers"}}
 
 
 def test_all_problems_are_named():
