@@ -9,6 +9,7 @@ from typing import Any, Callable, Mapping, Sequence, Union
 
 import torch
 from fairseq.logging import metrics
+from torch import Tensor, distributed
 
 DECIMALS = 4
 LOSS = "loss"
@@ -19,7 +20,7 @@ Meters = Mapping[str, Any]
 """The meters of fairseq, by the names of what they have summed."""
 
 
-class Counts(torch.Tensor):
+class Counts(Tensor):
     """A tensor of counts that says its size where fairseq-validate prints a logging output.
 
     What is computed from it are plain tensors. fairseq sums the logs of several workers in one
@@ -32,6 +33,39 @@ class Counts(torch.Tensor):
     # What fairseq-validate calls to print it.
     def tolist(self) -> str:  # type: ignore[override]
         return f"[{self.numel()} counts]"
+
+
+class OfRows:
+    """Values of some rows of a set [n, ...], which add up to those of all its ``rows``.
+
+    fairseq-validate keeps the logs of all batches to the end: with a place for every row in each
+    they would grow with the square of the set.
+    """
+
+    def __init__(self, values: Tensor, index: Tensor, rows: int):
+        self.values = values
+        self.index = index
+        self.rows = rows
+
+    # What sum() begins with is the number 0; all that is added to then is made here.
+    def __radd__(self, total: Any) -> Tensor:
+        if not torch.is_tensor(total):
+            total = self.values.new_zeros(self.rows, *self.values.shape[1:])
+        return total.index_add_(0, self.index, self.values)
+
+    def __str__(self) -> str:
+        return f"[{len(self.values)} of {self.rows} rows]"
+
+
+def of_all_rows(values: Tensor, index: Tensor, rows: int) -> Union[Tensor, OfRows]:
+    """What to log of values [n, ...] of the examples ``index`` [n] of a set of so many.
+
+    The sum over batches and workers is [rows, ...], with 0 for what was in none of them.
+    """
+    of_rows = OfRows(values, index, rows)
+    # Workers add up tensors of one shape alone.
+    has_workers = distributed.is_initialized() and distributed.get_world_size() > 1
+    return (0 + of_rows).as_subclass(Counts) if has_workers else of_rows
 
 
 def log_sums(logging_outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -47,18 +81,18 @@ def log_sums(logging_outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def log_ratio(name: str, numerator: str, denominator: str, priority: int) -> None:
     """Log one sum divided by another."""
 
-    def ratio(total: torch.Tensor, count: Union[torch.Tensor, float]) -> torch.Tensor:
+    def ratio(total: Tensor, count: Union[Tensor, float]) -> Tensor:
         return total.double() / torch.as_tensor(count).clamp(min=1)
 
     log_score(name, ratio, (numerator, denominator), priority)
 
 
 def log_score(
-    name: str, function: Callable[..., torch.Tensor], keys: Sequence[str], priority: int
+    name: str, function: Callable[..., Tensor], keys: Sequence[str], priority: int
 ) -> None:
     """Log what a function makes of several sums, and its every digit under a hidden name."""
 
-    def rounded(*sums: torch.Tensor) -> torch.Tensor:
+    def rounded(*sums: Tensor) -> Tensor:
         return function(*sums).round(decimals=DECIMALS)
 
     log_exact_score(name, rounded, keys, priority)
@@ -67,13 +101,13 @@ def log_score(
 
 def log_exact_score(
     name: str,
-    function: Callable[..., Union[torch.Tensor, float]],
+    function: Callable[..., Union[Tensor, float]],
     keys: Sequence[str],
     priority: int,
 ) -> None:
     """Log what a function makes of several sums, to the last digit."""
 
-    def value(meters: Meters) -> Union[torch.Tensor, float]:
+    def value(meters: Meters) -> Union[Tensor, float]:
         if name != LOSS and _is_passing(meters):
             return math.nan
         sums = [meters[f"_{key}"].sum for key in keys]
@@ -84,11 +118,15 @@ def log_exact_score(
 
 
 def _is_passing(meters: Meters) -> bool:
-    """Whether these are of one update of a training: fairseq asks for their values, and reads none.
+    """Whether these are of one batch alone: fairseq asks for their values, and reads none.
 
-    To compute them takes a GPU as many launches as an optimizer step.
+    To compute them takes a GPU as many launches as an optimizer step, and scores of texts seconds.
     """
     active = metrics.get_active_aggregators()
-    named = [metrics.get_meters(name) for name in ("train", "train_inner")]
-    is_training = any(one is named[0] for one in active)
-    return is_training and meters is active[-1] and not any(meters is one for one in named)
+    if len(active) == 1 or meters is not active[-1]:
+        return False
+    of_training = [metrics.get_meters(name) for name in ("train", "train_inner")]
+    if any(one is of_training[0] for one in active):
+        return not any(meters is one for one in of_training)
+    # What a run validates on is kept apart from all else that it logs.
+    return not any(one is metrics.get_meters("default") for one in active)
