@@ -32,6 +32,16 @@ class Reading(NamedTuple):
     has_impossible: Optional[bool] = None
     null_threshold: Optional[float] = None
 
+    def threshold(self, of_head: float, has_impossible: bool = False) -> float:
+        """The null odds above which a question has no answer: infinite where each has one.
+
+        ``of_head``: that of the kind of head. ``has_impossible``: whether there may be questions
+        without an answer, where nothing says that of the training.
+        """
+        if not (has_impossible if self.has_impossible is None else self.has_impossible):
+            return math.inf
+        return of_head if self.null_threshold is None else self.null_threshold
+
 
 def to_keep(reading: Reading) -> dict[str, Any]:
     """The reading as the state of a task keeps it."""

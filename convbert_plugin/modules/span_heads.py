@@ -15,6 +15,9 @@ INNER_SIZE = 512
 BEAM_SIZE = 20
 # Added to the logits of what can be no answer. Beside any other its probability is exactly 0.
 NEVER = -1000.0
+# The null odds above which there is no answer, where no others are asked for: as released, and of
+# the other head, whose odds weigh no answer against the best one, where these are equal.
+NULL_THRESHOLDS = {"released": -2.75, "transformers": 0.0}
 
 
 class SpanLogits(NamedTuple):

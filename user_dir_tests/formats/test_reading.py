@@ -48,3 +48,14 @@ def test_anything_else_in_its_place_is_refused_in_one_line(change):
 def test_no_reading_at_all_is_refused(held):
     with pytest.raises(UserError, match=r"its reading is"):
         reading_kept({"reading": held}, "model.pt")
+
+
+def test_the_threshold_of_null_odds():
+    """Of the training, of the options, and of the kind of head."""
+    assert Reading(has_impossible=True).threshold(-2.75) == -2.75
+    assert Reading(has_impossible=True, null_threshold=0.0).threshold(-2.75) == 0.0
+    assert Reading(has_impossible=False, null_threshold=1.0).threshold(-2.75, True) == math.inf
+    # Where nothing is known of the training.
+    assert Reading().threshold(0.0) == Reading(null_threshold=1.0).threshold(0.0) == math.inf
+    assert Reading().threshold(0.0, has_impossible=True) == 0.0
+    assert Reading(null_threshold=1.0).threshold(0.0, has_impossible=True) == 1.0
