@@ -25,13 +25,20 @@ class SpanLogits(NamedTuple):
 
     Shapes: ``start`` [B, T]. ``end`` [B, T], or [B, K, T] where each of the K likeliest starts has
     ends of its own: these starts are ``tops`` [B, K] then, None otherwise. ``impossible`` [B]: the
-    logit that there is no answer, None of a head that does not say it.
+    logit that there is no answer, None of a head that does not say it. ``end_of_right`` [B, T]:
+    beside such ends, those for the right start.
     """
 
     start: Tensor
     end: Tensor
     tops: Optional[Tensor] = None
     impossible: Optional[Tensor] = None
+    end_of_right: Optional[Tensor] = None
+
+    @property
+    def end_of_loss(self) -> Tensor:
+        """Logits [B, T] to be compared with the right ends."""
+        return self.end if self.end_of_right is None else self.end_of_right
 
 
 class SpanHead(nn.Module):
@@ -59,8 +66,9 @@ class AnswerPointerHead(nn.Module):
 
     Shapes: hidden [B, T, C], ``answerable`` [B, T]: the tokens that an answer may begin or end
     with, and [CLS]; of others start and end get -1000. ``starts`` [B] are those of the right
-    answers, in training; without them there are ends for each of the 20 likeliest starts (all, of
-    fewer tokens). Source: the released qa_tasks.py:406-520.
+    answers: in training there are ends for these alone. In evaluation there are ends for each of
+    the 20 likeliest starts (all, of fewer tokens), and for the right ones beside them where they
+    are told. Source: the released qa_tasks.py:406-520.
     """
 
     def __init__(self, hidden: int):
@@ -77,14 +85,15 @@ class AnswerPointerHead(nn.Module):
         exact = at_least_fp32(hidden.dtype)
         never = NEVER * answerable.logical_not().to(exact)
         start = self.start(hidden).squeeze(-1).to(exact) + never
-        tops = None
-        if starts is None:
-            tops = start.topk(min(BEAM_SIZE, start.size(1))).indices
-            end = self._ends(hidden, tops).to(exact) + never[:, None]
-        else:
-            end = self._ends(hidden, starts[:, None]).squeeze(1).to(exact) + never
-        impossible = self._impossible(hidden, start.softmax(dim=1).to(hidden.dtype))
-        return SpanLogits(start, end, tops, impossible.to(exact))
+        impossible = self._impossible(hidden, start.softmax(dim=1).to(hidden.dtype)).to(exact)
+        right = None
+        if starts is not None:
+            right = self._ends(hidden, starts[:, None]).squeeze(1).to(exact) + never
+            if self.training:
+                return SpanLogits(start, right, None, impossible)
+        tops = start.topk(min(BEAM_SIZE, start.size(1))).indices
+        end = self._ends(hidden, tops).to(exact) + never[:, None]
+        return SpanLogits(start, end, tops, impossible, right)
 
     def _ends(self, hidden: Tensor, starts: Tensor) -> Tensor:
         """Logits [B, K, T] of the end for each of the starts [B, K].

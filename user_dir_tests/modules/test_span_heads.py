@@ -106,7 +106,8 @@ def test_the_released_head_in_training(length):
     ]
     impossible = [impossible_of(weights, *text) for text in zip(hidden, starts, strict=True)]
     logits = head(hidden, answerable, torch.tensor(gold))
-    assert logits.tops is None
+    assert logits.tops is logits.end_of_right is None
+    assert logits.end_of_loss is logits.end
     # Masked logits are a thousand times as large as those that count, and would hide them.
     for result, slow in ((logits.start, starts), (logits.end, ends)):
         expected = torch.stack([torch.stack(values) for values in slow])
@@ -119,7 +120,7 @@ def test_the_released_head_in_training(length):
 def test_the_released_head_looks_for_ends_of_the_likeliest_starts(length):
     head, (hidden, answerable) = head_of(AnswerPointerHead), texts(length)
     weights = dict(head.named_parameters())
-    logits = head(hidden, answerable)
+    logits = head.eval()(hidden, answerable)
     assert logits.end.shape == (3, min(20, length), length)
     with torch.no_grad():
         for row in range(3):
@@ -137,6 +138,18 @@ def test_the_released_head_looks_for_ends_of_the_likeliest_starts(length):
                 relative_error(logits.impossible[row], impossible_of(weights, hidden[row], starts))
                 <= 10 * OPERATION
             )
+
+
+def test_evaluation_gives_the_ends_of_training_beside_the_others():
+    head, (hidden, answerable) = head_of(AnswerPointerHead), texts(29)
+    starts = torch.tensor([6, 0, 9])
+    in_training, without = head(hidden, answerable, starts), head(hidden, answerable)
+    logits = head.eval()(hidden, answerable, starts)
+    assert without.end_of_right is None
+    for place in range(4):
+        assert torch.equal(logits[place], without[place])
+    assert logits.end_of_loss is logits.end_of_right
+    assert torch.equal(logits.end_of_loss, in_training.end_of_loss)
 
 
 @pytest.mark.parametrize("beam", [True, False])
