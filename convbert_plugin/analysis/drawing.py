@@ -3,7 +3,7 @@
 import contextlib
 import io
 import warnings
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, Mapping
 
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -13,6 +13,8 @@ from matplotlib.typing import LineStyleType
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 Style = tuple[str, LineStyleType]
 """A colour, and how a line is dashed."""
+Styles = Mapping[str, Style]
+"""A style for each label."""
 LINES: tuple[LineStyleType, ...] = ("-", ":", "-.")
 STYLES: list[Style] = [(color, line) for line in LINES for color in COLORS]
 # Inches: the width of a picture, and the height of a line of text.

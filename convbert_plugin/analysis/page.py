@@ -1,9 +1,10 @@
-"""A page that needs no other file: sections of notes, tables and pictures; all text is escaped."""
+"""A page that needs no other file: notes, tables, pictures, marked texts; all text is escaped."""
 
 import base64
 from typing import Any, Collection, Iterable, NamedTuple, Optional, Sequence
 
 from jinja2 import Environment
+from markupsafe import Markup
 
 from convbert_plugin.analysis.words import printable
 
@@ -30,9 +31,24 @@ th { border-bottom: 2px solid #888; white-space: nowrap; }
 .path { min-width: 14rem; overflow-wrap: anywhere; }
 img { display: block; width: 100%; max-width: 60rem; height: auto; margin: 1rem 0; }
 li { overflow-wrap: anywhere; }
+summary { cursor: pointer; margin: .6rem 0; overflow-wrap: anywhere; }
+.passage { max-width: 52rem; border-top: 1px solid #e2e2e2; padding: .7rem 0;
+           overflow-wrap: anywhere; }
+.passage h3 { font-size: 15px; margin: 0 0 .3rem; }
+.passage p { margin: .3rem 0; color: #444; }
+.fact { margin-right: 1.5rem; } .fact .name { color: #777; }
+mark { color: #111; background: none; border-bottom: 3px solid transparent; }
+mark.first { background: #bfe8d8; } mark.second { border-color: #d55e00; }
 </style>
 </head>
 <body>
+{% macro marked(pieces) %}
+{% for piece in pieces %}
+{% if piece.marks -%}
+<mark class="{{ piece.marks | join(" ") }}">{{ piece.text }}</mark>
+{%- else %}{{ piece.text }}{% endif %}
+{% endfor %}
+{% endmacro %}
 <h1>{{ title }}</h1>
 <p>{{ explanation }}</p>
 {% for section in sections %}
@@ -47,6 +63,10 @@ li { overflow-wrap: anywhere; }
 </ul>
 {% endif %}
 {% if section.table %}
+{% if section.table.summary %}
+<details>
+<summary>{{ section.table.summary }}</summary>
+{% endif %}
 <div class="wide"><table>
 {% for cells in [section.table.header] + section.table.rows %}
 {% set tag = "th" if loop.first else "td" %}
@@ -59,9 +79,29 @@ li { overflow-wrap: anywhere; }
 </tr>
 {% endfor %}
 </table></div>
+{% if section.table.summary %}
+</details>
+{% endif %}
 {% endif %}
 {% for picture in section.pictures %}
 <img alt="{{ picture.description }}" src="data:image/svg+xml;base64,{{ picture.svg | base64 }}">
+{% endfor %}
+{% for passages in section.passages %}
+<details open>
+<summary>{{ passages.summary }}</summary>
+<p>{{ marked(passages.legend) }}</p>
+{% for passage in passages.passages %}
+<div class="passage">
+<h3>{{ passage.title }}</h3>
+<p>
+{% for name, words in passage.facts %}
+<span class="fact"><span class="name">{{ name }}</span>&nbsp;{{ words }}</span>
+{% endfor %}
+</p>
+<p>{{ marked(passage.pieces) }}</p>
+</div>
+{% endfor %}
+</details>
 {% endfor %}
 {% endfor %}
 </body>
@@ -70,12 +110,16 @@ li { overflow-wrap: anywhere; }
 
 
 class Table(NamedTuple):
-    """Cells of text under a header; ``numbers`` and ``paths`` (which break anywhere): columns."""
+    """Cells of text under a header; ``numbers`` and ``paths`` (which break anywhere): columns.
+
+    With a ``summary`` it is folded away under that.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     numbers: Collection[str] = ()
     paths: Collection[str] = ()
+    summary: str = ""
 
 
 class Picture(NamedTuple):
@@ -85,6 +129,32 @@ class Picture(NamedTuple):
     description: str
 
 
+class Piece(NamedTuple):
+    """A part of a text, and how it is marked: by FIRST, SECOND, both or neither."""
+
+    text: str
+    marks: Sequence[str] = ()
+
+
+FIRST, SECOND = "first", "second"
+
+
+class Passage(NamedTuple):
+    """A text in pieces under a title and facts, each a name and words."""
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    pieces: Sequence[Piece]
+
+
+class Passages(NamedTuple):
+    """Texts that fold away under their ``summary``, and what the marks in them mean."""
+
+    summary: str
+    legend: Sequence[Piece]
+    passages: Sequence[Passage]
+
+
 class Section(NamedTuple):
     """What stands under a title, or without one at the beginning."""
 
@@ -92,10 +162,12 @@ class Section(NamedTuple):
     notes: Sequence[str] = ()
     table: Optional[Table] = None
     pictures: Sequence[Picture] = ()
+    passages: Sequence[Passages] = ()
 
     @property
     def is_empty(self) -> bool:
-        return not (self.notes or self.pictures or (self.table and self.table.rows))
+        held = self.notes or self.pictures or self.passages
+        return not (held or (self.table and self.table.rows))
 
 
 def html_page(title: str, explanation: str, sections: Iterable[Section]) -> str:
@@ -112,4 +184,6 @@ def html_page(title: str, explanation: str, sections: Iterable[Section]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
+    # What the template itself has made is Markup, in which all text has gone through here.
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return printable(value) if is_text else value

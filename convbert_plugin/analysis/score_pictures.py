@@ -7,14 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convbert_plugin.analysis.drawing import LINE, WIDTH, Style, image_of, plain
-from convbert_plugin.analysis.runs import Panel
+from convbert_plugin.analysis.drawing import LINE, WIDTH, Styles, image_of, plain
+from convbert_plugin.analysis.groups import Panel, Row
 from convbert_plugin.analysis.words import wrap
 
 MAJORITY: Mapping[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2, "zorder": 1}
-
-Styles = Mapping[str, Style]
-"""A style for each label."""
 
 # Inches.
 LANE, FRAME, CURVE = 0.42, 0.75, 2.7
@@ -22,9 +19,9 @@ LABEL_WIDTH, LEGEND_WIDTH = 36, 100
 HALF_SPREAD = 0.2
 
 
-def score_words(score: Optional[float]) -> str:
-    """A score as the field writes it: times 100 with one decimal; a dash for None."""
-    return "–" if score is None else f"{100 * score:z.1f}"
+def score_words(row: Row, score: Optional[float]) -> str:
+    """A score of a row as the field writes it: of 100, with one decimal; a dash for None."""
+    return "–" if score is None else f"{row.percent(score):z.1f}"
 
 
 def draw_dots(panels: Sequence[Panel], styles: Styles, image_format: str) -> bytes:
@@ -52,23 +49,23 @@ def draw_dots(panels: Sequence[Panel], styles: Styles, image_format: str) -> byt
 def _draw_lanes(axes: Axes, rows: Panel, labels: Sequence[str], styles: Styles) -> None:
     for lane, row in enumerate(rows):
         color, _ = styles[row.group.label]
-        scores = [100 * value for value in row.values]
+        scores = list(map(row.percent, row.values))
         # Seeds of the same score stand beside each other.
         step = 2 * HALF_SPREAD / max(1, len(scores) - 1)
         first = lane - HALF_SPREAD if len(scores) > 1 else lane
         heights = [first + step * place for place in range(len(scores))]
         axes.plot(scores, heights, "o", color=color, alpha=0.7, markersize=5, zorder=3)
-        median = 100 * row.median
+        median = row.percent(row.median)
         axes.plot([median] * 2, [lane - 0.36, lane + 0.36], color=color, linewidth=2.5, zorder=2)
         axes.text(
             1.01,
             lane,
-            f"median {score_words(row.median)}",
+            f"median {score_words(row, row.median)}",
             transform=axes.get_yaxis_transform(),
             verticalalignment="center",
         )
         if row.majority is not None:
-            axes.plot([100 * row.majority] * 2, [lane - 0.5, lane + 0.5], **MAJORITY)
+            axes.plot([row.percent(row.majority)] * 2, [lane - 0.5, lane + 0.5], **MAJORITY)
     axes.set_yticks(range(len(rows)), labels)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -122,10 +119,10 @@ def _draw_runs(axes: Axes, rows: Panel, styles: Styles) -> None:
         for run in row.group.runs:
             curve = run.curve(row.subset, row.metric)
             updates = [entry[0] for entry in curve]
-            scores = [100 * entry[1] for entry in curve]
+            scores = [row.percent(entry[1]) for entry in curve]
             axes.plot(updates, scores, line, color=color, alpha=0.8, marker="o", markersize=3)
-    for majority in {row.majority for row in rows if row.majority is not None}:
-        axes.axhline(100 * majority, **MAJORITY)
+    for majority in {row.percent(row.majority) for row in rows if row.majority is not None}:
+        axes.axhline(majority, **MAJORITY)
     axes.grid()
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")

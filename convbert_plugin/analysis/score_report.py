@@ -2,13 +2,16 @@
 
 import itertools
 import json
-from typing import Iterator, Sequence
+from typing import Iterator
 
-from convbert_plugin.analysis.drawing import styles_of
+from convbert_plugin.analysis.answer_report import answer_sections, answer_values
+from convbert_plugin.analysis.drawing import Styles, styles_of
+from convbert_plugin.analysis.groups import Group, Row, Summary, grouped, rows_of
 from convbert_plugin.analysis.page import Picture, Section, Table, html_page
-from convbert_plugin.analysis.runs import Group, Panel, Row, Run, Summary, rows_of
+from convbert_plugin.analysis.runs import Run
 from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots, score_words
 from convbert_plugin.analysis.words import aligned, printable
+from convbert_plugin.files.records import CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD
 
 TITLE = "Fine-tuning report"
 HEADER = (
@@ -18,10 +21,21 @@ HEADER = (
 PATHS = {"start", "folder"}
 NUMBERS = {"median", "best", "mean", "std", "majority", "runs", "updates", "seed"}
 RUNS_HEADER = ("folder", "task", "seed", "start", "updates", "scores")
-EXPLANATION = (
-    "Scores are those of the last validation of each run, times 100; std is their sample standard "
-    "deviation over the runs; majority is what the most frequent class of the training set scores."
-)
+# By what the runs' records call the head that answers.
+EXPLANATIONS = {
+    CLASSIFICATION_HEAD: (
+        "Scores are those of the last validation of each run, times 100; std is their sample "
+        "standard deviation over the runs; majority is what the most frequent class of the "
+        "training set scores."
+    ),
+    QUESTION_ANSWERING_HEAD: (
+        "Scores of SQuAD are those of the last validation of each run, 0 to 100 as the official "
+        "evaluators give them; std is their sample standard deviation over the runs. exact_match "
+        "and f1, of all questions, of those that have an answer and of those that have none, are "
+        "at the threshold that the run had; best_exact_match and best_f1 at the one that is best "
+        "for the questions scored."
+    ),
+}
 
 
 def table_cells(row: Row) -> list[str]:
@@ -30,7 +44,7 @@ def table_cells(row: Row) -> list[str]:
         row.name,
         row.group.label,
         row.metric,
-        *map(score_words, row.statistics.values()),
+        *(score_words(row, score) for score in row.statistics.values()),
         str(len(row.scores)),
         ", ".join(str(score.seed) for score in row.scores),
     ]
@@ -54,9 +68,10 @@ def json_text(summary: Summary) -> str:
                 "label": group.label,
                 "start": group.runs[0].start,
                 "model": group.runs[0].model,
-                "classification_head": group.runs[0].head,
+                group.runs[0].head_name: group.runs[0].head,
                 **_recorded(group.runs[0]),
                 "scores": [_row_values(row) for row in rows_of(group)],
+                **_answered(summary, group),
             }
             for group in summary.groups
         ],
@@ -72,6 +87,11 @@ def json_text(summary: Summary) -> str:
 def _recorded(run: Run) -> dict:
     # Earlier versions did not write them down.
     return {"settings": run.settings, "data": run.data} if run.settings else {}
+
+
+def _answered(summary: Summary, group: Group) -> dict:
+    answers = [answer_values(one) for one in summary.answers if one.group is group]
+    return {"answers": answers} if answers else {}
 
 
 def _row_values(row: Row) -> dict:
@@ -102,15 +122,21 @@ def report_page(summary: Summary) -> str:
     ]
     others = [
         Section("Notes", notes=summary.notes),
-        *_picture_sections(panels, _styles(summary)),
+        *_task_sections(summary),
         Section("Runs", table=_run_table(summary)),
         Section("Not validated yet, not counted", notes=unfinished),
     ]
     shown = [scores, *(section for section in others if not section.is_empty)]
-    return html_page(TITLE, EXPLANATION, shown)
+    return html_page(TITLE, _explanation(summary), shown)
 
 
-def _styles(summary: Summary) -> dict:
+def _explanation(summary: Summary) -> str:
+    runs = [*(run for group in summary.groups for run in group.runs), *summary.unfinished]
+    named = {run.head_name for run in runs}
+    return " ".join(words for name, words in EXPLANATIONS.items() if name in named)
+
+
+def _styles(summary: Summary) -> Styles:
     return styles_of(group.label for group in summary.groups)
 
 
@@ -126,11 +152,15 @@ def _run_table(summary: Summary) -> Table:
 def _score_list(run: Run) -> str:
     # A group of one, of which each row has one score.
     return ", ".join(
-        f"{row.name} {row.metric} {score_words(row.median)}" for row in rows_of(Group("", [run]))
+        f"{row.name} {row.metric} {score_words(row, row.median)}"
+        for row in rows_of(Group("", [run]))
     )
 
 
-def _picture_sections(panels: Sequence[Panel], styles: dict) -> Iterator[Section]:
+def _task_sections(summary: Summary) -> Iterator[Section]:
+    """Pictures of each task, and what its runs answered, set by set."""
+    styles = _styles(summary)
+    panels = summary.panels()
     for task, of_task in itertools.groupby(panels, key=lambda rows: rows[0].group.task):
         same_task = list(of_task)
         dots, curves = (draw(same_task, styles, "svg") for draw in (draw_dots, draw_curves))
@@ -141,3 +171,6 @@ def _picture_sections(panels: Sequence[Panel], styles: dict) -> Iterator[Section
                 Picture(curves, f"{task}: scores over the updates"),
             ],
         )
+        answers = [one for one in summary.answers if one.group.task == task]
+        for same_set in grouped(answers, lambda one: one.subset).values():
+            yield from answer_sections(same_set, styles)

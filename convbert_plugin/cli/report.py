@@ -34,7 +34,7 @@ def _page_path(text: str) -> Path:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, the picture and the numbers, all of them or none, and print the table."""
-    from convbert_plugin.analysis.runs import summarize
+    from convbert_plugin.analysis.groups import summarize
     from convbert_plugin.analysis.score_report import dots_png, json_text, report_page, text_table
     from convbert_plugin.files.whole_output import whole_file
 

@@ -14,6 +14,9 @@ RECORD_FILE = "scores.json"
 # While GLUE was all there was, records and checkpoints had another name for the task.
 TASK, EARLIER_TASK = "task", "glue_task"
 SETTINGS, DATA = "settings", "data"
+# What a record calls the head that answers.
+CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD = "classification_head", "question_answering_head"
+HEADS = (CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD)
 # Settings with which a run was trained before it was resumed with others.
 BEFORE = "before"
 # A run may go on elsewhere, and longer where the rate does not follow its length.
@@ -93,7 +96,7 @@ def _check(record: dict) -> None:
     typed(str, record[TASK])
     typed(int, record["seed"])
     start_in_words(record["start"])
-    typed(Optional[str], record.get("classification_head"))
+    typed(tuple[Optional[str], ...], [record.get(head) for head in HEADS])
     for part in ("model", SETTINGS, DATA):
         record.get(part, {}).keys()
     settings = record.get(SETTINGS, {})

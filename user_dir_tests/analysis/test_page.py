@@ -5,7 +5,18 @@ from html.parser import HTMLParser
 
 import pytest
 
-from convbert_plugin.analysis.page import POLICY, Picture, Section, Table, html_page
+from convbert_plugin.analysis.page import (
+    FIRST,
+    POLICY,
+    SECOND,
+    Passage,
+    Passages,
+    Picture,
+    Piece,
+    Section,
+    Table,
+    html_page,
+)
 from convbert_plugin.analysis.words import aligned, printable
 
 pytestmark = pytest.mark.experiments
@@ -61,17 +72,43 @@ def test_everything_stands_where_it_belongs():
     assert policy in page.of("meta")
 
 
+def test_marked_texts_fold_away():
+    legend = [Piece("the one", [FIRST]), Piece("both", [FIRST, SECOND])]
+    pieces = [Piece("a "), Piece("b c", [SECOND]), Piece(" d")]
+    passages = Passages("Ten of them", legend, [Passage("Which?", [("fact", "words")], pieces)])
+    table = Table(["name"], [["cell"]], summary="In numbers")
+    page = Elements(html_page("Title", "", [Section("Texts", table=table, passages=[passages])]))
+    assert page.of("details") == [{}, {"open": None}]
+    assert page.of("mark") == [{"class": "first"}, {"class": "first second"}, {"class": "second"}]
+    # Not a space more than there was between the pieces.
+    text = "".join(page.texts[3:])
+    assert "a b c d" in text
+    found = [text.index(words) for words in ("In numbers", "Ten of", "the one", "Which?", "words")]
+    assert found == sorted(found)
+
+
 def test_text_is_text_everywhere():
-    table = Table([HOSTILE], [[HOSTILE]], paths={HOSTILE})
+    table = Table([HOSTILE], [[HOSTILE]], paths={HOSTILE}, summary=HOSTILE)
+    marked = [Piece(HOSTILE, [FIRST])]
+    passage = Passage(HOSTILE, [(HOSTILE, HOSTILE)], [*marked, Piece("x"), *marked])
     text = html_page(
         HOSTILE,
         HOSTILE,
-        [Section(HOSTILE, [HOSTILE], table, [Picture(b"", HOSTILE)])],
+        [
+            Section(
+                HOSTILE,
+                [HOSTILE],
+                table,
+                [Picture(b"", HOSTILE)],
+                [Passages(HOSTILE, marked, [passage])],
+            )
+        ],
     )
     page = Elements(text)
     assert not page.of("script")
-    # The title and the heading, the explanation, the section's title, a note, two cells.
-    assert page.texts.count(SHOWN) == 7
+    # The title and the heading, the explanation, the section's title, a note, two cells under their
+    # summary, another summary, a mark explained, a title, a fact of two parts, two marks.
+    assert "".join(page.texts).count(SHOWN) == 15
     assert page.of("img")[0]["alt"] == SHOWN
     text.encode()
 
@@ -84,6 +121,7 @@ def test_text_is_text_everywhere():
         (Section("a", table=Table(["b"], [["c"]])), False),
         (Section("a", notes=["b"]), False),
         (Section("a", pictures=[Picture(b"", "b")]), False),
+        (Section("a", passages=[Passages("b", [], [])]), False),
     ],
 )
 def test_sections_that_hold_nothing(section, is_empty):

@@ -18,7 +18,7 @@ from matplotlib import image
 from convbert_plugin import cli
 from convbert_plugin.analysis import score_pictures
 from convbert_plugin.analysis.drawing import styles_of
-from convbert_plugin.analysis.runs import rows_of, summarize
+from convbert_plugin.analysis.groups import rows_of, summarize
 from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots
 from convbert_plugin.analysis.score_report import json_text, report_page, text_table
 from convbert_plugin.analysis.words import LONGEST_LABEL, wrap
