@@ -13,6 +13,7 @@ from convbert_plugin import ConvBertModel
 from convbert_plugin.analysis.predictions.glue_predictions import load_fine_tuned
 from convbert_plugin.analysis.predictions.glue_predictions import predict as predict_logits
 from convbert_plugin.cli import main as convbert
+from convbert_plugin.data.glue.glue_files import open_rows
 from convbert_plugin.errors import UserError
 from user_dir_tests.end_to_end.conftest import forget_earlier_runs, run_main
 from user_dir_tests.end_to_end.glue_runs import GLUE_TASK, GLUE_USUAL, write_rows
@@ -230,6 +231,42 @@ def test_the_words_of_classes_from_python(made):
     for asked in (lambda: hub.labels("fresh"), lambda: hub.labels("other")):
         with pytest.raises(ValueError, match=r"head '?(fresh|other)"):
             asked()
+
+
+def test_long_texts_are_cut_alike_by_every_door(made, corpus, predict, tmp_path):
+    """What is beyond the length of the training is read only where Python asks for it."""
+    turned = [TEXTS[place:] + TEXTS[:place] for place in range(len(TEXTS))]
+    texts = [" ".join(several[:4]) for several in turned]
+    write_rows(tmp_path / "source" / "test.tsv", ("text",), [(text,) for text in texts])
+    data = prepare(tmp_path / "source", tmp_path / "data", corpus.pieces, "--labels", "C,B,A")
+    checkpoint = made["classes"]
+    hub = ConvBertModel.from_pretrained(checkpoint.parent, checkpoint.name)
+    cut = torch.stack([hub.encode(text) for text in texts])
+    whole = torch.stack([hub.encode(text, whole=True) for text in texts])
+    # Four sentences of eight pieces; the released cut keeps the first 18 and both ends.
+    assert whole.shape == (9, 34)
+    assert torch.equal(cut, torch.cat([whole[:, :19], whole[:, -1:]], dim=1))
+    logits = predict_logits(load_fine_tuned(checkpoint, data), "test", batch_size=4)
+    assert (hub.predict("topics", cut, return_logits=True) - logits).abs().max() <= AGREE
+    assert (hub.predict("topics", whole, return_logits=True) - logits).abs().max() > 1e-3
+    assert predict(data, checkpoint) == hub.predict("topics", cut, return_labels=True)
+
+
+def test_special_tokens_in_a_text_are_text_in_the_data_and_in_python(made, corpus, tmp_path):
+    specials = ("[SEP]", "[CLS]", "[PAD]", "[UNK]", "[MASK]", "<s>", "<mask>", "</s>")
+    texts = [f"the {special} sees a mouse." for special in specials]
+    write_rows(tmp_path / "source" / "test.tsv", ("text",), [(text,) for text in texts])
+    data = prepare(tmp_path / "source", tmp_path / "data", corpus.pieces, "--labels", "A,B,C")
+    fine_tuned = load_fine_tuned(made["classes"], data)
+    vocabulary = fine_tuned.model.vocabulary
+    [lines] = open_rows(data, fine_tuned.prepared, "test", vocabulary).texts
+    hub = ConvBertModel.from_pretrained(made["classes"].parent, made["classes"].name)
+    for row, (special, text) in enumerate(zip(specials, texts, strict=True)):
+        pieces = [vocabulary[index] for index in lines[row].tolist()]
+        # Brackets and letters, none of which is a piece here.
+        unknown = ["[UNK]"] * (4 if special == "</s>" else 3)
+        assert pieces == ["the", *unknown, "see", "##s", "a", "mouse", ".", "[SEP]"]
+        assert hub.encode(text).tolist() == [vocabulary.index("[CLS]"), *lines[row].tolist()]
 
 
 def test_a_converted_run_keeps_them(made, predict, tmp_path, capfd):

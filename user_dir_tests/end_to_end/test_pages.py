@@ -171,6 +171,35 @@ def test_what_is_not_run_is_set_up():
     assert {command_of(line) for block in shown for line in block.text.splitlines()} >= SET_UP
 
 
+def test_no_training_of_a_page_keeps_a_checkpoint_an_epoch():
+    """The best and the last are enough, and a full disk is the price of more."""
+    commands = [
+        command
+        for page in PAGES
+        for block in blocks(page)
+        for command in block.text.replace("\\\n", " ").splitlines()
+    ]
+    trainings = [each for each in commands if each.lstrip().startswith("fairseq-train ")]
+    assert len(trainings) > 3
+    assert all("--no-epoch-checkpoints" in training for training in trainings)
+    # What fairseq-hydra-train and the script take.
+    recipes = sorted((CHECKOUT / "convbert_plugin" / "config" / "recipe").glob("*ing.yaml"))
+    assert [recipe.stem for recipe in recipes] == ["finetuning", "pretraining"]
+    assert all("  no_epoch_checkpoints: true\n" in recipe.read_text() for recipe in recipes)
+    script = (CHECKOUT / "examples" / "pretraining" / "pretrain.sh").read_text()
+    assert "--no-epoch-checkpoints" in script
+
+
+def test_the_guide_says_which_export_holds_at_every_length():
+    """Of the two of torch.onnx the one that follows the program which the page exports and runs."""
+    page = (CHECKOUT / "examples" / "python" / "README.md").read_text()
+    [paragraph] = [each for each in page.split("\n\n") if "torch.onnx.export" in each]
+    assert "dynamo=True)` " in paragraph
+    assert "`dynamo=False` writes the\nlength of its example into the model" in paragraph
+    [exported] = [block for block in blocks("examples/python/README.md") if "Dim" in block.text]
+    assert "dynamic_shapes=(sizes, sizes)" in exported.text
+
+
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_files_that_are_named_exist(page):
     text = FENCE.sub("", (CHECKOUT / page).read_text())
