@@ -3,11 +3,12 @@
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.json_files import read_json_object
 from convbert_plugin.files.text_files import decode_utf8, read_file
+from convbert_plugin.tokenization.character_offsets import exact_offsets
 from convbert_plugin.tokenization.pipeline_limits import (
     TRIAL_SECONDS,
     check_vocabulary,
@@ -27,10 +28,11 @@ from convbert_plugin.tokenization.tokenizer_files import (
     SETTINGS_FILE,
     VOCAB_FILE,
 )
-from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+from convbert_plugin.tokenization.tokenizer_interface import OffsetPieces, Tokenizer
 from convbert_plugin.tokenization.wordpiece import CONTINUATION, joined
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from tokenizers import Tokenizer as Pipeline
 
 # A hundredth of what tokenizers usually do, so that a busy machine is no error.
@@ -91,14 +93,31 @@ class PipelineTokenizer(Tokenizer):
         return self.settings is not None and json.loads(self.settings).get(SPLIT_SPECIALS) is True
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
-        encodings = within(
+        # The fast way fills in ids alone, no tokens.
+        encodings = self._encoded(texts, self.pipeline.encode_batch_fast)
+        return [self._pieces_of(encoding) for encoding in encodings]
+
+    def pieces_with_offsets(self, texts: list[str]) -> list[OffsetPieces]:
+        encodings = self._encoded(texts, self.pipeline.encode_batch)
+        return [
+            OffsetPieces(
+                self._pieces_of(encoding),
+                list(exact_offsets(text, encoding.tokens, encoding.offsets)),
+            )
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _pieces_of(self, encoding: "Encoding") -> list[str]:
+        return [self._piece_of_id[index] for index in encoding.ids]
+
+    def _encoded(
+        self, texts: list[str], encode: Callable[..., list["Encoding"]]
+    ) -> list["Encoding"]:
+        return within(
             SECONDS_AT_LEAST + sum(map(len, texts)) // CHARACTERS_A_SECOND,
-            # The fast way fills in ids alone, no tokens.
-            lambda: self.pipeline.encode_batch_fast(texts, add_special_tokens=False),
+            lambda: encode(texts, add_special_tokens=False),
             f"{self.path}: at the text {shown(max(texts, key=len, default=''))}",
         )
-        pieces = self._piece_of_id
-        return [[pieces[index] for index in encoding.ids] for encoding in encodings]
 
     def detokenize(self, pieces: list[str]) -> str:
         if self.longest_word:

@@ -2,10 +2,11 @@
 
 import itertools
 from pathlib import Path
-from typing import Optional
+from typing import Any, Mapping, Optional, Sequence
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import ODD_WHITESPACE, PathLike, read_file
+from convbert_plugin.tokenization.character_offsets import exact_offsets
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_FIRST,
     FAIRSEQ_SPECIALS,
@@ -16,7 +17,7 @@ from convbert_plugin.tokenization.tokenizer_files import (
     DICTIONARY_FILE,
     SENTENCEPIECE_FILE,
 )
-from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+from convbert_plugin.tokenization.tokenizer_interface import OffsetPieces, Tokenizer
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -53,9 +54,30 @@ class SentencePieceTokenizer(Tokenizer):
         return [*FAIRSEQ_FIRST, *plain, *([] if self.mask in plain else [self.mask])]
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
-        texts = [ODD_WHITESPACE.sub(" ", text) for text in texts]
-        encoded = self._processor.encode(texts, out_type=int, num_threads=1)
+        encoded = self._encoded(texts, int)
         return [[self._piece_of_id[index] for index in ids] for ids in encoded]
+
+    def pieces_with_offsets(self, texts: list[str]) -> list[OffsetPieces]:
+        from sentencepiece.sentencepiece_pb2 import SentencePieceText  # type: ignore[attr-defined]
+
+        # The one form with offsets that all versions give; they are of bytes.
+        encoded = self._encoded(texts, "serialized_proto")
+        return [
+            self._with_offsets(text, SentencePieceText.FromString(serialized).pieces)
+            for text, serialized in zip(texts, encoded, strict=True)
+        ]
+
+    def _with_offsets(self, text: str, found: Sequence[Any]) -> OffsetPieces:
+        place = _character_places(text)
+        spans = [(place[piece.begin], place[piece.end]) for piece in found]
+        return OffsetPieces(
+            [self._piece_of_id[piece.id] for piece in found],
+            list(exact_offsets(text, [piece.piece for piece in found], spans)),
+        )
+
+    def _encoded(self, texts: list[str], kind: Any) -> Any:
+        texts = [ODD_WHITESPACE.sub(" ", text) for text in texts]
+        return self._processor.encode(texts, out_type=kind, num_threads=1)
 
     def detokenize(self, pieces: list[str]) -> str:
         texts: list[str] = []
@@ -70,6 +92,12 @@ class SentencePieceTokenizer(Tokenizer):
 
     def identity(self) -> tuple:
         return "sentencepiece", self.model, self.symbols
+
+
+def _character_places(text: str) -> Mapping[int, int]:
+    """The number of the character that begins at each byte, of a text as it goes in."""
+    sizes = (len(character.encode()) for character in ODD_WHITESPACE.sub(" ", text))
+    return {byte: place for place, byte in enumerate(itertools.accumulate(sizes, initial=0))}
 
 
 def load_sentencepiece(file: Path) -> SentencePieceTokenizer:

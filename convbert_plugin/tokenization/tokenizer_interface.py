@@ -2,7 +2,7 @@
 
 import abc
 from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Mapping, NamedTuple, Optional, Sequence
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_file
@@ -28,6 +28,16 @@ TEXTS_TO_COMPARE = (
     "  a  b\tc\u3000d ",
 )
 ADDED_TOKENS = "added tokens"
+
+
+class OffsetPieces(NamedTuple):
+    """The pieces of a text, and the characters [start, end) of it, as given, that each stands for.
+
+    Offsets are exact as ``exact_offsets`` has it.
+    """
+
+    pieces: list[str]
+    offsets: list[tuple[int, int]]
 
 
 class Tokenizer(abc.ABC):
@@ -70,6 +80,10 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
         """The pieces of each text."""
+
+    @abc.abstractmethod
+    def pieces_with_offsets(self, texts: list[str]) -> list[OffsetPieces]:
+        """The pieces of each text, those of ``pieces_batch``, and where they stand in it."""
 
     @abc.abstractmethod
     def detokenize(self, pieces: list[str]) -> str:

@@ -5,10 +5,20 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Generic,
+    Iterable,
+    Iterator,
+    NamedTuple,
+    Optional,
+    TypeVar,
+)
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import read_json_object
+from convbert_plugin.tokenization.character_offsets import Span, exact_offsets
 from convbert_plugin.tokenization.symbols import (
     WORDPIECE_SPECIALS,
     names_of,
@@ -20,7 +30,7 @@ from convbert_plugin.tokenization.tokenizer_files import (
     SETTINGS_FILE,
     VOCAB_FILE,
 )
-from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
+from convbert_plugin.tokenization.tokenizer_interface import OffsetPieces, Tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pipeline
@@ -33,8 +43,13 @@ SETTINGS_DEFAULTS = (True, None, True)
 CONTINUATION = "##"
 # ELECTRA's and ConvBERT's limit; transformers and tokenizers stop at 100.
 LONGEST_WORD = 200
+# No word reaches over it. (Other whitespace is left to the pipeline, which removes some of it as
+# control characters.)
+WORD_END = " "
 # Of the words whose pieces are remembered: about 100 MB of memory.
 CACHED_CHARACTERS = 1 << 22
+
+Made = TypeVar("Made")
 
 
 class WordPieceSettings(NamedTuple):
@@ -52,6 +67,26 @@ class WordPieceSettings(NamedTuple):
 UNCASED = WordPieceSettings()
 
 
+class WordCache(Generic[Made]):
+    """What was made of words, which texts repeat: each is encoded once, until they are too many."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Made] = {}
+        self._characters = 0
+        self.get = self._made.__getitem__
+
+    def add(
+        self, words_of_texts: list[list[str]], make: Callable[[list[str]], Iterable[Made]]
+    ) -> None:
+        """See to it that these words are known."""
+        if self._characters > CACHED_CHARACTERS:
+            self._made.clear()
+            self._characters = 0
+        new = list(set().union(*words_of_texts) - self._made.keys())
+        self._characters += sum(map(len, new))
+        self._made.update(zip(new, make(new), strict=True))
+
+
 class WordPieceTokenizer(Tokenizer):
     """BERT's tokenizer over the rows of a ``vocab.txt``, which goes out as it came in."""
 
@@ -64,8 +99,8 @@ class WordPieceTokenizer(Tokenizer):
         self.rows = rows
         self.symbols = names_of(rows)
         self.settings = settings
-        self._pieces_of_word: dict[str, list[str]] = {}
-        self._cached_characters = 0
+        self._pieces_of_word = WordCache[list[str]]()
+        self._offsets_of_word = WordCache[OffsetPieces]()
         self.pipeline = self.build_pipeline()
 
     def build_pipeline(self) -> "Pipeline":
@@ -97,25 +132,28 @@ class WordPieceTokenizer(Tokenizer):
         return pipeline
 
     def pieces_batch(self, texts: list[str]) -> list[list[str]]:
-        # No word reaches over a space, and text repeats its words: each is encoded once. (Other
-        # whitespace is left to the pipeline, which removes some of it as control characters.)
-        words_of_text = [text.split(" ") for text in texts]
-        self._encode_new({word for words in words_of_text for word in words})
-        return [
-            list(itertools.chain.from_iterable(map(self._pieces_of_word.__getitem__, words)))
-            for words in words_of_text
-        ]
+        words_of_text = [text.split(WORD_END) for text in texts]
+        known = self._pieces_of_word
+        known.add(words_of_text, self._pieces_of_words)
+        return [list(itertools.chain.from_iterable(map(known.get, words))) for words in words_of_text]
 
-    def _encode_new(self, words: set[str]) -> None:
-        if self._cached_characters > CACHED_CHARACTERS:
-            self._pieces_of_word.clear()
-            self._cached_characters = 0
-        new = list(words - self._pieces_of_word.keys())
-        self._cached_characters += sum(map(len, new))
+    def _pieces_of_words(self, words: list[str]) -> Iterator[list[str]]:
         # The fast way fills in ids alone, no tokens.
-        encodings = self.pipeline.encode_batch_fast(new, add_special_tokens=False)
-        for word, encoding in zip(new, encodings, strict=True):
-            self._pieces_of_word[word] = [self.symbols[index] for index in encoding.ids]
+        for encoding in self.pipeline.encode_batch_fast(words, add_special_tokens=False):
+            yield [self.symbols[index] for index in encoding.ids]
+
+    def pieces_with_offsets(self, texts: list[str]) -> list[OffsetPieces]:
+        words_of_text = [text.split(WORD_END) for text in texts]
+        known = self._offsets_of_word
+        known.add(words_of_text, self._offsets_of_words)
+        return [_laid_out(words, map(known.get, words)) for words in words_of_text]
+
+    def _offsets_of_words(self, words: list[str]) -> Iterator[OffsetPieces]:
+        encodings = self.pipeline.encode_batch(words, add_special_tokens=False)
+        for word, encoding in zip(words, encodings, strict=True):
+            pieces = [self.symbols[index] for index in encoding.ids]
+            offsets = exact_offsets(word, encoding.tokens, encoding.offsets)
+            yield OffsetPieces(pieces, list(offsets))
 
     def detokenize(self, pieces: list[str]) -> str:
         return joined(pieces)
@@ -140,6 +178,18 @@ class WordPieceTokenizer(Tokenizer):
     def is_of(self, file: Path) -> bool:
         flags = WordPieceSettings(self.settings.cased, self.settings.strip_accents)
         return load_wordpiece(file, flags).identity() == self.identity()
+
+
+def _laid_out(words: list[str], made: Iterable[OffsetPieces]) -> OffsetPieces:
+    """The pieces of a text of those of its words."""
+    pieces: list[str] = []
+    offsets: list[Span] = []
+    begin = 0
+    for word, of_word in zip(words, made, strict=True):
+        pieces += of_word.pieces
+        offsets += [(begin + start, begin + end) for start, end in of_word.offsets]
+        begin += len(word) + len(WORD_END)
+    return OffsetPieces(pieces, offsets)
 
 
 def joined(pieces: Iterable[str]) -> str:
