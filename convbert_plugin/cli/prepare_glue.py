@@ -21,12 +21,11 @@ from convbert_plugin.data.glue.glue_tasks import (
     CLASSIFICATION_METRICS,
     REGRESSION_METRICS,
     TASKS,
-    TRAIN,
-    VALID_NAMES,
     GlueTask,
     official_task,
     own_task,
 )
+from convbert_plugin.data.splits import TEST, TRAIN, VALID_NAMES
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.tables import CSV, DELIMITERS, NONE
 from convbert_plugin.files.text_files import files_named, number
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from convbert_plugin.data.glue.glue_preparing import Prepared
 
 SUFFIXES = (*DELIMITERS, JSON_SUFFIX)
-OWN_NAMES = ("train", *VALID_NAMES, "test")
+OWN_NAMES = (TRAIN, *VALID_NAMES, TEST)
 # The released batch, by which the length of an epoch is told.
 BATCH_SIZE = 32
 

@@ -13,9 +13,8 @@ def exact_offsets(text: str, pieces: Sequence[str], spans: Sequence[Span]) -> It
     """The characters [start, end) of each piece, of spans by a tokenizer's library.
 
     None begins or ends in whitespace or invisible characters around others. A combining mark that
-    no piece has belongs to the character before it. Pieces of one character, as the bytes of an
-    emoji, have all of it each. A piece of a space alone is empty, at the end of the space.
-    ``pieces``: as the library spells them.
+    no piece has belongs to the character before it. A piece of a space alone is empty, at the end
+    of the space. ``pieces``: as the library spells them.
     """
     next_starts = [*(start for start, _ in spans[1:]), len(text)]
     for piece, (start, end), next_start in zip(pieces, spans, next_starts, strict=False):
@@ -32,12 +31,7 @@ def _visible(text: str, piece: str, start: int, end: int) -> Span:
         return (start, end) if not is_prefix or SPACE_MARK in text[start:end] else (start, start)
     shown = [place for place in range(start, end) if _is_visible(text[place])]
     shown = shown or [place for place in range(start, end) if not text[place].isspace()]
-    if shown:
-        return shown[0], shown[-1] + 1
-    # What a character becomes, as the three of ½, may be several pieces, where the library gives
-    # the character to the last one alone.
-    is_part = piece.strip(SPACE_MARK) and (start == end or piece.startswith(SPACE_MARK))
-    return end, end + (bool(is_part) and not text[end : end + 1].isspace() and end < len(text))
+    return (shown[0], shown[-1] + 1) if shown else (end, end)
 
 
 def _is_visible(character: str) -> bool:

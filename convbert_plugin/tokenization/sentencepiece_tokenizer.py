@@ -6,7 +6,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import ODD_WHITESPACE, PathLike, read_file
-from convbert_plugin.tokenization.character_offsets import exact_offsets
+from convbert_plugin.tokenization.character_offsets import SPACE_MARK, exact_offsets
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_FIRST,
     FAIRSEQ_SPECIALS,
@@ -69,10 +69,15 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _with_offsets(self, text: str, found: Sequence[Any]) -> OffsetPieces:
         place = _character_places(text)
-        spans = [(place[piece.begin], place[piece.end]) for piece in found]
         return OffsetPieces(
             [self._piece_of_id[piece.id] for piece in found],
-            list(exact_offsets(text, [piece.piece for piece in found], spans)),
+            list(
+                exact_offsets(
+                    text,
+                    [piece.piece for piece in found],
+                    [(place[piece.begin], place[piece.end] + _is_part(piece)) for piece in found],
+                )
+            ),
         )
 
     def _encoded(self, texts: list[str], kind: Any) -> Any:
@@ -92,6 +97,11 @@ class SentencePieceTokenizer(Tokenizer):
 
     def identity(self) -> tuple:
         return "sentencepiece", self.model, self.symbols
+
+
+def _is_part(piece: Any) -> bool:
+    """Whether it is of the next character: of several pieces the last one alone is said to be."""
+    return bool(piece.piece.strip(SPACE_MARK)) and not piece.surface.strip()
 
 
 def _character_places(text: str) -> Mapping[int, int]:

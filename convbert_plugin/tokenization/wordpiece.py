@@ -135,7 +135,9 @@ class WordPieceTokenizer(Tokenizer):
         words_of_text = [text.split(WORD_END) for text in texts]
         known = self._pieces_of_word
         known.add(words_of_text, self._pieces_of_words)
-        return [list(itertools.chain.from_iterable(map(known.get, words))) for words in words_of_text]
+        return [
+            list(itertools.chain.from_iterable(map(known.get, words))) for words in words_of_text
+        ]
 
     def _pieces_of_words(self, words: list[str]) -> Iterator[list[str]]:
         # The fast way fills in ids alone, no tokens.

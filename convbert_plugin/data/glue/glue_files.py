@@ -14,7 +14,8 @@ from convbert_plugin.data.glue.glue_description import (
     PreparedTask,
     read_description,
 )
-from convbert_plugin.data.glue.glue_tasks import VALID, GlueTask
+from convbert_plugin.data.glue.glue_tasks import GlueTask
+from convbert_plugin.data.splits import check_is_prepared
 from convbert_plugin.data.vocabulary import Vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike, number
@@ -45,11 +46,7 @@ def open_rows(
             vocabulary, or that do not belong to each other.
     """
     folder = Path(folder)
-    if split not in prepared.splits:
-        raise UserError(
-            f"{folder}: holds no split {split}, only {', '.join(prepared.splits)}: prepare it from "
-            f"the files with {DATA_MAKER}{_instead(split, prepared)}"
-        )
+    check_is_prepared(split, prepared.splits, folder, DATA_MAKER)
     inputs = INPUTS if prepared.task.is_pair else INPUTS[:1]
     texts = [open_lines(folder / name / split, vocabulary, remedy=DATA_MAKER) for name in inputs]
     columns: list[Sized] = [*texts]
@@ -65,15 +62,6 @@ def open_rows(
             f"{DATA_MAKER}"
         )
     return PreparedRows(texts, targets)
-
-
-def _instead(split: str, prepared: PreparedTask) -> str:
-    """How to go on without a validation set."""
-    if not split.startswith(VALID):
-        return ""
-    if VALID not in prepared.splits:
-        return ", or leave it out with --disable-validation (dataset.disable_validation=true)"
-    return f", or leave it out with --valid-subset {VALID} (dataset.valid_subset={VALID})"
 
 
 def _targets(path: Path, task: GlueTask, written: GlueTask) -> np.ndarray:

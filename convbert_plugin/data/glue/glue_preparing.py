@@ -15,13 +15,14 @@ from convbert_plugin.data.glue.glue_description import (
     write_description,
 )
 from convbert_plugin.data.glue.glue_rows import read_rows
-from convbert_plugin.data.glue.glue_tasks import TASKS, TESTS, VALID_NAMES, GlueTask
+from convbert_plugin.data.glue.glue_tasks import TASKS, TESTS, GlueTask
 from convbert_plugin.data.indexed_writing import (
     END,
     dictionary_symbols,
     write_dictionary,
     write_lines,
 )
+from convbert_plugin.data.splits import VALID_NAMES
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.tables import choose_quoting
 from convbert_plugin.files.text_files import files_named

@@ -3,6 +3,7 @@
 from math import isfinite
 from typing import NamedTuple, Optional, Union
 
+from convbert_plugin.data.splits import TEST, TRAIN, VALID
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import composed
 from convbert_plugin.tokenization.symbols import FAIRSEQ_FIRST
@@ -10,13 +11,9 @@ from convbert_plugin.tokenization.symbols import FAIRSEQ_FIRST
 Column = Union[str, int]
 """The name of a column in the header, or its place (from 0) in a file without one."""
 
-TRAIN, VALID, TEST = "train", "valid", "test"
 # The second of MNLI's sets, by fairseq's way of counting splits.
 SECOND_VALID, SECOND_TEST = "valid1", "test1"
 TESTS = (TEST, SECOND_TEST)
-
-# What a validation set is called; "dev" stands in the table.
-VALID_NAMES = ("dev", "valid", "validation")
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "mcc")
 REGRESSION_METRICS = ("pearson", "spearman")

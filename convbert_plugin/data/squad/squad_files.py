@@ -1,0 +1,166 @@
+"""Open data that ``convbert prepare-squad`` made, as ``--task squad`` takes it."""
+
+import json
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple
+
+import numpy as np
+
+from convbert_plugin.data.binarized import IndexedLines, open_lines
+from convbert_plugin.data.splits import check_is_prepared
+from convbert_plugin.data.squad.squad_description import (
+    ANSWERS,
+    CONTEXT_TEXTS,
+    CONTEXTS,
+    DATA_MAKER,
+    IMPOSSIBLE,
+    OFFSETS,
+    PARAGRAPHS,
+    QUESTION_TEXTS,
+    QUESTIONS,
+    PreparedSplit,
+    PreparedSquad,
+)
+from convbert_plugin.data.vocabulary import Vocabulary, open_vocabulary
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.json_files import typed
+from convbert_plugin.files.text_files import PathLike
+
+
+class QuestionTexts(NamedTuple):
+    """Of each question [Q] its id and text, its right answers, and whether it has none by the file.
+
+    ``contexts``: the texts of the paragraphs [P].
+    """
+
+    ids: list[str]
+    questions: list[str]
+    contexts: list[str]
+    gold: list[tuple[str, ...]]
+    is_impossible: list[bool]
+
+
+class PreparedQuestions(NamedTuple):
+    """A split as --task squad takes it: P paragraphs, Q questions, N tokens of all contexts.
+
+    ``contexts`` [P] and ``questions`` [Q]: indexed lines. ``paragraphs`` [Q]: the number of each
+    question's. ``answers`` [Q, 2]: the first and the last token, in its context, of the first right
+    answer; -1 where there is none. ``impossible`` [Q]. ``offsets`` [N, 2]: the characters
+    [start, end) of each token in the text of its context. ``first_tokens`` [P + 1]: where those of
+    a paragraph begin among the N.
+    """
+
+    folder: Path
+    contexts: IndexedLines
+    questions: IndexedLines
+    paragraphs: np.ndarray
+    answers: np.ndarray
+    impossible: np.ndarray
+    offsets: np.ndarray
+    first_tokens: np.ndarray
+
+    def texts(self) -> QuestionTexts:
+        """The texts, which are read only now. Raises UserError where they are damaged."""
+        contexts: list[str] = list(_rows(self.folder / CONTEXT_TEXTS, len(self.contexts), str))
+        rows: list[_Row] = list(_rows(self.folder / QUESTION_TEXTS, len(self.questions), _Row))
+        return QuestionTexts(
+            [row.id for row in rows],
+            [row.question for row in rows],
+            contexts,
+            [row.answers for row in rows],
+            [row.is_impossible for row in rows],
+        )
+
+
+class _Row(NamedTuple):
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    is_impossible: bool
+
+
+def load_vocabulary(folder: PathLike) -> Vocabulary:
+    """The dictionary that a prepared folder was made with."""
+    return open_vocabulary(Path(folder), DATA_MAKER)
+
+
+def open_questions(
+    folder: PathLike, prepared: PreparedSquad, split: str, vocabulary: Vocabulary
+) -> PreparedQuestions:
+    """Open one split.
+
+    Raises:
+        UserError: a split that was not prepared; files that are missing, damaged, of another
+            vocabulary, or that do not belong to each other.
+    """
+    check_is_prepared(split, prepared.splits, Path(folder), DATA_MAKER)
+    path = Path(folder) / split
+    contexts, questions = (
+        open_lines(path / name, vocabulary, remedy=DATA_MAKER) for name in (CONTEXTS, QUESTIONS)
+    )
+    first_tokens = np.cumsum([0, *(np.asarray(contexts.sizes, np.int64) - 1)])
+    rows, tokens = len(questions), int(first_tokens[-1])
+    opened = PreparedQuestions(
+        path,
+        contexts,
+        questions,
+        _array(path, PARAGRAPHS, np.int32, (rows,)),
+        _array(path, ANSWERS, np.int32, (rows, 2)),
+        _array(path, IMPOSSIBLE, np.bool_, (rows,)),
+        _array(path, OFFSETS, np.int32, (tokens, 2)),
+        first_tokens,
+    )
+    if not _belong_together(opened, prepared.splits[split]):
+        raise UserError(
+            f"{path}: its files do not belong to each other, or are damaged: make the folder anew "
+            f"with {DATA_MAKER}"
+        )
+    return opened
+
+
+def _array(folder: Path, name: str, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of a kind and shape, mapped into memory."""
+    path = folder / f"{name}.npy"
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        is_right = array.dtype == kind and array.shape == shape
+    # What is no .npy is taken for a pickle, or an archive.
+    except (OSError, ValueError, EOFError, AttributeError):
+        is_right = False
+    if not is_right:
+        raise UserError(
+            f"{path} is missing or damaged, or belongs to other files: make the folder anew with "
+            f"{DATA_MAKER}"
+        )
+    return array
+
+
+def _belong_together(opened: PreparedQuestions, split: PreparedSplit) -> bool:
+    paragraphs, answers, impossible = opened.paragraphs, opened.answers, opened.impossible
+    if (len(opened.contexts), len(opened.questions)) != (split.paragraphs, split.questions):
+        return False
+    if paragraphs.min() < 0 or paragraphs.max() >= split.paragraphs:
+        return False
+    has_answer = answers[:, 0] >= 0
+    begin, last = answers.T
+    lengths = np.diff(opened.first_tokens)[paragraphs]
+    return bool(
+        np.where(has_answer, (begin <= last) & (last < lengths), (answers == -1).all(1)).all()
+        and not (has_answer & impossible).any()
+        and impossible.sum() == split.impossible
+        and has_answer.sum() <= split.answered
+        and (opened.offsets[:, 0] >= 0).all()
+        and (opened.offsets[:, 0] <= opened.offsets[:, 1]).all()
+    )
+
+
+def _rows(path: Path, count: int, kind: Any) -> Iterator[Any]:
+    """The rows of a .jsonl, which has so many."""
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            rows = [typed(kind, json.loads(line)) for line in file]
+    except (OSError, ValueError, OverflowError, RecursionError):
+        rows = []
+    if len(rows) != count:
+        raise UserError(f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}")
+    yield from rows
