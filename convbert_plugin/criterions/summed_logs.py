@@ -35,26 +35,28 @@ class Counts(Tensor):
         return f"[{self.numel()} counts]"
 
 
-class OfRows:
+class OfRows(str):
     """Values of some rows of a set [n, ...], which add up to those of all its ``rows``.
 
     fairseq-validate keeps the logs of all batches to the end: with a place for every row in each
-    they would grow with the square of the set.
+    they would grow with the square of the set. It prints them too, as JSON if asked to: this is
+    the text that it prints.
     """
 
-    def __init__(self, values: Tensor, index: Tensor, rows: int):
-        self.values = values
-        self.index = index
-        self.rows = rows
+    values: Tensor
+    places: Tensor
+    rows: int
+
+    def __new__(cls, values: Tensor, index: Tensor, rows: int) -> "OfRows":
+        of_rows = super().__new__(cls, f"[{len(values)} of {rows} rows]")
+        of_rows.values, of_rows.places, of_rows.rows = values, index, rows
+        return of_rows
 
     # What sum() begins with is the number 0; all that is added to then is made here.
     def __radd__(self, total: Any) -> Tensor:
         if not torch.is_tensor(total):
             total = self.values.new_zeros(self.rows, *self.values.shape[1:])
-        return total.index_add_(0, self.index, self.values)
-
-    def __str__(self) -> str:
-        return f"[{len(self.values)} of {self.rows} rows]"
+        return total.index_add_(0, self.places, self.values)
 
 
 def of_all_rows(values: Tensor, index: Tensor, rows: int) -> Union[Tensor, OfRows]:

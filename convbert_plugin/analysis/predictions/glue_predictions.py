@@ -2,33 +2,36 @@
 
 import logging
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple, Sequence
+from typing import Callable, NamedTuple
 
 import torch
 
+from convbert_plugin.analysis.predictions.fine_tuned_models import (
+    Track,
+    checkpoint_for,
+    outputs_of,
+    tell_of_positions,
+    untracked,
+)
 from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
 from convbert_plugin.data.glue.glue_description import PreparedTask, read_description
 from convbert_plugin.data.glue.glue_files import load_vocabulary, open_rows
 from convbert_plugin.data.glue.glue_tasks import GlueTask
-from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.formats.answers import Answers, told_apart
-from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
-from convbert_plugin.formats.finding import checkpoint_at
+from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.metrics.glue_scores import METRICS_OF_CLASSES, METRICS_OF_SCORES, confusion
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import (
     answers_of,
     example_length,
     load_model,
-    untrained_positions,
     usable_positions,
 )
 from convbert_plugin.models.parts import CLASSIFICATION, names_in, parts_of
 from convbert_plugin.models.state import part_problem
-from convbert_plugin.tokenization.tokenizer_files import DICTIONARY_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -61,18 +64,10 @@ def load_fine_tuned(
         UserError: a checkpoint or data that are missing or damaged; another vocabulary; no head
             for the task, or one of other classes.
     """
-    path, data = checkpoint_at(checkpoint_path), Path(data)
+    data = Path(data)
     prepared = read_description(data)
     vocabulary = load_vocabulary(data)
-    checkpoint, beside = read_checkpoint(path), path.with_name(DICTIONARY_FILE)
-    # An earlier version kept the tokenizer only there.
-    told = Vocabulary.load(beside).description() if beside.is_file() else {}
-    check_same_vocabulary(
-        vocabulary,
-        {**told, **checkpoint.kept},
-        f"{data}: was prepared with another vocabulary than {path}: prepare it again with "
-        f"--tokenizer {path.parent}",
-    )
+    path, checkpoint = checkpoint_for(checkpoint_path, data, vocabulary)
     scope = f"{CLASSIFICATION}.{prepared.task.head}"
     _check_head(checkpoint, scope, prepared.task, path, data)
     model = load_model(ConvBertModel, checkpoint, vocabulary, path).eval()
@@ -105,30 +100,18 @@ def predict(
     split: str,
     batch_size: int,
     device: str = "cpu",
-    track: Callable[[Sequence], Iterable] = lambda batches: batches,
+    track: Track = untracked,
 ) -> torch.Tensor:
     """Logits [n, outputs] of every example of a split, in the order of the rows, in fp32."""
-    model = fine_tuned.model.to(device)
-    prepared = fine_tuned.prepared
+    model, prepared = fine_tuned.model, fine_tuned.prepared
     scope = f"{CLASSIFICATION}.{prepared.task.head}"
     options = GlueOptions(fine_tuned.max_length, False, model.cfg.pads_visible, scope)
     rows = open_rows(fine_tuned.data, prepared, split, model.vocabulary)
     dataset = GlueDataset(rows, model.vocabulary, options)
-    longest, usable = int(dataset.sizes.max()), fine_tuned.usable_positions
-    if longest > usable:
-        fine_tuned.tell(untrained_positions(fine_tuned.path, longest, usable))
-    batches = dataset.batch_by_size(dataset.ordered_indices(), max_sentences=batch_size)
+    tell_of_positions(fine_tuned.path, dataset, fine_tuned.usable_positions, fine_tuned.tell)
     logits = torch.empty(len(dataset), prepared.task.outputs)
-    for batch in track(batches):
-        inputs = dataset.collater([dataset[int(index)] for index in batch])["net_input"]
-        with torch.no_grad():
-            answers = model.head_logits(
-                scope,
-                inputs["src_tokens"].to(device),
-                inputs["segments"].to(device),
-                inputs["has_pads"],
-            )
-        logits[torch.as_tensor(batch)] = answers.cpu()
+    for batch, answers in outputs_of(model, dataset, batch_size, device, track):
+        logits[batch["id"]] = answers.cpu()
     return logits
 
 
