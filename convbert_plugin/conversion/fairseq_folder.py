@@ -21,6 +21,7 @@ from convbert_plugin.formats.fairseq_checkpoint import (
     read_checkpoint,
 )
 from convbert_plugin.formats.finding import MODEL_FILE, checkpoint_at
+from convbert_plugin.formats.reading import to_keep as reading_to_keep
 from convbert_plugin.formats.tensor_writing import save_pickled
 from convbert_plugin.models.architectures import ARCHITECTURES, released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
@@ -69,6 +70,7 @@ def read_fairseq(source: PathLike) -> PortableModel:
         generator_size=generator.get("size"),
         transformers_config=checkpoint.transformers_config,
         answers=answers_of(checkpoint, path),
+        reading=checkpoint.reading,
         remarks=precision_remarks(checkpoint.tensors),
     )
 
@@ -81,11 +83,7 @@ def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
         checkpoint_of(
             model.tensors,
             _run_config(model.config, name, of_pretraining),
-            {
-                **model.tokenizer.description(),
-                TRAINED_POSITIONS: model.trained_positions,
-                **to_keep(model.answers),
-            },
+            _kept(model),
             model.transformers_config,
             (ReplacedTokenDetectionCriterion.__name__, ConvBertAdamW.__name__),
         ),
@@ -105,6 +103,16 @@ def write_fairseq(model: PortableModel, folder: Path) -> list[str]:
         names = [word.split()[0] for word in words_of_pretraining]
         lines.append(f"fine-tuning takes it without {' and '.join(names)}")
     return lines
+
+
+def _kept(model: PortableModel) -> dict[str, object]:
+    """What a task would keep of the training of this model."""
+    return {
+        **model.tokenizer.description(),
+        TRAINED_POSITIONS: model.trained_positions,
+        **to_keep(model.answers),
+        **({} if model.reading is None else reading_to_keep(model.reading)),
+    }
 
 
 def _words(values: Mapping, usual: Mapping) -> list[str]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from convbert_plugin.formats.answers import Answers
+from convbert_plugin.formats.reading import Reading
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 
@@ -24,8 +25,9 @@ class PortableModel:
     without a generator. ``trained_positions``: examples in training were no longer than that, and
     nothing says so if it is ``assumed``; ``example_length``: to how many they were cut, where that
     is known. ``transformers_config`` is the config.json that the model came with, empty if it
-    had none. ``answers``: what the outputs of its heads mean, by their scopes. ``remarks``: what to
-    tell of how it was read and changed.
+    had none. ``answers``: what the outputs of its heads mean, by their scopes. ``reading``: how it
+    reads the contexts of questions, where that is known. ``remarks``: what to tell of how it was
+    read and changed.
     """
 
     config: ConvBertConfig
@@ -37,6 +39,7 @@ class PortableModel:
     trained_positions_assumed: bool = False
     example_length: Optional[int] = None
     answers: Mapping[str, Answers] = field(default_factory=dict)
+    reading: Optional[Reading] = None
     remarks: tuple[str, ...] = ()
 
 

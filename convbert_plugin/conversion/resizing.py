@@ -22,12 +22,17 @@ def change_positions(model: PortableModel, positions: int) -> PortableModel:
     told = f"the {trained} that training reached, repeated (tiled) beyond them"
     if positions <= trained:
         told = f"the first of {len(table)}"
+    remarks, reading = [f"{positions} positions: {told}"], model.reading
+    if reading is not None and positions < reading.length:
+        remarks.append(f"questions are answered in windows of {positions}, not {reading.length}")
+        reading = reading._replace(length=positions)
     return replace(
         model,
         config=replace(model.config, max_positions=positions),
         tensors={**model.tensors, POSITIONS: tile_positions(table, positions, trained)},
         trained_positions=min(trained, positions),
-        remarks=(*model.remarks, f"{positions} positions: {told}"),
+        reading=reading,
+        remarks=(*model.remarks, *remarks),
     )
 
 

@@ -23,6 +23,7 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats import transformers_config
 from convbert_plugin.formats.answers import ANSWERS, UNKNOWN, Answers, answers_kept
 from convbert_plugin.formats.keys import foreign_names, transformers_names
+from convbert_plugin.formats.reading import READING, reading_kept, to_keep
 from convbert_plugin.formats.safe_loading import checked_tensors, load_pickled, load_safetensors
 from convbert_plugin.formats.tensor_writing import save_safetensors
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
@@ -34,6 +35,7 @@ from convbert_plugin.models.parts import (
     KEYS,
     MASKED_LM_HEAD,
     PARTS,
+    QUESTION_ANSWERING_HEAD,
     Part,
     Parts,
     names_in,
@@ -113,6 +115,7 @@ def read_transformers(
         trained_positions_assumed=transformers_config.TRAINED_POSITIONS not in config,
         transformers_config=transformers_config.with_dtype(config, _stored_dtype(tensors)),
         answers=_answers(config, config_path, parts),
+        reading=reading_kept(config, config_path) if QUESTION_ANSWERING_HEAD in parts else None,
         remarks=(*_class_remarks(config, parts, config_path), *precision_remarks(tensors)),
     )
 
@@ -340,12 +343,14 @@ def _config_of(model: PortableModel, scope: str) -> dict:
     specials = model.tokenizer.specials
     ids = {f"{role}_token_id": symbols.index(specials[role]) for role in ("pad", "bos", "eos")}
     config = {**config, "architectures": [_class_of(config["model_type"], scope)], **ids}
-    for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS, ANSWERS):
+    for name in (*NOT_PASSED_ON, transformers_config.TRAINED_POSITIONS, ANSWERS, READING):
         config.pop(name, None)
     if model.trained_positions < model.config.max_positions:
         config[transformers_config.TRAINED_POSITIONS] = model.trained_positions
     if not scope or not part_at(scope).has_labels:
         return config
+    if scope == QUESTION_ANSWERING_HEAD and model.reading is not None:
+        config |= to_keep(model.reading)
     classes = len(model.tensors[f"{scope}.output.bias"])
     answers = model.answers.get(scope, UNKNOWN)
     config = transformers_config.labels_for(config, classes, answers.labels, SOURCE_CONFIG)
