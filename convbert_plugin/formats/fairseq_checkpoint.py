@@ -15,6 +15,9 @@ TRANSFORMERS_CONFIG = "transformers_config"
 # What a task keeps of how far its examples reached.
 TRAINED_POSITIONS = "trained_positions"
 
+# A config of fairseq holds about 500 values, of which OmegaConf makes objects.
+MOST_OPTIONS = 10_000
+
 Kind = TypeVar("Kind")
 
 
@@ -62,7 +65,7 @@ def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
     cfg = _entry(state, "cfg", dict, path)
     extra_state = _entry(state, "extra_state", dict, path)
     history = _entry(state, "optimizer_history", list, path)
-    if not is_plain([cfg, history]) or resolves([cfg, history]):
+    if not (is_plain(cfg, MOST_OPTIONS) and is_plain(history)) or resolves([cfg, history]):
         raise UserError(f"{path}: its options are no plain values: damaged, or not written here")
     if not history or not isinstance(history[-1], dict):
         raise UserError(f"{path}: its optimizer_history is empty: no checkpoint of fairseq")

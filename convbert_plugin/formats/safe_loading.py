@@ -2,24 +2,29 @@
 
 import collections
 import contextlib
+import itertools
 import pickletools
 import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional
+from typing import Any, Iterable, Iterator, Mapping, Optional
 
 import torch
 from torch import Tensor
 
 from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.formats.pickle_reading import MOST_OPCODES, ForeignName
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
+from convbert_plugin.formats.wholeness import damage_of, is_archive, plain_values
 
-ZIP_MAGIC = b"PK\x03\x04"
 HARMLESS_MODULES = ("torch", "collections")
-# A config of fairseq holds about 500 values, one of transformers four for each of its labels.
+# A config of transformers holds four values for each of its labels.
 MOST_PLAIN_VALUES = 1_000_000
+DEEPEST = 50
+# Tied tensors have their numbers in common.
+MOST_TIED = 16
 PLAIN_TYPES = (str, bool, int, float, type(None))
 # What torch's wrappers for several devices put before each name.
 WRAPPER = "module."
@@ -31,12 +36,14 @@ def load_pickled(path: PathLike) -> object:
     Raises:
         UserError: no such file; damaged (every byte is compared with the checksum that the file
             holds for it); a pickle that names anything but tensors and their containers, by that
-            name.
+            name; one that declares more, or makes more work, than a checkpoint does.
     """
     refuse_unsafe_loading()
     path = _existing_file(path)
-    _check_zip(path)
+    if damage := damage_of(path):
+        raise UserError(f"{path}: {damage}")
     try:
+        plain_values(path)
         with warnings.catch_warnings():
             # torch asks to report a protocol that is not its own; what is wrong is told below.
             warnings.simplefilter("ignore", UserWarning)
@@ -45,8 +52,12 @@ def load_pickled(path: PathLike) -> object:
         raise UserError(f"{path}: declares more numbers than memory holds: damaged") from None
     # Of a hostile pickle any error may come; what it names is told, whatever stopped it.
     except Exception as error:
-        # torch may have refused one that cannot be read here.
-        if names := _foreign_globals(path) or re.findall(r"GLOBAL ([\w.]+)", str(error))[:1]:
+        names = _foreign_globals(path)
+        if not names:
+            # torch may have refused one that cannot be read here.
+            told = isinstance(error, ForeignName)
+            names = [str(error)] if told else re.findall(r"GLOBAL ([\w.]+)", str(error))[:1]
+        if names:
             raise UserError(
                 f"{path}: refused, nothing was run: its pickle names {', '.join(names)}, and a "
                 "checkpoint that is safe to load holds tensors and plain values alone"
@@ -82,7 +93,7 @@ def checked_tensors(
     Less those whose names end in one of ``passed_over``.
 
     Raises:
-        UserError: anything else, by its name; a tensor that declares more numbers than it has.
+        UserError: anything else, by its name; tensors that declare more numbers than there are.
     """
     tensors = {
         name: tensor
@@ -92,9 +103,19 @@ def checked_tensors(
     if not tensors:
         raise UserError(f"{path}: holds no dictionary of tensors: damaged, or no checkpoint")
     _check_is_bare(tensors, path)
+    if repeat_themselves(tensors.values()):
+        raise UserError(f"{path}: its tensors declare more numbers than they hold: damaged")
     for name, tensor in tensors.items():
         _check_tensor(name, tensor, path)
     return tensors
+
+
+def repeat_themselves(values: Iterable[object]) -> bool:
+    """Whether tensors have more of their numbers in common than tied ones do."""
+    tensors = [value for value in values if tensor_problem(value) is None]
+    held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
+    declared = sum(tensor.nbytes for tensor in tensors)
+    return declared > MOST_TIED * sum(storage.nbytes() for storage in held.values())
 
 
 def _check_is_bare(values: Mapping, path: PathLike) -> None:
@@ -116,9 +137,12 @@ def _holds_tensors(value: object) -> bool:
     return isinstance(value, Mapping) and any(isinstance(part, Tensor) for part in value.values())
 
 
-def is_plain(value: object) -> bool:
-    """Whether JSON can say ``value``: strings, numbers and None, in lists and under strings."""
-    return all(map(_is_plain_alone, _parts_of(value)))
+def is_plain(value: object, most: int = MOST_PLAIN_VALUES) -> bool:
+    """Whether JSON can say ``value``: strings, numbers and None, in lists and under strings.
+
+    No more than ``most`` of them, and not deep in each other.
+    """
+    return all(map(_is_plain_alone, _parts_of(value, most)))
 
 
 def resolves(value: object) -> bool:
@@ -126,18 +150,20 @@ def resolves(value: object) -> bool:
     return any(isinstance(part, str) and "${" in part for part in _parts_of(value))
 
 
-def _parts_of(value: object) -> Iterator[object]:
+def _parts_of(value: object, most: int = MOST_PLAIN_VALUES) -> Iterator[object]:
     """``value`` and all that stands in its containers, or, where there is no end, the type."""
-    rest = [value]
-    for _ in range(MOST_PLAIN_VALUES):
+    rest: list[tuple[object, int]] = [(value, 0)]
+    for _ in range(most):
         if not rest:
             return
-        value = rest.pop()
+        value, depth = rest.pop()
         yield value
+        if depth == DEEPEST:
+            break
         if isinstance(value, dict):
-            rest += [*value, *value.values()]
+            rest += [(part, depth + 1) for part in (*value, *value.values())]
         elif isinstance(value, (list, tuple)):
-            rest += value
+            rest += [(part, depth + 1) for part in value]
     yield object()
 
 
@@ -186,29 +212,7 @@ def _existing_file(path: PathLike) -> Path:
         raise UserError(f"{path}: no such file")
     if not path.is_file():
         raise UserError(f"{path}: no file, where a checkpoint is expected")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: empty: copy it again")
     return path
-
-
-def _check_zip(path: Path) -> None:
-    """See that a file which begins as a zip archive, as torch writes since 1.6, is a sound one."""
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
-                raise UserError(f"{path}: cut short: copy it again")
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # torch stores its tensors as they are; a packed record may unfold to any size.
-            packed = [r.filename for r in archive.infolist() if r.compress_type]
-            broken = None if packed else archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged ({_reason(error)}): copy it again") from None
-    if packed:
-        raise UserError(f"{path}: no checkpoint: {packed[0]} in it is compressed, as none has it")
-    if broken:
-        raise UserError(f"{path}: damaged ({broken} does not match its checksum): copy it again")
 
 
 def _foreign_globals(path: Path) -> list[str]:
@@ -216,19 +220,20 @@ def _foreign_globals(path: Path) -> list[str]:
     names: dict[str, None] = {}
     texts: collections.deque[str] = collections.deque(maxlen=2)
     with contextlib.suppress(Exception), _open_pickle(path) as stream:
-        while stream.peek(1):
-            for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name in ("GLOBAL", "INST"):
-                    names[str(argument).replace(" ", ".")] = None
-                elif opcode.name == "STACK_GLOBAL":
-                    names[".".join(texts)] = None
-                elif isinstance(argument, str):
-                    texts.append(argument)
+        pickles = (pickletools.genops(stream) for _ in iter(lambda: stream.peek(1), b""))
+        steps = itertools.chain.from_iterable(pickles)
+        for opcode, argument, _ in itertools.islice(steps, MOST_OPCODES):
+            if opcode.name in ("GLOBAL", "INST"):
+                names[str(argument).replace(" ", ".")] = None
+            elif opcode.name == "STACK_GLOBAL":
+                names[".".join(texts)] = None
+            elif isinstance(argument, str):
+                texts.append(argument)
     return [name for name in names if name.split(".")[0] not in HARMLESS_MODULES]
 
 
 def _open_pickle(path: Path) -> Any:
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         return open(path, "rb")
     archive = zipfile.ZipFile(path)
     return archive.open(next(n for n in archive.namelist() if n.endswith("data.pkl")))

@@ -1,5 +1,6 @@
 """What a run goes on from: fairseq takes it as it stands, so it is checked before."""
 
+import itertools
 import math
 from typing import Any, Callable, Collection, Mapping, NamedTuple, Optional, Sequence
 
@@ -9,7 +10,7 @@ from fairseq.logging import meters
 from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
-from convbert_plugin.formats.safe_loading import PLAIN_TYPES, tensor_problem
+from convbert_plugin.formats.safe_loading import PLAIN_TYPES, repeat_themselves, tensor_problem
 
 # fairseq's options after which it leaves a field alone, and one that left some out.
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
@@ -18,6 +19,10 @@ NO_OPTIMIZER_STATE = "no_save_optimizer_state"
 # What stands for the optimizer under --fp16, --bf16 or --amp, and under --use-bmuf.
 WRAPPERS = ("FP16Optimizer", "MemoryEfficientFP16Optimizer", "AMPOptimizer")
 BLOCKWISE = "FairseqBMUF"
+# Of the options of a group of parameters, of what is kept for one, and of the aggregators of meters.
+MOST_ENTRIES = 100
+MOST_GROUPS, MOST_METERS = 1000, 10_000
+MOST_PARAMETERS = 100_000
 # What fairseq counts stays far below, and a seed has to.
 COUNT_LIMIT = 1 << 31
 
@@ -54,8 +59,13 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_sound(value: Any) -> bool:
-    """Anything but a tensor that is not what it says."""
-    return not isinstance(value, torch.Tensor) or tensor_problem(value) is None
+    """Whether a value is a tensor that is what it says."""
+    return isinstance(value, torch.Tensor) and tensor_problem(value) is None
+
+
+def _is_kept(value: Any) -> bool:
+    """Whether an optimizer keeps such a value of a parameter."""
+    return _is_sound(value) or type(value) in PLAIN_TYPES
 
 
 def _is_table(value: Any) -> bool:
@@ -72,14 +82,51 @@ def _list_of(is_row: Test) -> Test:
     return lambda value: isinstance(value, list) and all(map(is_row, value))
 
 
-def _is_group(value: Any) -> bool:
+def _are_groups(value: Any) -> bool:
     return (
-        _is_table(value) and all(map(_is_text, value)) and _list_of(is_count)(value.get("params"))
+        _list_of(_is_group)(value)
+        and len(value) <= MOST_GROUPS
+        and sum(len(group["params"]) for group in value) <= MOST_PARAMETERS
+        and all(map(is_count, itertools.chain.from_iterable(group["params"] for group in value)))
     )
 
 
+def _is_group(value: Any) -> bool:
+    return (
+        _is_short_table(value)
+        and isinstance(value.get("params"), list)
+        and all(_is_option(option) for name, option in value.items() if name != "params")
+    )
+
+
+def _is_option(value: Any) -> bool:
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    return len(parts) <= MOST_ENTRIES and all(map(_is_kept, parts))
+
+
+def _is_short_table(value: Any) -> bool:
+    return _is_table(value) and len(value) <= MOST_ENTRIES and all(map(_is_text, value))
+
+
+def _are_states(value: Any) -> bool:
+    return (
+        _table_of(is_count, _is_short_table)(value)
+        and all(map(_is_kept, entries := [v for state in value.values() for v in state.values()]))
+        and not repeat_themselves(entries)
+    )
+
+
+def _are_metrics(value: Any) -> bool:
+    return _is_short_table(value) and all(map(_are_meters, value.values()))
+
+
 def _are_meters(value: Any) -> bool:
-    return _list_of(_is_meter)(value) and len({name for _, name, *_ in value}) == len(value)
+    return (
+        isinstance(value, list)
+        and len(value) <= MOST_METERS
+        and all(map(_is_meter, value))
+        and len({name for _, name, *_ in value}) == len(value)
+    )
 
 
 def _is_meter(row: Any) -> bool:
@@ -121,12 +168,9 @@ YES_OR_NO = Kind(lambda value: isinstance(value, bool), "True or False")
 NUMBER = Kind(is_number, "a number")
 SCORE = Kind(lambda value: value is None or is_number(value), "a number or None")
 SECONDS = Kind(_are_seconds, "a number of seconds")
-GROUPS = Kind(_list_of(_is_group), "a list of groups of parameters")
-STATES = Kind(
-    _table_of(is_count, _table_of(_is_text, _is_sound)),
-    "a dictionary of sound tensors for each parameter",
-)
-METRICS = Kind(_table_of(_is_text, _are_meters), "a dictionary of fairseq's meters")
+GROUPS = Kind(_are_groups, "a list of groups of parameters, with plain options,")
+STATES = Kind(_are_states, "a dictionary of sound tensors and numbers for each parameter")
+METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters")
 
 HISTORY, OPTIMIZER_STATE, EXTRA = "optimizer_history", "last_optimizer_state", "extra_state"
 # The trainer goes on from the last entry alone.
