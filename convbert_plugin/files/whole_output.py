@@ -8,6 +8,7 @@ Whoever reads a pipe gets all of a file, or nothing.
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +20,10 @@ from convbert_plugin.files.text_files import PathLike
 # What only writing meets; such an error names no file.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_READER = errno.EPIPE
+# A file or folder while it is written, by its name and the number of the process.
+PART = ".{}.{}.part"
+UNFINISHED = re.compile(r"\.(.+)\.\d+\.part")
+COPIED_AT_ONCE = 1 << 22
 
 
 @contextlib.contextmanager
@@ -51,6 +56,18 @@ def whole_file(path: PathLike) -> Iterator[BinaryIO]:
         raise UserError(f"{target}: {kind}, where a file is to be written: choose another name")
     with _beside(target, Path.touch) as part, open(part, "wb") as file:
         yield file
+
+
+def whole_copy(source: PathLike, destination: PathLike) -> None:
+    """Copy a file; raises as ``whole_file`` does."""
+    with open(source, "rb") as original, whole_file(destination) as copy:
+        shutil.copyfileobj(original, copy, COPIED_AT_ONCE)
+
+
+def unfinished_files(folder: Path, names: re.Pattern) -> list[Path]:
+    """What processes that were cut off have left of the files of such names."""
+    found = ((path, UNFINISHED.fullmatch(path.name)) for path in folder.iterdir())
+    return [path for path, part in found if part and names.fullmatch(part[1])]
 
 
 @contextlib.contextmanager
@@ -100,7 +117,7 @@ def _check_replaceable(folder: Path) -> None:
 @contextlib.contextmanager
 def _beside(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     """A new file or folder beside ``target``, which takes its name if all goes well."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(PART.format(target.name, os.getpid()))
     missing = [folder for folder in part.parents if not folder.exists()]
     try:
         with _told(target, "made"):

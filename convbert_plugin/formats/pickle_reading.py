@@ -19,9 +19,7 @@ DIMENSIONS = 64
 TABLE, SIZE = "collections.OrderedDict", "torch.Size"
 STORAGE = "storage"
 # Of the functions that torch allows, those that make no more than what is declared to them.
-REBUILT_ON_A_STORAGE = {
-    f"torch._utils._rebuild_tensor{version}" for version in ("", "_v2")
-}
+REBUILT_ON_A_STORAGE = {f"torch._utils._rebuild_tensor{version}" for version in ("", "_v2")}
 REBUILT = {
     *("torch._utils._rebuild_parameter", "torch._utils._rebuild_sparse_tensor"),
     *("torch._utils._rebuild_meta_tensor_no_storage", "torch.serialization._get_layout"),
@@ -98,8 +96,8 @@ class PickleReader:
         code = stream.read(1)
         if not code:
             raise OddPickle("its pickle has no end")
-        opcode = pickletools.code2op.get(code.decode("latin-1"))
-        if opcode is None or opcode.name not in KNOWN:
+        opcode = OPCODES.get(code)
+        if opcode is None:
             raise OddPickle(f"Unsupported operand {code[0]}")
         return opcode
 
@@ -224,6 +222,7 @@ STEPS: Mapping[str, Callable[[PickleReader, Any], None]] = {
     "BINPERSID": PickleReader._storage,
 }
 KNOWN = {"PROTO", "STOP", *CONSTANTS, *ARGUMENTS, *PUTS, *GETS, *TUPLES, *STEPS}
+OPCODES = {one.code.encode("latin-1"): one for one in pickletools.opcodes if one.name in KNOWN}
 
 
 def _check_extent(storage: Any, offset: Any, size: Sequence, stride: Sequence) -> None:

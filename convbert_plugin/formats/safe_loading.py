@@ -41,7 +41,7 @@ def load_pickled(path: PathLike) -> object:
     refuse_unsafe_loading()
     path = _existing_file(path)
     if damage := damage_of(path):
-        raise UserError(f"{path}: {damage}")
+        raise UserError(f"{path}: {damage}: copy it again")
     try:
         plain_values(path)
         with warnings.catch_warnings():
@@ -112,7 +112,7 @@ def checked_tensors(
 
 def repeat_themselves(values: Iterable[object]) -> bool:
     """Whether tensors have more of their numbers in common than tied ones do."""
-    tensors = [value for value in values if tensor_problem(value) is None]
+    tensors = [v for v in values if isinstance(v, Tensor) and tensor_problem(v) is None]
     held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
     declared = sum(tensor.nbytes for tensor in tensors)
     return declared > MOST_TIED * sum(storage.nbytes() for storage in held.values())

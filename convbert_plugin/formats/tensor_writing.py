@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Mapping
+from typing import BinaryIO, Mapping
 
 import torch
 from torch import Tensor
@@ -12,13 +12,18 @@ from torch import Tensor
 def save_pickled(values: object, path: Path) -> None:
     """Write what ``torch.save`` does. Raises OSError where the file cannot be written."""
     with open(path, "wb") as file:
-        try:
-            torch.save(values, file)
-        except RuntimeError as error:
-            # torch tells of what it could not finish, after the file told why.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
+        write_pickled(values, file)
+
+
+def write_pickled(values: object, file: BinaryIO) -> None:
+    """Write it into an open file; errors as for ``save_pickled``."""
+    try:
+        torch.save(values, file)
+    except RuntimeError as error:
+        # torch tells of what it could not finish, after the file told why.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def save_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:

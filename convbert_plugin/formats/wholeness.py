@@ -46,16 +46,16 @@ def version_of(path: PathLike) -> tuple:
 @functools.lru_cache(maxsize=64)
 def _damage(path: str, version: tuple) -> str:
     if not os.path.getsize(path):
-        return "empty: copy it again"
+        return "empty"
     if not is_archive(path):
         return _damage_of_a_pickle(path)
     if not zipfile.is_zipfile(path):
-        return "cut short: copy it again"
+        return "cut short"
     try:
         with zipfile.ZipFile(path) as archive:
             return _damage_in(archive, os.path.getsize(path))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        return f"damaged ({error}): copy it again"
+        return f"damaged ({error})"
 
 
 def _damage_of_a_pickle(path: str) -> str:
@@ -66,7 +66,7 @@ def _damage_of_a_pickle(path: str) -> str:
     try:
         plain_values(path)
     except ValueError as error:
-        return f"damaged, or no checkpoint ({error}): copy it again"
+        return f"damaged, or no checkpoint ({error})"
     return ""
 
 
@@ -78,9 +78,9 @@ def _damage_in(archive: zipfile.ZipFile, size: int) -> str:
     if len(records) > MOST_RECORDS:
         return f"no checkpoint: has {len(records):,} records"
     if sum(record.file_size for record in records) > size:
-        return "damaged (its records overlap): copy it again"
+        return "damaged (its records overlap)"
     if broken := archive.testzip():
-        return f"damaged ({broken} does not match its checksum): copy it again"
+        return f"damaged ({broken} does not match its checksum)"
     return ""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Collection, Mapping, NamedTuple, Optional, Sequence
 
 from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
@@ -12,8 +13,15 @@ from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.records import RANDOM_WEIGHTS, start_from
 from convbert_plugin.files.text_files import PathLike
-from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
+from convbert_plugin.formats.fairseq_checkpoint import (
+    MOST_OPTIONS,
+    FairseqCheckpoint,
+    read_checkpoint,
+)
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
+from convbert_plugin.formats.run_checkpoints import Found, newest_checkpoint
+from convbert_plugin.formats.safe_loading import is_plain
+from convbert_plugin.formats.wholeness import damage_of, plain_values, version_of
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import empty_model_of, usable_positions
 from convbert_plugin.models.parts import scopes_of
@@ -32,6 +40,8 @@ from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 
 # The options of a task that say what it trains, the most telling one first.
 OBJECTIVE_OPTIONS = ("glue_task", "objective", "_name")
+# The files that were opened and found sound.
+_opened: set[tuple] = set()
 
 
 class Start(NamedTuple):
@@ -40,7 +50,8 @@ class Start(NamedTuple):
     ``is_own``: the run's own last one. ``state``: what this task kept in it, ``kept``: what its
     task did, which may be another. ``parts``: the scopes of its heads, ``shapes``: of its stacks of
     layers. ``trained_positions`` were reached by examples, and an example may have
-    ``usable_length`` tokens without a word. ``description``: what records say of it.
+    ``usable_length`` tokens without a word. ``description``: what records say of it, ``notice``:
+    what the user is told of it.
     """
 
     path: PathLike = ""
@@ -52,11 +63,13 @@ class Start(NamedTuple):
     trained_positions: int = 0
     usable_length: Optional[int] = None
     description: Mapping = RANDOM_WEIGHTS
+    notice: str = ""
 
 
 def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     """Read the checkpoint that fairseq will load, and compare the dictionaries beside it.
 
+    Where the last one of the run is damaged, or a newer one whole, that is the newest whole one.
     fairseq itself would train from scratch where --restore-file names nothing, end in a traceback
     where the file is damaged, and hand the vocabulary of a checkpoint over only where a run is
     resumed whole.
@@ -79,7 +92,8 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     _check_dictionaries([last, *(Path(path) for path in (named, source) if path)], vocabulary, cfg)
     # Now, and not when the first checkpoint is written there.
     vocabulary.check_folder(last.parent)
-    resumed = named or (last if last.is_file() else cfg.continue_once)
+    own = None if named else _own_checkpoint(cfg, last)
+    resumed = named or (own.path if own else cfg.continue_once)
     if not (start := resumed or source):
         return Start()
     checkpoint, model = open_checkpoint(start)
@@ -98,7 +112,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
     return Start(
         path=start,
-        is_own=Path(start) == last,
+        is_own=own is not None or Path(start) == last,
         state=checkpoint.progress["extra_state"].get(task_class, {}),
         kept=checkpoint.kept,
         parts=scopes_of(checkpoint.tensors),
@@ -107,14 +121,62 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         # Where examples may have been as long before, it has been said.
         usable_length=max(usable_positions(checkpoint), checkpoint.example_length or 0),
         description=start_from(Path(start), objective, updates),
+        notice=own.notice if own else "",
     )
+
+
+def _own_checkpoint(cfg: RunConfig, last: Path) -> Optional[Found]:
+    """What the run that is in its folder goes on from, if there is one."""
+    # What is there and no file, as a link that leads nowhere, is fairseq's to judge.
+    if os.path.lexists(last) and not last.is_file():
+        return None
+    found = newest_checkpoint(last.parent)
+    if found is None or last.is_file() or task_of(found.path) == cfg._name:
+        return found
+    return None
+
+
+def task_of(path: PathLike) -> Optional[str]:
+    """The task that a checkpoint was trained on, by what it says and nothing more."""
+    return _option(path, "task")
+
+
+def model_of(path: PathLike) -> Optional[str]:
+    """The architecture of a checkpoint, likewise."""
+    return _option(path, "model")
+
+
+def _option(path: PathLike, component: str) -> Optional[str]:
+    try:
+        name = plain_values(path)["cfg"][component]["_name"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def open_checkpoint(path: PathLike) -> tuple[FairseqCheckpoint, ConvBertModel]:
     """A checkpoint, and the model of its options, which its tensors fit; errors as for both."""
     checkpoint = read_checkpoint(path)
     rows = range(len(checkpoint.tensors.get(TOKEN_TABLE, ())))
-    return checkpoint, empty_model_of(ConvBertModel, checkpoint, rows, path)
+    model = empty_model_of(ConvBertModel, checkpoint, rows, path)
+    _opened.add(version_of(path))
+    return checkpoint, model
+
+
+def check_loaded(path: PathLike) -> None:
+    """See that fairseq may load a checkpoint; errors as for ``open_checkpoint``.
+
+    Of another model than the plugin's, that it is whole, its options plain.
+    """
+    if not os.path.isfile(path) or version_of(path) in _opened:
+        return
+    architecture = ARCH_MODEL_REGISTRY.get(model_of(path), ConvBertModel)
+    if issubclass(architecture, ConvBertModel):
+        open_checkpoint(path)
+    elif damage := damage_of(path):
+        raise UserError(f"{path}: {damage}: copy it again")
+    elif not is_plain(plain_values(path)["cfg"], MOST_OPTIONS):
+        raise UserError(f"{path}: its options are no plain values: damaged, or not written here")
 
 
 def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig) -> None:

@@ -15,6 +15,7 @@ from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
+from convbert_plugin.formats.run_checkpoints import remove_unfinished
 from convbert_plugin.formats.surgery import is_tiled
 from convbert_plugin.models.architectures import ARCHITECTURES
 from convbert_plugin.models.config import ConvBertConfig
@@ -83,7 +84,12 @@ class EncoderTask(FairseqTask):
         """See that training can begin, and from where."""
         # Sent by one worker to the others, as fairseq does otherwise, torch refuses to read it.
         self.cfg._get_root().checkpoint.load_checkpoint_on_all_dp_ranks = True
+        if self.cfg._get_root().distributed_training.distributed_rank == 0:
+            for path in remove_unfinished(self.cfg.save_dir):
+                logger.info(f"{path}: was cut off while it was written: removed")
         self.start = check_checkpoints(self.cfg, self.vocabulary)
+        if self.start.notice:
+            self.tell(self.start.notice)
         self.reached_positions = self.start.trained_positions
         length, usable = self.cfg.tokens_per_sample, self.start.usable_length
         if usable is not None and length > usable:

@@ -19,7 +19,7 @@ NO_OPTIMIZER_STATE = "no_save_optimizer_state"
 # What stands for the optimizer under --fp16, --bf16 or --amp, and under --use-bmuf.
 WRAPPERS = ("FP16Optimizer", "MemoryEfficientFP16Optimizer", "AMPOptimizer")
 BLOCKWISE = "FairseqBMUF"
-# Of the options of a group of parameters, of what is kept for one, and of the aggregators of meters.
+# Options of a group of parameters, what is kept for one of them, aggregators of meters.
 MOST_ENTRIES = 100
 MOST_GROUPS, MOST_METERS = 1000, 10_000
 MOST_PARAMETERS = 100_000

@@ -1,0 +1,84 @@
+"""fairseq's ways with checkpoints as the tasks need them: written whole, checked before loaded.
+
+fairseq writes one checkpoint beside its place and copies it to the others in place, so that who is
+cut off leaves half a checkpoint_last.pt. It looks the functions up where it calls them: in every
+process that registers the tasks, whichever command started it, these stand in their place.
+"""
+
+from typing import Any, Callable
+
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+
+from convbert_plugin.errors import UserError, under_a_command_of_fairseq
+from convbert_plugin.files.whole_output import whole_copy, whole_file
+from convbert_plugin.formats.finding import LAST_CHECKPOINT
+from convbert_plugin.formats.tensor_writing import write_pickled
+from convbert_plugin.tasks.checkpoints import check_loaded
+
+
+def make_whole() -> None:
+    """Put them in the place of fairseq's for the rest of this process."""
+    for name, around in AROUND.items():
+        setattr(checkpoint_utils, name, around(getattr(checkpoint_utils, name)))
+    PathManager.copy = staticmethod(_whole_copy(PathManager.copy))
+
+
+def _whole_save(save: Callable) -> Callable:
+    def torch_persistent_save(obj: Any, filename: Any, async_write: bool = False) -> None:
+        if async_write or not PathManager.supports_rename(filename):
+            save(obj, filename, async_write)
+            return
+        with whole_file(filename) as file:
+            write_pickled(obj, file)
+
+    return torch_persistent_save
+
+
+def _whole_copy(copy: Callable) -> Callable:
+    def whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
+            return copy(src_path, dst_path, overwrite=overwrite)
+        whole_copy(src_path, dst_path)
+        return True
+
+    return whole
+
+
+def _checked_load(load: Callable) -> Callable:
+    def load_checkpoint_to_cpu(path: str, *arguments: Any, **options: Any) -> dict:
+        # A program that loads models of its own may allow what they hold.
+        if under_a_command_of_fairseq() and not PathManager.path_requires_pathmanager(path):
+            check_loaded(path)
+        return load(path, *arguments, **options)
+
+    return load_checkpoint_to_cpu
+
+
+def _own_start(load: Callable) -> Callable:
+    def load_checkpoint(cfg: Any, trainer: Any, **arguments: Any) -> tuple:
+        start = getattr(trainer.task, "start", None)
+        if start is not None and start.notice:
+            # The configuration that checkpoints keep stays that of the run.
+            cfg = cfg.copy()
+            cfg.restore_file, cfg.finetune_from_model = str(start.path), None
+        try:
+            return load(cfg, trainer, **arguments)
+        except RuntimeError as error:
+            if MISMATCH not in str(error):
+                raise
+            raise UserError(
+                f"{start.path if start else LAST_CHECKPOINT}: stands at a batch that its epoch has "
+                "not with this data and batch size: resume with those of the run, or add "
+                "--reset-dataloader"
+            ) from None
+
+    return load_checkpoint
+
+
+MISMATCH = "dataloader mismatch"
+AROUND = {
+    "torch_persistent_save": _whole_save,
+    "load_checkpoint_to_cpu": _checked_load,
+    "load_checkpoint": _own_start,
+}
