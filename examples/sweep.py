@@ -15,7 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
@@ -60,10 +60,9 @@ class Run(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what every sweep over tasks and seeds takes."""
+    """Declare what every sweep over seeds takes."""
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--random-weights", action="store_true", help="start from nothing")
-    parser.add_argument("--tasks", type=listed(str), required=True, metavar="A,B,...")
     parser.add_argument("--seeds", type=listed(int), required=True, metavar="1,2,...")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
@@ -92,6 +91,8 @@ def settle(arguments: argparse.Namespace) -> None:
     for name, value in vars(arguments).items():
         if isinstance(value, Path):
             setattr(arguments, name, value.absolute())
+        elif isinstance(value, list) and all(isinstance(one, Path) for one in value):
+            setattr(arguments, name, [path.absolute() for path in value])
 
 
 def start_folder(arguments: argparse.Namespace) -> Path:
@@ -143,6 +144,22 @@ def train_command(
     if not arguments.random_weights:
         words.append(f"checkpoint.finetune_from_model={arguments.checkpoint}")
     return [*words, *arguments.overrides]
+
+
+def prepared(
+    name: str, command: Sequence, sources: Mapping[str, Path], arguments: argparse.Namespace
+) -> Path:
+    """The data that a ``convbert`` command prepares with the tokenizer beside the checkpoint.
+
+    They are made where they are not there yet. ``sources``: what they are made from, by the names
+    by which it is told that others were asked for; the command ends with them.
+    """
+    data = arguments.out / "data" / name
+    tokenizer = arguments.checkpoint.parent
+    made_from.check(data, {**sources, "tokenizer": tokenizer})
+    if not data.is_dir():
+        call([*CONVBERT, *command, "--tokenizer", tokenizer, *sources.values(), data])
+    return data
 
 
 def call(command: Sequence) -> None:

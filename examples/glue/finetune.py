@@ -17,7 +17,6 @@ from convbert_plugin.data.glue.glue_tasks import TRAIN, official_task
 from convbert_plugin.errors import UserError, mistakes_end_the_program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import made_from
 import sweep
 
 
@@ -26,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--glue", type=Path, required=True, help="the folder of the tasks' folders")
+    parser.add_argument("--tasks", type=sweep.listed(str), required=True, metavar="A,B,...")
     sweep.add_arguments(parser)
     return parser.parse_args()
 
@@ -41,16 +41,11 @@ def trained_tasks(names: list[str]) -> list[str]:
 
 def prepare(task: str, arguments: argparse.Namespace) -> Path:
     """The prepared data of a task, made where it is not there yet."""
-    data = arguments.out / "data" / task
-    tokenizer = arguments.checkpoint.parent
     sources = [folder for folder in sorted(arguments.glue.glob("*")) if folder.name.lower() == task]
     if not sources:
         raise UserError(f"{arguments.glue}: no folder of {task} in it")
-    made_from.check(data, {"--glue": sources[0], "tokenizer": tokenizer})
-    if not data.is_dir():
-        options = ("--glue-task", task, "--tokenizer", tokenizer)
-        sweep.call([*sweep.CONVBERT, "prepare-glue", *options, sources[0], data])
-    return data
+    command = ("prepare-glue", "--glue-task", task)
+    return sweep.prepared(task, command, {"--glue": sources[0]}, arguments)
 
 
 @mistakes_end_the_program()
