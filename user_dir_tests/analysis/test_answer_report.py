@@ -384,6 +384,8 @@ def test_curves_over_the_threshold_and_what_is_marked(tmp_path, figures):
     (one,), styles = group_answers(tmp_path)
     exact, f1 = draw_thresholds(list(run_curves(one)), styles, "svg").axes
     curve, fixed, at_fixed, best = lines_of(f1)
+    # A score holds from its threshold up to the next.
+    assert f1.get_lines()[0].get_drawstyle() == "steps-post"
     np.testing.assert_allclose(curve[1], [40, 20, 40, 56, 76, 56, 56])
     # Between the edges, which hold all that is marked.
     left, right = f1.get_xlim()
