@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, Iterable, Union, get_args, get_origin, get_type_hints
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_text
@@ -27,6 +27,15 @@ def write_json(path: PathLike, content: dict) -> None:
     """Write an object as indented JSON, whole or not at all; errors as ``whole_file``."""
     with whole_file(path) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_json_rows(file: BinaryIO, items: Iterable[tuple[str, Any]]) -> None:
+    """Write an object of many items, a row each, none of which is kept. No number is NaN."""
+    before = "{"
+    for key, value in items:
+        file.write(f"{before}\n{json.dumps(key)}: {json.dumps(value, allow_nan=False)}".encode())
+        before = ","
+    file.write(b"\n}\n" if before == "," else b"{}\n")
 
 
 def typed(kind: Any, value: Any) -> Any:

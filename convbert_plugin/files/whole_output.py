@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator, Optional
+from typing import BinaryIO, Callable, Iterator, Optional, Sequence
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import PathLike
@@ -85,6 +85,22 @@ def whole_folder(destination: PathLike) -> Iterator[Path]:
         _check_replaceable(target)
     with _beside(target, Path.mkdir) as part:
         yield part
+
+
+@contextlib.contextmanager
+def whole_files(paths: Sequence[PathLike]) -> Iterator[list[BinaryIO]]:
+    """Open files for bytes, which take their names, one after the other, only if all goes well.
+
+    Raises:
+        UserError: as ``whole_file``.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(whole_file(path)) for path in paths]
+        yield files
+        # What can fail fails before the first of them has its name.
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _real_path(path: PathLike) -> Path:

@@ -14,7 +14,7 @@ import pytest
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files import whole_output
-from convbert_plugin.files.whole_output import whole_file, whole_folder
+from convbert_plugin.files.whole_output import whole_file, whole_files, whole_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OLD, NEW = b"old" * 1000, b"new" * 1_000_000
@@ -70,6 +70,46 @@ def test_a_file_is_replaced_only_at_the_end(tmp_path):
         raise ValueError("mine")
     assert path.read_bytes() == NEW
     assert list(tmp_path.iterdir()) == [path]
+
+
+def write_files(folder: Path) -> None:
+    with whole_files([folder / "a", folder / "b"]) as files:
+        for file in files:
+            file.write(NEW)
+
+
+def test_files_appear_together(tmp_path, monkeypatch):
+    folder = tmp_path / "made" / "out"
+    with pytest.raises(ValueError, match="mine"), whole_files([folder / "a", folder / "b"]):
+        raise ValueError("mine")
+    assert not list(tmp_path.iterdir())
+    write_files(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": NEW, "b": NEW}
+    with (
+        pytest.raises(UserError, match=r"out/b: cannot be written \(File too large\): make room"),
+        whole_files([folder / "a", folder / "b"]),
+    ):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": NEW, "b": NEW}
+
+
+def test_what_one_of_several_files_cannot_be_none_is(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match=r"b: a folder, where a file is to be written"):
+        write_files(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    (tmp_path / "b").rmdir()
+    brought = []
+
+    def fsync(descriptor):
+        brought.append(descriptor)
+        if len(brought) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(whole_output.os, "fsync", fsync)
+    with pytest.raises(UserError, match=r"b: cannot be written \(No space left on device\)"):
+        write_files(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_usual_permissions(tmp_path):
