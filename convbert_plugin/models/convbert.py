@@ -75,8 +75,9 @@ class ConvBertModel(BaseFairseqModel):
             setattr(self, part.name, nn.ModuleDict() if part.is_named else None)
         # What a run begins with may be fresh; what is scored may not.
         self.takes_fresh_parts = True
-        # The shapes, by the names of the stacks, with which weights that are to come were trained.
+        # Of weights that are to come: the shapes of their stacks, and how many positions to repeat.
         self.trained_as: Mapping[str, StackShape] = {}
+        self.repeats_positions: Optional[int] = None
         self.tag_parameters()
 
     @classmethod

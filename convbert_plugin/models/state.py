@@ -8,6 +8,7 @@ from torch import Tensor
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.keys import shape_problems, shapes_of
+from convbert_plugin.formats.surgery import tile_positions
 from convbert_plugin.models.parts import (
     GENERATOR,
     Options,
@@ -32,7 +33,8 @@ def fit_state_dict(model: BaseFairseqModel, state_dict: dict[str, Tensor]) -> No
     """Drop and fill the optional parts of ``state_dict`` in place, then check all the rest.
 
     A part that the model does not have is dropped; one that the checkpoint does not have keeps
-    the model's fresh values, where it takes such. Both are logged.
+    the model's fresh values, where it takes such. Both are logged. Positions are repeated where
+    the model is told from which one on.
 
     Raises:
         UserError: a part that is missing and not taken fresh; tensors that are missing, unknown or
@@ -55,6 +57,9 @@ def fit_state_dict(model: BaseFairseqModel, state_dict: dict[str, Tensor]) -> No
         logger.warning(f"the checkpoint has no {words_for(scope)}: it starts from a fresh one")
         state_dict.update({name: own[name] for name in _names_of(scope, own)})
     _check_vocabulary(own, state_dict)
+    if model.repeats_positions is not None and POSITION_TABLE in state_dict:
+        table, rows = state_dict[POSITION_TABLE], len(own[POSITION_TABLE])
+        state_dict[POSITION_TABLE] = tile_positions(table, rows, model.repeats_positions)
     for scope, options in parts_of(own).items():
         if problem := part_problem(scope, parts_of(state_dict)[scope], options):
             raise UserError(problem)

@@ -47,15 +47,16 @@ _opened: set[tuple] = set()
 class Start(NamedTuple):
     """What a run begins from: the checkpoint, without its tensors, or random weights.
 
-    ``is_own``: the run's own last one. ``state``: what this task kept in it, ``kept``: what its
-    task did, which may be another. ``parts``: the scopes of its heads, ``shapes``: of its stacks of
-    layers. ``trained_positions`` were reached by examples, and an example may have
-    ``usable_length`` tokens without a word. ``description``: what records say of it, ``notice``:
-    what the user is told of it.
+    ``is_own``: the run's own last one. ``positions``: how many it has. ``state``: what this task
+    kept in it, ``kept``: what its task did, which may be another. ``parts``: the scopes of its
+    heads, ``shapes``: of its stacks of layers. ``trained_positions`` were reached by examples, and
+    an example may have ``usable_length`` tokens without a word. ``description``: what records say
+    of it, ``notice``: what the user is told of it.
     """
 
     path: PathLike = ""
     is_own: bool = False
+    positions: int = 0
     state: Mapping = {}
     kept: Mapping = {}
     parts: Collection[str] = ()
@@ -113,6 +114,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     return Start(
         path=start,
         is_own=own is not None or Path(start) == last,
+        positions=model.max_positions(),
         state=checkpoint.progress["extra_state"].get(task_class, {}),
         kept=checkpoint.kept,
         parts=scopes_of(checkpoint.tensors),

@@ -3,7 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 import torch
 from fairseq.criterions import FairseqCriterion
@@ -44,6 +44,8 @@ class EncoderTask(FairseqTask):
     # What makes its data, for errors.
     data_maker: str
     shortest_example: int
+    # Whether a start that was trained at fewer positions than there are here has them repeated.
+    extends_positions = False
 
     def __init__(self, cfg: RunConfig, vocabulary: Vocabulary):
         super().__init__(cfg)
@@ -92,7 +94,7 @@ class EncoderTask(FairseqTask):
             self.tell(self.start.notice)
         self.reached_positions = self.start.trained_positions
         length, usable = self.cfg.tokens_per_sample, self.start.usable_length
-        if usable is not None and length > usable:
+        if usable is not None and length > usable and not self._may_extend:
             self.tell(untrained_positions(self.start.path, length, usable))
 
     def tell(self, line: str) -> None:
@@ -129,9 +131,26 @@ class EncoderTask(FairseqTask):
             )
         model.takes_fresh_parts = not from_checkpoint
         model.trained_as = self.start.shapes
+        model.repeats_positions = self._positions_to_repeat(model.max_positions())
         # As released, pads that are visible fill every example to the same length.
         self.pad_to_max_length = model.cfg.pads_visible
         return model
+
+    @property
+    def _may_extend(self) -> bool:
+        return self.extends_positions and bool(self.start.path) and not self.start.is_own
+
+    def _positions_to_repeat(self, positions: int) -> Optional[int]:
+        """How many of the start's make up as many as there are here, None where all fit."""
+        usable = min(self.start.usable_length or 0, self.start.positions)
+        is_long = self.cfg.tokens_per_sample > usable or positions > self.start.positions
+        if not (self._may_extend and is_long and positions >= self.start.positions):
+            return None
+        self.tell(
+            f"{self.start.path}: was trained at {usable} positions: those beyond them, up to "
+            f"{positions}, repeat them (tiled)"
+        )
+        return usable
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> FairseqCriterion:
         check_pair(cfg._name, self.cfg._name, f"--criterion {self.cfg._name}")

@@ -24,6 +24,7 @@ from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tasks.run_settings import data_fingerprints, options_of, settings_of
 
 LOSS = "loss"
+NOTHING: Mapping = {}
 # Options of a model with which one checkpoint can be fine-tuned in several ways.
 OF_TRAINING = ("dropout", "attention_dropout", "autocast_dtype")
 
@@ -50,9 +51,9 @@ class FineTuningTask(EncoderTask):
     """A task of some name whose model is an encoder with one head, and is scored on whole sets.
 
     ``head``: the scope of the part of the model that answers, which batches name as their output.
-    ``scores``: the official ones by name, of which more is better. ``answers``: what the data asks
-    for, if that is classes or scores; where a checkpoint with that head keeps others, the data is
-    brought to those.
+    ``scores``: the official ones by name, of which more is better; ``beside``: what is to be known
+    beside them. ``answers``: what the data asks for, if that is classes or scores; where a
+    checkpoint with that head keeps others, the data is brought to those.
     """
 
     def __init__(
@@ -63,11 +64,14 @@ class FineTuningTask(EncoderTask):
         head: str,
         scores: Mapping[str, Score],
         answers: Answers = UNKNOWN,
+        beside: Mapping[str, Score] = NOTHING,
     ):
         super().__init__(cfg, vocabulary)
         self.name = name
         self.head = head
         self.scores = scores
+        self.beside = beside
+        self.to_validate: list[str] = []
         self.answers = answers._replace(length=cfg.tokens_per_sample)
         self.state.merge_state_dict({TASK: name, **to_keep({head: self.answers})})
 
@@ -150,21 +154,22 @@ class FineTuningTask(EncoderTask):
         """Log the loss, and the official scores of the whole set so far."""
         super().reduce_metrics(logging_outputs, criterion)
         logged = logging_outputs[0].keys() if logging_outputs else set()
-        for priority, (name, score) in enumerate(self.scores.items(), start=1):
+        shown = {**self.scores, **self.beside}
+        for priority, (name, score) in enumerate(shown.items(), start=1):
             if logged >= set(score.sums):
                 log_exact_score(name, score.function, score.sums, priority)
 
     def begin_valid_epoch(self, epoch: int, model: ConvBertModel) -> None:
         # fairseq does not say which one it has validated, but goes through them in this order.
-        self._subsets = iter(self.cfg.valid_subset.split(","))
+        self.to_validate = self.cfg.valid_subset.split(",")
 
     def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Write the scores down."""
-        subset = next(self._subsets)
+        subset = self.to_validate.pop(0)
         stats[LOSS] = agg.get_smoothed_value(EXACT + LOSS)
         super().post_validate(model, stats, agg)
         if self.cfg.distributed_rank == 0:
-            scores = {name: stats[name] for name in (LOSS, *self.scores)}
+            scores = {name: stats[name] for name in (LOSS, *self.scores, *self.beside)}
             self.record.add(subset, stats["num_updates"], scores)
 
     @cached_property

@@ -74,9 +74,17 @@ def options_of(model: ConvBertModel) -> dict[str, Any]:
 
 
 def data_fingerprints(folder: Path, splits: Collection[str]) -> dict[str, str]:
-    """What the binarized files of each split hold, wherever they lie in the folder."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".bin", ".idx"))
-    return {split: fingerprint_of(path for path in files if path.stem == split) for split in splits}
+    """What the files of each split hold: the binarized ones of its name, and all in its folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        split: fingerprint_of(
+            path
+            for path in files
+            if (path.stem == split and path.suffix in (".bin", ".idx"))
+            or folder / split in path.parents
+        )
+        for split in splits
+    }
 
 
 def _plain(options: Any) -> dict[str, Any]:

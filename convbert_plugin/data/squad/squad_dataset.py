@@ -1,14 +1,15 @@
 """Prepared questions to batches of windows."""
 
-from typing import List, NamedTuple, Protocol
+from functools import cached_property
+from typing import List, NamedTuple
 
 import numpy as np
 import torch
 
-from convbert_plugin.data.binarized import IndexedLines
 from convbert_plugin.data.collation import collate
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.pairs import frame
+from convbert_plugin.data.squad.squad_files import PreparedQuestions, QuestionTexts
 from convbert_plugin.data.squad.squad_windows import SPECIALS, make_windows
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.formats.reading import Reading
@@ -26,25 +27,6 @@ class SquadOptions(NamedTuple):
     has_gold: bool
 
 
-class Questions(Protocol):
-    """Of each question [Q]: its tokens, and those of the paragraph [P] that is its context.
-
-    ``answers`` [Q, 2]: the first and the last token of the context that the first right answer has,
-    both -1 where there is none; ``impossible`` [Q]: the context holds no answer.
-    """
-
-    @property
-    def contexts(self) -> IndexedLines: ...
-    @property
-    def questions(self) -> IndexedLines: ...
-    @property
-    def paragraphs(self) -> np.ndarray: ...
-    @property
-    def answers(self) -> np.ndarray: ...
-    @property
-    def impossible(self) -> np.ndarray: ...
-
-
 class SquadDataset(LengthBatchedDataset):
     """[CLS] question [SEP] part of the context [SEP], in batches of windows of like length.
 
@@ -52,7 +34,7 @@ class SquadDataset(LengthBatchedDataset):
         UserError: as ``make_windows``.
     """
 
-    def __init__(self, questions: Questions, vocabulary: Vocabulary, options: SquadOptions):
+    def __init__(self, questions: PreparedQuestions, vocabulary: Vocabulary, options: SquadOptions):
         super().__init__()
         self.questions = questions
         self.vocabulary = vocabulary
@@ -64,6 +46,18 @@ class SquadDataset(LengthBatchedDataset):
         self.context_positions = (kept + SPECIALS - 1)[self.windows.question]
         self.sizes = self.context_positions + self.windows.length + 1
 
+    @cached_property
+    def holds_answer(self) -> np.ndarray:
+        """Whether a window has all tokens of the answer; bool [W]."""
+        begin, last = np.asarray(self.questions.answers)[self.windows.question].T
+        first, end = self.windows.first, self.windows.first + self.windows.length
+        return (first <= begin) & (last < end)
+
+    @cached_property
+    def texts(self) -> QuestionTexts:
+        """The texts of the questions and of their contexts."""
+        return self.questions.texts()
+
     def __getitem__(self, index: int) -> dict:
         """One window: its number, tokens, segments, where its context lies, and the answer."""
         question, first, length, *scored = (int(column[index]) for column in self.windows)
@@ -73,8 +67,8 @@ class SquadDataset(LengthBatchedDataset):
         framed = frame([query, context], self.vocabulary.bos(), self.vocabulary.eos())
         position = int(self.context_positions[index])
         begin, last = (int(token) for token in held.answers[question])
-        # What the window holds in part, or not at all, has no answer in it: that is told by [CLS].
-        is_whole = first <= begin and last < first + length
+        # Of an answer that the window holds in part, or not at all, [CLS] tells.
+        is_whole = bool(self.holds_answer[index])
         return {
             "id": index,
             "tokens": torch.from_numpy(framed.tokens),
