@@ -1,5 +1,6 @@
 """What tests of every room may ask for, and the markers that follow from what a test uses."""
 
+import functools
 import gc
 import inspect
 import os
@@ -27,7 +28,7 @@ NEEDS_TENSORFLOW = "tensorflow_python"
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        of_test = [item.function, *fixture_functions(item, scopes=("function",))]
+        of_test = (item.function, *fixture_functions(item, scopes=("function",)))
         if any(starts_processes(function) for function in called_from(of_test)):
             item.add_marker("process")
         of_all = called_from(fixture_functions(item, scopes=("function", "module", "session")))
@@ -61,23 +62,27 @@ def device(request, monkeypatch):
 
 def fixture_functions(item, scopes):
     definitions = item._fixtureinfo.name2fixturedefs.values()
-    return [one.func for several in definitions for one in several if one.scope in scopes]
+    return tuple(one.func for several in definitions for one in several if one.scope in scopes)
 
 
-def called_from(functions, known=None):
+# The thousands of tests that a few hundred functions make are looked at once a function.
+@functools.cache
+def called_from(functions):
     """The functions of tests that these name, and those name, themselves among them."""
-    known = set() if known is None else known
-    for function in map(inspect.unwrap, functions):
-        if (
-            inspect.isfunction(function)
-            and function not in known
-            and Path(function.__code__.co_filename).is_relative_to(TESTS)
-        ):
+    known, left = set(), list(functions)
+    while left:
+        function = inspect.unwrap(left.pop())
+        if is_of_tests(function) and function not in known:
             known.add(function)
-            called_from(named_by(function), known)
+            left += named_by(function)
     return known
 
 
+def is_of_tests(value):
+    return inspect.isfunction(value) and value.__code__.co_filename.startswith(f"{TESTS}{os.sep}")
+
+
+@functools.cache
 def named_by(function):
     """The globals that the code of a function names."""
     codes = [function.__code__]

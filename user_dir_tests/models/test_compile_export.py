@@ -1,6 +1,7 @@
 """torch.export and torch.compile at any batch and length, and models in half precision."""
 
 import copy
+import functools
 import io
 import shutil
 
@@ -32,8 +33,9 @@ TRACED = (3, 19)
 OTHER_SIZES = ((5, 37), (2, 9), (7, 3))
 SIZES_OF_ONE = {"batch": ((1, 19), (1, 37), (1, 5)), "length": ((3, 1), (6, 1)), "both": ((1, 1),)}
 ALL_SIZES = (TRACED, *OTHER_SIZES, *sum(SIZES_OF_ONE.values(), ()), (1, 2), (2, 2))
-VARIANTS = {
-    **{kind: {"conv_type": kind} for kind in ("span_dynamic", "dynamic", "light", "conv", "none")},
+# Beside the usual one.
+OTHER_VARIANTS = {
+    **{kind: {"conv_type": kind} for kind in ("dynamic", "light", "conv", "none")},
     "visible pads": {"pads_visible": True},
     "autocast": {"autocast_dtype": "bfloat16"},
 }
@@ -82,16 +84,32 @@ def exported(model, strict=False, with_segments=True):
     )
 
 
-@WITH_SEGMENTS
-@pytest.mark.parametrize("strict", [True, False], ids=["strict", "not strict"])
-def test_an_exported_encoder_runs_at_every_size(strict, with_segments):
+@functools.cache
+def exported_once():
+    """The toy encoder by itself, and as it is exported."""
     model = toy_encoder()
-    program = exported(model, strict, with_segments)
-    assert_equal_at(ALL_SIZES, program.module(), model, with_segments)
+    return model, exported(model)
 
 
-@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
-def test_every_variant_is_exported(changes):
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "not strict"])
+def test_an_exported_encoder_runs_without_segments(strict):
+    model = toy_encoder()
+    program = exported(model, strict, with_segments=False)
+    assert_equal_at(ALL_SIZES, program.module(), model, with_segments=False)
+
+
+def test_a_strictly_exported_encoder_runs_at_every_size():
+    model = toy_encoder()
+    assert_equal_at(ALL_SIZES, exported(model, strict=True).module(), model)
+
+
+def test_an_exported_encoder_runs_at_every_size():
+    model, program = exported_once()
+    assert_equal_at(ALL_SIZES, program.module(), model)
+
+
+@pytest.mark.parametrize("changes", OTHER_VARIANTS.values(), ids=OTHER_VARIANTS.keys())
+def test_every_other_variant_is_exported(changes):
     model = toy_encoder(**changes)
     assert_equal_at(ALL_SIZES, exported(model).module(), model)
 
@@ -102,15 +120,15 @@ def test_a_real_encoder_is_exported():
 
 
 def test_an_exported_encoder_is_saved_and_loaded():
-    model, file = toy_encoder(), io.BytesIO()
-    torch.export.save(exported(model), file)
+    (model, program), file = exported_once(), io.BytesIO()
+    torch.export.save(program, file)
     file.seek(0)
     assert_equal_at(ALL_SIZES, torch.export.load(file).module(), model)
 
 
 def test_every_operation_of_an_exported_graph_reads_a_tensor():
     """What is computed from dtypes alone, other runtimes have no operation for."""
-    operations = [n for n in exported(toy_encoder()).graph.nodes if n.op == "call_function"]
+    operations = [n for n in exported_once()[1].graph.nodes if n.op == "call_function"]
     assert operations
     assert [str(n.target) for n in operations if not n.all_input_nodes] == []
 
@@ -133,8 +151,8 @@ def test_a_compiled_encoder_runs_at_every_size(with_segments):
         assert_compiled_once(compiled, model, first, others, with_segments)
 
 
-@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
-def test_every_variant_is_compiled_once(changes):
+@pytest.mark.parametrize("changes", OTHER_VARIANTS.values(), ids=OTHER_VARIANTS.keys())
+def test_every_other_variant_is_compiled_once(changes):
     model = toy_encoder(**changes)
     assert_compiled_once(compiled_by("eager", model), model, TRACED, OTHER_SIZES)
 
@@ -142,8 +160,7 @@ def test_every_variant_is_compiled_once(changes):
 @pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler"
 )
-def test_an_encoder_compiled_to_machine_code(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+def test_an_encoder_compiled_to_machine_code():
     model = toy_encoder()
     assert_compiled_once(compiled_by("inductor", model), model, TRACED, OTHER_SIZES)
 
