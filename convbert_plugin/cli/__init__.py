@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "train-vocab": ("train_vocab", "a sentencepiece model and dict.txt from text"),
     "encode": ("encode", "text to pieces, one line a line, for fairseq-preprocess"),
     "prepare-glue": ("prepare_glue", "GLUE's files, or your own, to data for --task glue"),
+    "prepare-squad": ("prepare_squad", "SQuAD's files, 1.1 and 2.0, to data for --task squad"),
     "predict-glue": ("predict_glue", "the predictions of a fine-tuned model, as GLUE wants them"),
     "report": ("report", "a page of the scores of fine-tuning runs, over their seeds"),
     "convert": ("convert", "weights of transformers, TensorFlow or fairseq in, out, and resized"),

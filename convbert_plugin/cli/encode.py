@@ -9,26 +9,21 @@ import itertools
 import os
 import sys
 import time
-from collections import Counter, deque
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Iterator
+from typing import Callable
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
+from convbert_plugin.cli.workers import default_workers, in_order
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.text_files import Block
 from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.tokenizer_files import DICTIONARY_FILE, TOKENIZER_FILES
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
 from convbert_plugin.tokenization.unknown_pieces import PieceCounts, count_pieces, total_of
-
-MOST_DEFAULT_WORKERS = 4
-# Blocks read ahead for each worker: enough that none waits, few enough that memory stays small.
-BLOCKS_AHEAD = 2
 
 Encoded = tuple[str, Counter, PieceCounts]
 """The pieces of one block, one line a line, and how many lines and so on they are."""
@@ -49,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=at_least(1),
-        default=min(MOST_DEFAULT_WORKERS, os.cpu_count() or 1),
+        default=default_workers(),
         help="processes (default: %(default)s)",
     )
 
@@ -74,66 +69,8 @@ def encode_block(tokenizer: Tokenizer, block: Block) -> Encoded:
     return text, counts, count_pieces(tokenizer, texts, pieces_of_texts)
 
 
-def encode_blocks(
-    blocks: Iterator[Block], load: partial, tokenizer: Tokenizer, workers: int
-) -> Iterator[Encoded]:
-    """Encode in order, on several processes where there is more than one block.
-
-    ``load`` makes ``tokenizer`` anew in each worker. At most ``BLOCKS_AHEAD`` blocks a worker are
-    in flight.
-    """
-    first = list(itertools.islice(blocks, 2))
-    blocks = itertools.chain(first, blocks)
-    if workers == 1 or len(first) < 2:
-        yield from map(partial(encode_block, tokenizer), blocks)
-        return
-    # Forking a process that has threads may hang it; spawned workers import this file alone.
-    from multiprocessing import get_context
-
-    executor = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (load,))
-    in_flight: deque[Future[Encoded]] = deque()
-    try:
-        for block in blocks:
-            in_flight.append(executor.submit(_encode_in_worker, block))
-            if len(in_flight) >= workers * BLOCKS_AHEAD:
-                yield in_flight.popleft().result()
-        for future in in_flight:
-            yield future.result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process died, perhaps for want of memory: try --workers 1"
-        ) from None
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-_worker_tokenizer: Tokenizer
-
-
-def _start_worker(load: partial) -> None:
-    import signal
-    import threading
-    from multiprocessing import parent_process
-
-    global _worker_tokenizer
-    # The parent ends the workers, also when Ctrl-C reaches the whole group of processes.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if (parent := parent_process()) is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    # The workers are the parallelism.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _worker_tokenizer = load()
-
-
-def _end_with(sentinel: int) -> None:
-    from multiprocessing import connection
-
-    connection.wait([sentinel])
-    os._exit(1)
-
-
-def _encode_in_worker(block: Block) -> Encoded:
-    return encode_block(_worker_tokenizer, block)
+def _load_encoder(load: Callable[[], Tokenizer]) -> partial:
+    return partial(encode_block, load())
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -152,7 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
         whole_file(output) as file,
         blocks_with_progress([arguments.input], "encode") as blocks,
     ):
-        for text, counts, of_block in encode_blocks(blocks, load, tokenizer, arguments.workers):
+        encoder = partial(encode_block, tokenizer)
+        loader = partial(_load_encoder, load)
+        for text, counts, of_block in in_order(encoder, loader, blocks, arguments.workers):
             file.write(text.encode())
             total.update(counts)
             pieces.append(of_block)

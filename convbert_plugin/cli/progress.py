@@ -3,18 +3,26 @@
 import contextlib
 import os
 import sys
-from functools import partial
-from typing import Iterator
+from typing import Callable, Iterator
 
-from convbert_plugin.files.text_files import Block, PathLike, check_is_file, read_blocks
+from convbert_plugin.files.text_files import (
+    Block,
+    PathLike,
+    behind,
+    check_is_file,
+    read_blocks,
+)
 
 # A log file is not a terminal: there a bar is drawn rarely.
 SECONDS_BETWEEN_DRAWINGS = {True: 0.1, False: 10.0}
 
 
 @contextlib.contextmanager
-def blocks_with_progress(paths: list[PathLike], description: str) -> Iterator[Iterator[Block]]:
-    """The blocks of all files, with a bar on stderr that counts their bytes on disk."""
+def bar_of_bytes(paths: list[PathLike], description: str) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr over the bytes of files on disk, one behind the other.
+
+    What is given takes the position in all of them, which then is shown.
+    """
     from tqdm import tqdm
 
     for path in paths:
@@ -26,16 +34,19 @@ def blocks_with_progress(paths: list[PathLike], description: str) -> Iterator[It
         unit_scale=True,
         mininterval=SECONDS_BETWEEN_DRAWINGS[sys.stderr.isatty()],
     )
-
-    def show(before: int, position: int) -> None:
-        bar.update(before + position - bar.n)
-
-    def blocks() -> Iterator[Block]:
-        before = 0
-        for path in paths:
-            yield from read_blocks(path, partial(show, before))
-            before += os.path.getsize(path)
-        bar.close()
-
     with bar:
+        yield lambda position: bar.update(position - bar.n)
+
+
+@contextlib.contextmanager
+def blocks_with_progress(paths: list[PathLike], description: str) -> Iterator[Iterator[Block]]:
+    """The blocks of all files, with a bar on stderr that counts their bytes on disk."""
+    with bar_of_bytes(paths, description) as show:
+
+        def blocks() -> Iterator[Block]:
+            before = 0
+            for path in paths:
+                yield from read_blocks(path, behind(before, show))
+                before += os.path.getsize(path)
+
         yield blocks()

@@ -19,20 +19,45 @@ UINT16, UINT32 = 8, 9
 LARGEST_OF_UINT16 = 65500
 
 
+class LineWriter:
+    """Lines of token ids that are added to an open file.
+
+    Use as a context: at its end the .idx is written too.
+    """
+
+    def __init__(self, path: Path, vocabulary_size: int):
+        path.parent.mkdir(exist_ok=True)
+        self._path = path
+        self._kind = UINT16 if vocabulary_size < LARGEST_OF_UINT16 else UINT32
+        self._number = np.dtype(np.uint16 if self._kind == UINT16 else np.uint32)
+        self.sizes: list[int] = []
+
+    def __enter__(self) -> "LineWriter":
+        self._data = open(f"{self._path}.bin", "wb")
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._data.close()
+        if kind is None:
+            self._write_index()
+
+    def add(self, line: Sequence[int]) -> None:
+        self._data.write(np.array(line, self._number).tobytes())
+        self.sizes.append(len(line))
+
+    def _write_index(self) -> None:
+        starts = np.cumsum([0, *self.sizes])[:-1] * self._number.itemsize
+        with open(f"{self._path}.idx", "wb") as index:
+            index.write(MAGIC + struct.pack("<QBQ", VERSION, self._kind, len(self.sizes)))
+            sizes = np.array(self.sizes, np.int32)
+            index.write(sizes.tobytes() + starts.astype(np.int64).tobytes())
+
+
 def write_lines(path: Path, lines: Iterable[Sequence[int]], vocabulary_size: int) -> None:
     """Write lines of token ids to ``path`` .bin and .idx."""
-    path.parent.mkdir(exist_ok=True)
-    is_short = vocabulary_size < LARGEST_OF_UINT16
-    sizes = []
-    with open(f"{path}.bin", "wb") as data:
+    with LineWriter(path, vocabulary_size) as writer:
         for line in lines:
-            data.write(np.array(line, np.uint16 if is_short else np.uint32).tobytes())
-            sizes.append(len(line))
-    starts = np.cumsum([0, *sizes])[:-1] * (2 if is_short else 4)
-    with open(f"{path}.idx", "wb") as index:
-        kind = UINT16 if is_short else UINT32
-        index.write(MAGIC + struct.pack("<QBQ", VERSION, kind, len(sizes)))
-        index.write(np.array(sizes, np.int32).tobytes() + starts.astype(np.int64).tobytes())
+            writer.add(line)
 
 
 def dictionary_symbols(words: Iterable[str]) -> dict[str, int]:

@@ -51,6 +51,8 @@ ASCII = re.compile(r"[\t\n\r -~]")
 # The last of them is a line feed by the wrong order.
 NO_TEXT = re.compile(r"[\0-\x08\x0e-\x1f\x7f\ufffd\u0a00]")
 PACKED = re.compile(r"\.(gz|xz|bz2|zst|lz4|zip)$")
+# Half of a pair of \u escapes, which is no character.
+HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 ODD_WHITESPACE = re.compile(r"[^\S ]")
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
 
@@ -161,6 +163,48 @@ def read_blocks(
                 report_position(raw.tell())
             yield Block(str(path), first_line, data)
             first_line += data.count(b"\n")
+
+
+def behind(before: int, report_position: Callable[[int], None]) -> Callable[[int], None]:
+    """A call that reports the position in a file as that behind so many bytes of others."""
+    return lambda position: report_position(before + position)
+
+
+@contextlib.contextmanager
+def open_characters(
+    path: PathLike, report_position: Callable[[int], None] = lambda position: None
+) -> Iterator[Callable[[int], str]]:
+    """A call that gives the next characters of a file, up to so many, whatever its lines are.
+
+    Nothing at the end. Else as ``read_blocks``.
+    """
+    check_is_file(path)
+    with open(path, "rb") as raw, _told(path):
+        stream = _as_utf8(_unpacked(raw, path))
+        if not isinstance(stream, _Recoded) and (problem := _no_utf8(stream.peek(FIRST_BYTES))):
+            raise UserError(f"{path}: {problem}")
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        done = 0
+
+        def read(size: int) -> str:
+            nonlocal done
+            data = stream.read(size)
+            if raw.seekable():
+                report_position(raw.tell())
+            held, _ = decoder.getstate()
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                place = done - len(held) + error.start
+                raise UserError(
+                    f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x} at position "
+                    f"{place:,}): convert the file first, for example with `iconv -f LATIN1 -t "
+                    "UTF-8`"
+                ) from None
+            done += len(data)
+            return text
+
+        yield read
 
 
 class _Recoded:

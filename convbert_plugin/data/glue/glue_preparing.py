@@ -23,6 +23,7 @@ from convbert_plugin.data.indexed_writing import (
     write_lines,
 )
 from convbert_plugin.data.splits import VALID_NAMES
+from convbert_plugin.data.token_ids import TokenIds
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.tables import choose_quoting
 from convbert_plugin.files.text_files import files_named
@@ -115,14 +116,11 @@ def _write_labels(path: Path, labels: list[float], task: GlueTask) -> None:
 def _token_ids(
     texts: Iterable[str], tokenizer: Tokenizer, counts: list[PieceCounts]
 ) -> Iterator[list[int]]:
-    ids = {symbol: number for number, symbol in enumerate(tokenizer.symbols)}
-    unknown, end = ids[tokenizer.unknown], ids[tokenizer.specials["eos"]]
-    texts = iter(texts)
+    ids, texts = TokenIds(tokenizer), iter(texts)
     while chunk := list(itertools.islice(texts, TEXTS_AT_ONCE)):
         pieces_of_texts = tokenizer.pieces_batch(chunk)
         counts.append(count_pieces(tokenizer, chunk, pieces_of_texts))
-        for pieces in pieces_of_texts:
-            yield [*(ids.get(piece, unknown) for piece in pieces), end]
+        yield from map(ids.line, pieces_of_texts)
 
 
 def _label_counts(labels: list[float], task: GlueTask) -> tuple[int, ...]:

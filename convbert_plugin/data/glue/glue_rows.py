@@ -2,18 +2,15 @@
 
 import contextlib
 import json
-import re
 from pathlib import Path
 from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from convbert_plugin.data.glue.glue_tasks import Column, GlueTask, Source
 from convbert_plugin.errors import UserError, counted, listed, shown
 from convbert_plugin.files.tables import NONE, open_table
-from convbert_plugin.files.text_files import composed, number, plain_name, read_blocks
+from convbert_plugin.files.text_files import HALF_PAIR, composed, number, plain_name, read_blocks
 
 JSON_SUFFIX = ".jsonl"
-# Half of a pair of \u escapes, which is no character.
-HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 
 
 class Example(NamedTuple):

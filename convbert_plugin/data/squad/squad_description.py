@@ -5,7 +5,7 @@ split. In that, lines of token ids: ``context`` (one a paragraph) and ``question
 ``offsets`` (of each token of all contexts, its characters of the text), ``paragraphs`` (of each
 question, the number of its own), ``answers`` (of each question, the first and the last token of its
 first right answer; -1 where there is none) and ``impossible``. The texts: ``contexts.jsonl`` and
-``questions.jsonl``.
+``questions.jsonl``; in ``changed.jsonl`` the answers that their tokens do not give back.
 """
 
 import json
@@ -22,6 +22,7 @@ DATA_MAKER = "convbert prepare-squad"
 CONTEXTS, QUESTIONS = "context", "question"
 OFFSETS, PARAGRAPHS, ANSWERS, IMPOSSIBLE = "offsets", "paragraphs", "answers", "impossible"
 CONTEXT_TEXTS, QUESTION_TEXTS = "contexts.jsonl", "questions.jsonl"
+CHANGED_ANSWERS = "changed.jsonl"
 
 
 class PreparedSplit(NamedTuple):
