@@ -48,6 +48,7 @@ HEAVY = {"torch", "fairseq", "transformers", "scipy", "sklearn", "hydra", "tenso
     "arguments",
     [
         "prepare-glue --glue-task rte --tokenizer PIECES TEXT/RTE OUT",
+        "prepare-squad --tokenizer PIECES nowhere OUT",
         "encode --workers 1 --tokenizer PIECES TEXT/train.txt OUT/pieces",
         "train-vocab --vocab-size 40 TEXT/train.txt OUT",
         "report RUN OUT.html",

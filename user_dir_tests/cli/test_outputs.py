@@ -22,6 +22,7 @@ FILES = {
 FOLDERS = {
     "train-vocab": ("--vocab-size", "9", "text.txt"),
     "prepare-glue": ("--glue-task", "rte", "--tokenizer", ".", "."),
+    "prepare-squad": ("--tokenizer", ".", "text.txt"),
     "predict-glue": ("--path", ".", "."),
     "convert": ("--from", "fairseq", "--to", "hf", "."),
 }
