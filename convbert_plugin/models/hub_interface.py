@@ -18,6 +18,7 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.answers import UNKNOWN, Answers
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import find_checkpoint
+from convbert_plugin.formats.reading import Reading
 from convbert_plugin.models.loading import (
     answers_of,
     example_length,
@@ -26,6 +27,7 @@ from convbert_plugin.models.loading import (
     usable_positions,
 )
 from convbert_plugin.models.parts import CLASSIFICATION, PARTS_BY_NAME, parts_of
+from convbert_plugin.models.question_answering import Answer, best_answer, reading_of, windows_on
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer, load_tokenizer
 
@@ -47,7 +49,8 @@ class TrainingRun(NamedTuple):
 
     ``answers``: what the outputs of its heads mean, and ``problem_types`` what transformers says of
     them, by their scopes. ``example_length``: to how many tokens their examples were cut, None
-    without heads. ``usable_positions``: how many were trained, or repeat such.
+    without heads. ``usable_positions``: how many were trained, or repeat such. ``reading``: how
+    the contexts of questions are read.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class TrainingRun(NamedTuple):
     problem_types: Mapping[str, str]
     example_length: Optional[int]
     usable_positions: int
+    reading: Reading
 
 
 class MaskFilling(NamedTuple):
@@ -96,6 +100,7 @@ def load_from_folder(
         _problem_types(checkpoint),
         example_length(checkpoint, answers.values()) if answers else None,
         usable_positions(checkpoint),
+        reading_of(checkpoint),
     )
     return ConvBertHubInterface(model, tokenizer, run)
 
@@ -270,6 +275,32 @@ class ConvBertHubInterface(nn.Module):
         return self.run.answers.get(f"{CLASSIFICATION}.{head}", UNKNOWN)
 
     @torch.no_grad()
+    def answer(
+        self, question: str, context: str, null_threshold: Optional[float] = None
+    ) -> Optional[Answer]:
+        """The part of a context of any length that answers a question, None where nothing does.
+
+        A question has no answer where its null odds (higher: rather none) are above the threshold:
+        ``null_threshold``, else that of the training if there were such questions among its own,
+        and else every question has one. The context is read in windows, as in training; where the
+        checkpoint says nothing of that, as of a model from transformers, in windows of as many
+        tokens as there are trained positions, at most 512, that begin 128 tokens (at most a quarter
+        of a window) after each other, and a question of at most 64 (at most half of a window).
+
+        Raises:
+            ValueError: a checkpoint without a question-answering head, no text in the question or
+                the context, a question that fills a window, a threshold that is no number.
+        """
+        if self.model.question_answering_head is None:
+            raise ValueError(
+                "this checkpoint has no question-answering head: fine-tune it with --task squad"
+            )
+        given = question, context, self.tokenizer, self.vocabulary
+        windows = windows_on(*given, self.run.reading, self.model.cfg.pads_visible)
+        self._check_positions(int(windows.sizes.max()))
+        return best_answer(self.model, windows, context, null_threshold)
+
+    @torch.no_grad()
     def detect_replaced(self, tokens: Tensor) -> Tensor:
         """Probability [B, T] that each token was put there by a generator; 0 for pads.
 
@@ -349,10 +380,13 @@ class ConvBertHubInterface(nn.Module):
                 f"a sequence of {ids.size(-1)} tokens is longer than the model's "
                 f"{self.model.max_positions()} positions: shorten it"
             )
-        usable = self.run.usable_positions
-        if ids.size(-1) > usable:
-            self._tell("positions", untrained_positions(self.run.path, ids.size(-1), usable))
+        self._check_positions(ids.size(-1))
         return ids.unsqueeze(0) if ids.dim() == 1 else ids
+
+    def _check_positions(self, length: int) -> None:
+        usable = self.run.usable_positions
+        if length > usable:
+            self._tell("positions", untrained_positions(self.run.path, length, usable))
 
     def _tell(self, kind: str, line: str) -> None:
         """Warn of something, once for all texts."""

@@ -1,6 +1,7 @@
 """Small models that answer questions, as folders of this project."""
 
 from pathlib import Path
+from typing import Optional
 
 from convbert_plugin.conversion.fairseq_folder import write_fairseq
 from convbert_plugin.conversion.portable import PortableModel
@@ -18,15 +19,19 @@ SIZES = {
 }
 
 
-def save_answering_model(folder: Path, kind: str, pieces, reading=None, trained=None, **changes):
+def save_answering_model(
+    folder: Path, kind: Optional[str], pieces, reading=None, trained=None, seed=1, **changes
+):
     """Write a model with random numbers over WordPieces, and return its folder.
 
-    Matrices are so large that logits of neighbours differ a lot, as of a trained model.
+    ``kind``: that of its head, None for a model without one. Matrices are so large that logits of
+    neighbours differ a lot, as of a trained model.
     """
     architecture = changes.pop("architecture", "convbert_small")
     model = model_of(architecture, len(pieces), **{"max_positions": 37, **SIZES, **changes})
-    model.add_part(QUESTION_ANSWERING_HEAD, kind=kind)
-    randomize(model, std=0.3)
+    if kind is not None:
+        model.add_part(QUESTION_ANSWERING_HEAD, kind=kind)
+    randomize(model, seed, std=0.3)
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     config = config_of({**vars(model.cfg)}, tensors, "model")
     folder.mkdir()

@@ -32,7 +32,7 @@ def starts_of(weights, hidden, answerable):
 
 def ends_of(weights, hidden, answerable, start):
     """[start vector ; token vector] -> 512 with GELU -> 1, of each token [T]."""
-    both = torch.stack([torch.cat([hidden[start], token]) for token in hidden])
+    both = torch.cat([hidden[start].expand_as(hidden), hidden], dim=1)
     inner = gelu(linear(weights, "end_dense", both))
     return masked(linear(weights, "end_output", inner)[:, 0], answerable)
 

@@ -7,11 +7,8 @@ from typing import Callable, NamedTuple
 import torch
 
 from convbert_plugin.analysis.predictions.fine_tuned_models import (
-    Track,
     checkpoint_for,
-    outputs_of,
     tell_of_positions,
-    untracked,
 )
 from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
 from convbert_plugin.data.glue.glue_description import PreparedTask, read_description
@@ -24,6 +21,7 @@ from convbert_plugin.formats.answers import Answers, told_apart
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.metrics.glue_scores import METRICS_OF_CLASSES, METRICS_OF_SCORES, confusion
 from convbert_plugin.models.convbert import ConvBertModel
+from convbert_plugin.models.dataset_outputs import Track, outputs_of, untracked
 from convbert_plugin.models.loading import (
     answers_of,
     example_length,
@@ -110,7 +108,7 @@ def predict(
     dataset = GlueDataset(rows, model.vocabulary, options)
     tell_of_positions(fine_tuned.path, dataset, fine_tuned.usable_positions, fine_tuned.tell)
     logits = torch.empty(len(dataset), prepared.task.outputs)
-    for batch, answers in outputs_of(model, dataset, batch_size, device, track):
+    for batch, answers in outputs_of(model.to(device), dataset, batch_size, track):
         logits[batch["id"]] = answers.cpu()
     return logits
 

@@ -102,9 +102,12 @@ def in_characters(
     ``offsets`` [tokens, 2]: where each token of all contexts begins and has ended,
     ``first_tokens`` [Q]: which of them is the first of a question's context.
     """
-    starts = offsets[first_tokens[:, None] + spans.starts, 0]
-    ends = offsets[first_tokens[:, None] + spans.ends, 1]
-    return spans._replace(starts=starts, ends=ends)
+    # What is no span may lie beyond all tokens.
+    first, last = (
+        first_tokens[:, None] + np.where(spans.scores > -np.inf, tokens, 0)
+        for tokens in (spans.starts, spans.ends)
+    )
+    return spans._replace(starts=offsets[first, 0], ends=offsets[last, 1])
 
 
 def best_texts(spans: QuestionSpans, contexts: Sequence[str]) -> list[str]:
