@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ pytestmark = [
 TINY = ["--encoder-layers", "1", "--encoder-embed-dim", "32", "--encoder-ffn-embed-dim", "32"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(forked):
     """Run bash; what it prints."""
 
@@ -57,40 +58,48 @@ def test_quickstart_removes_nothing_that_it_did_not_make(tmp_path):
     assert (tmp_path / "text").read_text() == "mine"
 
 
-@pytest.fixture
-def text_files(tmp_path):
-    paths = []
+@pytest.fixture(scope="module")
+def text_files(tmp_path_factory):
+    folder, paths = tmp_path_factory.mktemp("texts"), []
     for name, documents in (("train", 60), ("valid", 10)):
         lines = ["a cat sat on the mat .", "the dog saw a cat .", ""] * documents
-        paths.append(tmp_path / f"{name}.txt")
+        paths.append(folder / f"{name}.txt")
         paths[-1].write_text("\n".join(lines))
-    vocab = tmp_path / "vocab.txt"
+    vocab = folder / "vocab.txt"
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] a cat sat on the mat dog saw ."
     vocab.write_text(words.replace(" ", "\n"))
     return [*paths, vocab]
 
 
-def test_pretrain_script_trains_then_goes_on(run, text_files, tmp_path):
-    def pretrain(updates, texts=text_files):
-        options = ("--tokens-per-sample", "16", "--batch-size", "8", "--warmup-updates", "2")
-        return run(
-            "examples/pretraining/pretrain.sh",
-            *texts,
-            tmp_path / "out",
-            *TINY,
-            *options,
-            "--max-update",
-            updates,
-        )
+@pytest.fixture(scope="module")
+def pretrain(run, text_files):
+    """Run the script for so many updates, into a folder; what it prints."""
 
-    assert "token frequencies alone" in pretrain(3)
-    printed = pretrain(5)
+    def pretrain(updates, out, texts=text_files):
+        options = ("--tokens-per-sample", "16", "--batch-size", "8", "--warmup-updates", "2")
+        words = (*texts, out, *TINY, *options, "--max-update", updates)
+        return run("examples/pretraining/pretrain.sh", *words)
+
+    return pretrain
+
+
+@pytest.fixture(scope="module")
+def small(pretrain, tmp_path_factory):
+    """The folder that the script leaves after three updates."""
+    folder = tmp_path_factory.mktemp("small") / "out"
+    assert "token frequencies alone" in pretrain(3, folder)
+    return folder
+
+
+def test_pretrain_script_trains_then_goes_on(pretrain, small, text_files, tmp_path):
+    out = shutil.copytree(small, tmp_path / "out")
+    printed = pretrain(5, out)
     assert "reusing" in printed
-    log = (tmp_path / "out" / "train.log").read_text()
+    log = (out / "train.log").read_text()
     assert "Loaded checkpoint" in log
     assert "@ 3 updates" in log
     # Fourteen rows, of which the corpus uses nine.
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    results = json.loads((out / "results.json").read_text())
     assert 1.8 < results["unigram_cross_entropy"] < 2.7
     # Quiet: what fairseq and other libraries say is in the log.
     assert "| INFO |" in log
@@ -98,7 +107,7 @@ def test_pretrain_script_trains_then_goes_on(run, text_files, tmp_path):
     assert "Warning" not in printed
     _, valid, vocabulary = text_files
     with pytest.raises(AssertionError, match="encoded/train: was made from another TRAIN than"):
-        pretrain(7, [valid, valid, vocabulary])
+        pretrain(7, out, [valid, valid, vocabulary])
 
 
 @pytest.fixture
@@ -118,10 +127,8 @@ def glue_folders(tmp_path):
 
 
 @pytest.mark.glue
-def test_the_script_over_tasks_and_seeds(run, text_files, glue_folders, tmp_path):
-    words = ("--tokens-per-sample", "16", "--batch-size", "8", "--max-update", "1")
-    run("examples/pretraining/pretrain.sh", *text_files, tmp_path / "small", *TINY, *words)
-    checkpoint = tmp_path / "small" / "run" / "checkpoint_last.pt"
+def test_the_script_over_tasks_and_seeds(run, small, glue_folders, tmp_path):
+    checkpoint = small / "run" / "checkpoint_last.pt"
 
     def fine_tune(*arguments):
         script = ["python", CHECKOUT / "examples" / "glue" / "finetune.py"]
@@ -150,7 +157,7 @@ def test_the_script_over_tasks_and_seeds(run, text_files, glue_folders, tmp_path
     printed = fine_tune("--tasks", "cola", "--seeds", "1", "--random-weights", *overrides)
     assert "random weights" in printed
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "1 updates of replaced_token_detection" in (tmp_path / "out" / "report.html").read_text()
+    assert "3 updates of replaced_token_detection" in (tmp_path / "out" / "report.html").read_text()
     # Random weights, sst-2, and cola twice: fairseq has trained the run that went on once more.
     assert [group["task"] for group in report["groups"]] == ["cola", "cola", "cola", "sst-2"]
     assert sum(group["label"].endswith(", 3 updates") for group in report["groups"]) == 1
