@@ -1,4 +1,4 @@
-"""The script for machines with a GPU, at toy size on a CPU, and how its stages end."""
+"""How the stages of the script for machines with a GPU end; test_pages.py runs them all."""
 
 import argparse
 import importlib.util
@@ -15,7 +15,6 @@ import convbert_plugin
 pytestmark = pytest.mark.speed
 
 CHECKOUT = Path(convbert_plugin.__file__).parents[1]
-STAGES = ("kernels", "tests", "training", "step", "bench", "pretraining")
 
 
 @pytest.fixture
@@ -40,19 +39,6 @@ def check(forked, tmp_path):
         return finished.returncode, finished.stdout, stages
 
     return run
-
-
-@pytest.mark.slow
-def test_every_stage_runs_on_a_cpu(check, corpus, tmp_path):
-    status, printed, figures = check("--data", corpus.data)
-    assert (status, [row["status"] for row in figures.values()]) == (0, ["pass"] * 6), printed
-    assert tuple(figures) == STAGES
-    assert set(figures["training"]["figures"]["modes"]) >= {"fp32", "bf16"}
-    assert len(figures["step"]["figures"]["steps"]["bf16"]["largest"]) == 10
-    curve = figures["pretraining"]["figures"]["curve"]
-    assert curve[-1]["generator_loss"] < curve[0]["generator_loss"]
-    assert (tmp_path / "out" / "pretraining.png").stat().st_size > 1000
-    assert "passed" in figures["tests"]["line"]
 
 
 @pytest.mark.slow
@@ -113,6 +99,7 @@ def run_stage(load, tmp_path):
     return run
 
 
+@pytest.mark.process
 def test_what_a_stage_has_so_far(run_stage):
     """It comes to no end, and what it kept counts."""
     code = (
@@ -128,6 +115,7 @@ def test_what_a_stage_has_so_far(run_stage):
     assert ended["figures"] == {"a": 1}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("code", "status", "line"), ENDS.values(), ids=ENDS.keys())
 def test_how_a_stage_ends(run_stage, tmp_path, code, status, line):
     ended = run_stage(code, 1.4)
@@ -140,6 +128,7 @@ def test_a_stage_for_which_no_time_is_left(run_stage):
     assert run_stage("raise ValueError", 0.5)["line"] == "no time is left"
 
 
+@pytest.mark.process
 def test_what_a_stage_started_ends_with_it(run_stage, tmp_path):
     code = f"import subprocess; subprocess.Popen(['sleep', '{tmp_path.name[-3:]}{PROCESSES}'])"
     code += "\nimport time; time.sleep(60)"
@@ -159,6 +148,7 @@ def is_running(path):
         return False
 
 
+@pytest.mark.process
 def test_work_that_is_spread_and_not_done(load):
     """What was told before the end counts."""
     forking = load("forking")

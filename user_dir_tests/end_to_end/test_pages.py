@@ -1,4 +1,4 @@
-"""Every command of every page, run as it stands, page by page, after a short quickstart."""
+"""Every command of every page, run as it stands, after a short quickstart."""
 
 import json
 import os
@@ -7,16 +7,19 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Collection, NamedTuple
 
 import pytest
 from filelock import FileLock
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STORIES = sorted(CHECKOUT.glob("examples/*/README.md"))
-PAGES = ["README.md", "CONTRIBUTING.md", *(str(page.relative_to(CHECKOUT)) for page in STORIES)]
+# What these show word for word as a story does, the story runs.
+GENERAL = ("README.md", "CONTRIBUTING.md")
+PAGES = [*GENERAL, *(str(page.relative_to(CHECKOUT)) for page in STORIES)]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)\)")
+VARIABLE = re.compile(r"\w+=")
 FILE = re.compile(r"`([\w.*-]*/[\w./*-]*|[\w-]+\.py)`")
 ROOTS = (CHECKOUT, CHECKOUT / "convbert_plugin")
 # What sets up the environment, runs these very tests or all checks of the whole checkout, or wants
@@ -36,8 +39,9 @@ SET_UP = {
 }
 SHORT = ("--max-update", "40", "--batch-size", "8", "--log-interval", "2")
 GLUE = "GLUE=/path/to/glue"
-# What the pages train on: enough for a vocabulary of 6,000 pieces, and for a score.
-TRAIN_LINES, VALID_LINES, GLUE_ROWS = 6000, 60, 200
+# What is trained on: enough for a vocabulary of 6,000 pieces, and for a score.
+LINES, GLUE_ROWS = {"train": 6000, "valid": 60}, 200
+STAGES = ("kernels", "tests", "training", "step", "bench", "pretraining")
 RESULTS = {"generator_loss", "unigram_cross_entropy", "discriminator_auc", "tokens_per_second"}
 # Two processes that train together wait for each other; a page takes a tenth of this.
 SECONDS = 300
@@ -61,12 +65,24 @@ def command_of(line: str) -> str:
     return line.split(" #")[0].strip()
 
 
-def as_script(block: Block, glue: Path) -> str:
+def commands(block: Block) -> list[str]:
+    """Its commands, each with the lines in which it goes on."""
+    return re.split(r"(?<!\\)\n", block.text)
+
+
+def run_by_stories() -> set[str]:
+    """The commands of the stories; the variables that a page sets are its own."""
+    of_stories = [block for page in PAGES[len(GENERAL) :] for block in blocks(page)]
+    lines = {command_of(each) for block in of_stories for each in commands(block)}
+    return {line for line in lines if not VARIABLE.match(line)}
+
+
+def as_script(block: Block, glue: Path, left_out: Collection[str]) -> str:
     """What a user would have pasted, where the data of GLUE lie in ``glue``."""
     if block.language == "python":
         return f"python -c {shlex.quote(block.text)}"
-    lines = [line for line in block.text.splitlines() if command_of(line) not in SET_UP]
-    return "\n".join(lines).replace(GLUE, f"GLUE={glue}")
+    ours = [each for each in commands(block) if command_of(each) not in left_out]
+    return "\n".join(ours).replace(GLUE, f"GLUE={glue}")
 
 
 @pytest.fixture
@@ -93,12 +109,20 @@ def run(forked):
 def copy_checkout(copy: Path) -> None:
     """What a page's commands use, so that nothing is left in the checkout."""
     copy.mkdir()
-    for name in ("convbert_plugin", "examples", "hubconf.py"):
+    for name in ("convbert_plugin", "examples", "user_dir_tests", "hubconf.py", "pyproject.toml"):
         source = CHECKOUT / name
         copying = shutil.copytree if source.is_dir() else shutil.copy
         copying(source, copy / name)
     # The environment is that of the tests.
     (copy / "examples" / "environment.sh").write_text("source examples/waiting.sh\n")
+    # All of the text is collected, and less of it trained on.
+    script = copy / "examples" / "quickstart.sh"
+    collected, following = 'quickstart/collect_text.py "$out/text"\n', '\nstep "a vocabulary'
+    assert f"{collected}{following}" in script.read_text()
+    cut = "".join(
+        f'sed -i "{lines + 1},\\$d" "$out/text/{split}.txt"\n' for split, lines in LINES.items()
+    )
+    script.write_text(script.read_text().replace(collected, collected + cut))
 
 
 def shorten(file: Path, lines: int) -> None:
@@ -121,11 +145,8 @@ def after_quickstart(run, tmp_path_factory):
 
 @pytest.fixture
 def checkout(after_quickstart, tmp_path):
-    """That copy, for one page, with less to train on."""
-    copy = shutil.copytree(after_quickstart, tmp_path / "checkout")
-    for split, lines in (("train", TRAIN_LINES), ("valid", VALID_LINES)):
-        shorten(copy / "quickstart" / "text" / f"{split}.txt", lines)
-    return copy
+    """That copy, for one page."""
+    return shutil.copytree(after_quickstart, tmp_path / "checkout")
 
 
 @pytest.fixture
@@ -146,8 +167,28 @@ def test_commands_run_as_they_stand(page, checkout, run, request):
     text = "\n".join(block.text for block in blocks(page))
     glue = request.getfixturevalue("glue") if GLUE in text else Path()
     # One shell for the page, in which the variables of an earlier block stand.
-    script = "\n".join(as_script(block, glue) for block in blocks(page))
+    left_out = SET_UP | (run_by_stories() if page in GENERAL else set())
+    script = "\n".join(as_script(block, glue, left_out) for block in blocks(page))
     run(f"set -x\n{script}", checkout)
+    if page in LEAVES:
+        LEAVES[page](checkout)
+
+
+def assert_every_stage_passed(checkout):
+    """By the figures of the script for a GPU, which has run on a CPU."""
+    out = checkout / "runs" / "gpu-check"
+    figures = json.loads((out / "figures.json").read_text())["stages"]
+    assert {name: row["status"] for name, row in figures.items()} == dict.fromkeys(STAGES, "pass")
+    assert set(figures["training"]["figures"]["modes"]) >= {"fp32", "bf16"}
+    assert len(figures["step"]["figures"]["steps"]["bf16"]["largest"]) == 10
+    curve = figures["pretraining"]["figures"]["curve"]
+    assert curve[-1]["generator_loss"] < curve[0]["generator_loss"]
+    assert (out / "pretraining.png").stat().st_size > 1000
+    assert "passed" in figures["tests"]["line"]
+
+
+# What has to hold after the commands of a page.
+LEAVES = {"examples/gpu/README.md": assert_every_stage_passed}
 
 
 @pytest.mark.pretraining
