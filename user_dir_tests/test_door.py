@@ -1,5 +1,6 @@
 """What ``import convbert_plugin`` brings, and what fairseq knows afterwards."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +27,11 @@ for names, registry in (
 """
 
 
-def python(code: str, cwd: Path = CHECKOUT) -> str:
+def python(code: str, cwd: Path = CHECKOUT, given: str = "") -> str:
     """What a fresh Python prints, which finds the folder and then the package in this checkout."""
     paths = f"import sys; sys.path[:0] = [{str(cwd)!r}, {str(CHECKOUT)!r}]\n"
     command = [sys.executable, "-c", paths + code]
-    done = subprocess.run(command, cwd=cwd, text=True, capture_output=True)
+    done = subprocess.run(command, cwd=cwd, input=given, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -40,27 +41,44 @@ def test_alone_it_is_light():
     assert python(code) == "set()\n"
 
 
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import convbert_plugin; import fairseq",
-        "import fairseq; import convbert_plugin",
-        # Its own module imports fairseq, when half of it is there.
-        "from convbert_plugin.models.config import ConvBertConfig",
-        "from convbert_plugin import ConvBertModel",
-        # With --user-dir, fairseq leaves alone what has been imported.
-        "import argparse, convbert_plugin\n"
-        "from fairseq.utils import import_user_module\n"
-        "import_user_module(argparse.Namespace(user_dir=convbert_plugin.__path__[0]))",
-    ],
-)
-def test_with_fairseq_all_is_registered_once(imports):
-    same = (
-        "import sys, convbert_plugin.models.convbert as module, convbert_plugin as door\n"
-        "assert door.ConvBertModel is module.ConvBertModel\n"
-        "assert door._Registering not in sys.meta_path\n"
-    )
-    python(f"{imports}\n{IS_REGISTERED}\n{same}")
+IMPORTS = [
+    "import convbert_plugin; import fairseq",
+    "import fairseq; import convbert_plugin",
+    # Its own module imports fairseq, when half of it is there.
+    "from convbert_plugin.models.config import ConvBertConfig",
+    "from convbert_plugin import ConvBertModel",
+    # With --user-dir, fairseq leaves alone what has been imported.
+    "import argparse, convbert_plugin\n"
+    "from fairseq.utils import import_user_module\n"
+    "import_user_module(argparse.Namespace(user_dir=convbert_plugin.__path__[0]))",
+]
+ONCE = """
+import sys, convbert_plugin.models.convbert as module, convbert_plugin as door
+assert door.ConvBertModel is module.ConvBertModel
+assert door._Registering not in sys.meta_path
+"""
+# Each in a fork of a process that has imported what takes longest, and neither package.
+FORKS = """
+import hydra, json, omegaconf, os, sys, torch, traceback
+assert not {"fairseq", "convbert_plugin"} & set(sys.modules)
+failed = 0
+for code in json.loads(sys.stdin.read()):
+    process = os.fork()
+    if not process:
+        try:
+            exec(code, {"__name__": "__main__"})
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    failed += os.waitpid(process, 0)[1] != 0
+sys.exit(failed)
+"""
+
+
+def test_with_fairseq_all_is_registered_once():
+    codes = [f"{imports}\n{IS_REGISTERED}\n{ONCE}" for imports in IMPORTS]
+    python(FORKS, given=json.dumps(codes))
 
 
 @pytest.mark.parametrize("name", ["convbert", "convbert.py"])
