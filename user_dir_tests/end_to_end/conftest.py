@@ -1,5 +1,6 @@
 """A tiny corpus, and fairseq's own entry points run in this process."""
 
+import contextlib
 import copy
 import functools
 import json
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import fairseq.dataclass.utils
 import fairseq_cli.train
 import fairseq_cli.validate
 import pytest
@@ -18,7 +20,10 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.logging import metrics
 from fairseq_cli import preprocess
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 import convbert_plugin
 from convbert_plugin.cli import main as convbert
@@ -133,9 +138,32 @@ def other_size(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("other_size"), [*VOCABULARY, "tree", "stone"])
 
 
+@functools.cache
+def composed_groups(config_name, groups):
+    """What hydra composes of the components alone, whose options have their defaults."""
+    folder = str(Path(fairseq.__file__).parent / "config")
+    with initialize_config_dir(config_dir=folder):
+        return compose(config_name, overrides=list(groups), strict=False)
+
+
+def compose_options(config_name, overrides, strict):
+    """hydra's compose; what it makes of the components is kept, the options are set as it does."""
+    options = [each for each in overrides if "." in each.partition("=")[0]]
+    groups = tuple(each for each in overrides if each not in options)
+    cfg = copy.deepcopy(composed_groups(config_name, groups))
+    OmegaConf.set_struct(cfg, True)
+    parsed = OverridesParser.create().parse_overrides(options)
+    ConfigLoaderImpl._apply_overrides_to_config(parsed, cfg)
+    OmegaConf.set_struct(cfg, strict)
+    return cfg
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _options_are_parsed_once():
-    """fairseq has hydra parse 300 options for each run, nearly all of them those of the last."""
+def _options_are_composed_once():
+    """fairseq has hydra compose 300 options for each run, nearly all of them those of the last.
+
+    It takes longer than a tiny training.
+    """
     parse = OverridesParser.parse_rule
     parsed = functools.lru_cache(maxsize=None)(
         lambda text, rule: parse(OverridesParser.create(), text, rule)
@@ -144,6 +172,9 @@ def _options_are_parsed_once():
         patch.setattr(
             OverridesParser, "parse_rule", lambda self, text, rule: copy.copy(parsed(text, rule))
         )
+        patch.setattr(fairseq.dataclass.utils, "compose", compose_options)
+        # It looks through the whole stack for the folder of its caller.
+        patch.setattr(fairseq.dataclass.utils, "initialize", lambda **_: contextlib.nullcontext())
         yield
 
 

@@ -262,7 +262,7 @@ def test_a_head_predicts_what_transformers_says_of_it(
 def test_torch_hub_finds_the_package_in_the_checkout(pretrained, tmp_path):
     """Where nothing is installed: what would find the package is taken away before."""
     code = (
-        "import importlib.util, sys\n"
+        "import importlib.util, json, sys\n"
         "checkout, folder = sys.argv[1:]\n"
         "sys.path = [path for path in sys.path if path not in ('', checkout)]\n"
         "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
@@ -270,16 +270,22 @@ def test_torch_hub_finds_the_package_in_the_checkout(pretrained, tmp_path):
         "import torch\n"
         "loaded = torch.hub.load(checkout, 'convbert', folder, source='local')\n"
         "tokens = loaded.encode('a cat')\n"
-        "print(tokens.tolist(), len(loaded.fill_mask('a [MASK]')), loaded.predict.__module__)"
+        "total = loaded.extract_features(tokens).sum().item()\n"
+        "told = [tokens.tolist(), len(loaded.fill_mask('a [MASK]')), loaded.predict.__module__]\n"
+        "print(json.dumps([*told, total]))"
     )
     checkout = str(Path(convbert_plugin.__file__).parents[1])
     command = [sys.executable, "-c", code, checkout, str(pretrained.folder)]
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
-    tokens, filled, module = done.stdout.splitlines()[-1].rsplit(" ", 2)
+    tokens, filled, module, total = json.loads(done.stdout.splitlines()[-1])
     rows = (pretrained.folder / "vocab.txt").read_text().split()
-    assert json.loads(tokens) == [rows.index(piece) for piece in ("[CLS]", "a", "cat", "[SEP]")]
-    assert (int(filled), module) == (5, "convbert_plugin.models.hub_interface")
+    assert tokens == [rows.index(piece) for piece in ("[CLS]", "a", "cat", "[SEP]")]
+    assert (filled, module) == (5, "convbert_plugin.models.hub_interface")
+    features = ConvBertModel.from_pretrained(pretrained.folder).extract_features(
+        torch.tensor(tokens)
+    )
+    assert total == pytest.approx(features.sum().item(), abs=1e-4)
 
 
 def test_segments_may_be_given(convbert):

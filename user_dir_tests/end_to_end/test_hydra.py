@@ -1,13 +1,14 @@
 """The YAML of config/, and fairseq-hydra-train."""
 
 import subprocess
-import sys
 from pathlib import Path
 
+import hydra.experimental
 import pytest
 import torch
 from fairseq import options
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.dataclass import utils as dataclass_utils
 from fairseq.dataclass.initialize import hydra_init
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY
@@ -131,7 +132,7 @@ def assert_no_key_is_misspelt(cfg):
         )
 
 
-def test_hydra_trains_as_the_command_line_does(corpus, fairseq_train, tmp_path):
+def test_hydra_trains_as_the_command_line_does(forked, corpus, fairseq_train, tmp_path):
     overrides = [
         f"common.user_dir={USER_DIR}",
         f"task.data={corpus.data}",
@@ -144,8 +145,8 @@ def test_hydra_trains_as_the_command_line_does(corpus, fairseq_train, tmp_path):
         f"checkpoint.save_dir={tmp_path / 'hydra'}",
     ]
     names = ("--config-dir", CONFIG, "--config-name", "pretrain_convbert_small")
-    command = [sys.executable, "-m", "fairseq_cli.hydra_train", *names, *overrides]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    command = ["fairseq-hydra-train", *names, *overrides]
+    subprocess.run(command, check=True, cwd=tmp_path, env=forked, capture_output=True)
     model = torch.load(tmp_path / "hydra" / "checkpoint_last.pt", weights_only=True)["model"]
 
     arguments = ("--max-update", "4", "--warmup-updates", "2")
@@ -155,3 +156,14 @@ def test_hydra_trains_as_the_command_line_does(corpus, fairseq_train, tmp_path):
         assert torch.equal(tensor, expected[name]), name
     # Relative paths are meant from where the command is run: hydra makes no folder of its own.
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["hydra", "train"]
+
+
+def test_what_the_tests_compose_once_is_what_hydra_composes(usual_arguments, monkeypatch):
+    for arguments in (usual_arguments, (*usual_arguments, "--lr", "1e-3,2", "--save-dir", "a b")):
+        command = ["data", *map(str, arguments)]
+        args = options.parse_args_and_arch(options.get_training_parser(), command)
+        ours = convert_namespace_to_omegaconf(args)
+        with monkeypatch.context() as patch:
+            patch.setattr(dataclass_utils, "compose", hydra.experimental.compose)
+            patch.setattr(dataclass_utils, "initialize", hydra.experimental.initialize)
+            assert convert_namespace_to_omegaconf(args) == ours

@@ -1,15 +1,9 @@
 """Converted models in fairseq's own commands, trained ones in transformers, and the hub."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import transformers
 
-import convbert_plugin
 from convbert_plugin import ConvBertModel
 from convbert_plugin.cli import main as convbert_command
 from user_dir_tests.end_to_end.conftest import TINY, VOCABULARY
@@ -18,7 +12,6 @@ from user_dir_tests.tolerances import TOLERANCES, relative_error
 
 pytestmark = pytest.mark.weights
 
-CHECKOUT = Path(convbert_plugin.__file__).parents[1]
 # Those of TINY, in the words of transformers.
 SIZES = {
     "hidden_size": 32,
@@ -211,22 +204,6 @@ def test_heads_that_training_does_not_use_are_dropped(
         caplog
     )
     assert not any(name.startswith("classification_heads.") for name in run.checkpoint()["model"])
-
-
-def test_torch_hub_loads_a_folder_in_a_fresh_python(pretrained, tmp_path):
-    code = (
-        "import sys, torch\n"
-        "loaded = torch.hub.load(sys.argv[1], 'convbert', sys.argv[2], source='local')\n"
-        "print(loaded.encode('a cat').tolist(), loaded.extract_features("
-        "loaded.encode('a cat')).sum().item())"
-    )
-    command = [sys.executable, "-c", code, str(CHECKOUT), str(pretrained.folder)]
-    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
-    convbert = ConvBertModel.from_pretrained(pretrained.folder)
-    tokens = convbert.encode("a cat")
-    shown, total = done.stdout.splitlines()[-1].rsplit(" ", 1)
-    assert json.loads(shown) == tokens.tolist()
-    assert float(total) == pytest.approx(convbert.extract_features(tokens).sum().item(), abs=1e-4)
 
 
 def test_a_checkpoint_that_is_not_there_is_no_fresh_start(corpus, fairseq_train, tmp_path):
