@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class PreparedQuestions(NamedTuple):
 
     def texts(self) -> QuestionTexts:
         """The texts, which are read only now. Raises UserError where they are damaged."""
-        contexts: list[str] = list(_rows(self.folder / CONTEXT_TEXTS, len(self.contexts), str))
-        rows: list[_Row] = list(_rows(self.folder / QUESTION_TEXTS, len(self.questions), _Row))
+        contexts: list[str] = _rows(self.folder / CONTEXT_TEXTS, len(self.contexts), str)
+        rows: list[_Row] = _rows(self.folder / QUESTION_TEXTS, len(self.questions), _Row)
         return QuestionTexts(
             [row.id for row in rows],
             [row.question for row in rows],
@@ -154,7 +154,7 @@ def _belong_together(opened: PreparedQuestions, split: PreparedSplit) -> bool:
     )
 
 
-def _rows(path: Path, count: int, kind: Any) -> Iterator[Any]:
+def _rows(path: Path, count: int, kind: Any) -> list[Any]:
     """The rows of a .jsonl, which has so many."""
     try:
         with open(path, encoding="utf-8", newline="\n") as file:
@@ -163,4 +163,4 @@ def _rows(path: Path, count: int, kind: Any) -> Iterator[Any]:
         rows = []
     if len(rows) != count:
         raise UserError(f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}")
-    yield from rows
+    return rows

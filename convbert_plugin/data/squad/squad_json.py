@@ -8,6 +8,8 @@ from convbert_plugin.files.json_stream import JsonStream
 from convbert_plugin.files.text_files import HALF_PAIR, PathLike, open_characters
 
 SHAPE = '{"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}'
+# Of values of JSON.
+BEGINNINGS = tuple('{["-0123456789tfn')
 REMEDY = "mend it, or pass over what is broken with --skip-broken"
 
 
@@ -120,20 +122,21 @@ class SquadReader:
             raise self._no_squad()
 
     def _expect(self, stream: JsonStream, character: str) -> None:
+        found = stream.next()
         # What is no JSON at all is told by the stream.
-        if stream.next() != character and stream.next() in tuple('[{"') + tuple("-0123456789ntf"):
+        if found != character and found in BEGINNINGS:
             raise self._no_squad()
 
     def _no_squad(self) -> UserError:
         return UserError(f"{self.path}: no file of SQuAD: expected {SHAPE}")
 
     def _paragraph(self, value: Any, number: int) -> Optional[Paragraph]:
-        if not isinstance(value, dict) or not {"context", "qas"} <= value.keys():
+        if not isinstance(value, dict) or not {"context", "qas"} & value.keys():
             raise self._no_squad()
         questions = []
         try:
             context = _text(value, "context")
-            if not isinstance(value["qas"], list):
+            if not isinstance(value.get("qas"), list):
                 raise _Broken("its 'qas' is no list")
         except _Broken as broken:
             self.pass_over(f"paragraph {number}: {broken}")

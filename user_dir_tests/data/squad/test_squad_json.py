@@ -112,7 +112,7 @@ NO_SQUAD = {
     '{"data": [[]]}': r"no file of SQuAD",
     '{"data": [{"paragraphs": {}}]}': r"no file of SQuAD",
     '{"data": [{"paragraphs": ["x"]}]}': r"no file of SQuAD",
-    '{"data": [{"paragraphs": [{"context": "x"}]}]}': r"no file of SQuAD",
+    '{"data": [{"paragraphs": [{"text": "x"}]}]}': r"no file of SQuAD",
     '{"data": [{"context": "x", "question": "y"}]}': r"no question in it",
     '{"data": []}': r"no question in it",
     "id\tquestion": r"f.json:1: broken JSON",
@@ -224,6 +224,15 @@ def test_a_broken_context_is_named_or_passed_over(tmp_path, context, message):
         read_document(tmp_path, *paragraphs)
     read = read_document(tmp_path, *paragraphs, skip_broken=True)
     assert ([p.context for p in read.paragraphs], len(read.skipped)) == (["x"], 1)
+
+
+@pytest.mark.parametrize("more", [{}, {"qas": None}, {"qas": {"id": "a"}}])
+def test_questions_that_are_no_list(tmp_path, more):
+    content = document(("x", question("a", "q", ("x", 0))))
+    content["data"][0]["paragraphs"].append({"context": "y", **more})
+    with pytest.raises(UserError, match=r"paragraph 2: its 'qas' is no list: mend it"):
+        read_content(tmp_path, json.dumps(content))
+    assert len(read_content(tmp_path, json.dumps(content), skip_broken=True).skipped) == 1
 
 
 @pytest.mark.parametrize("answers", [[("x", 0)], []])
