@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "prepare-glue": ("prepare_glue", "GLUE's files, or your own, to data for --task glue"),
     "prepare-squad": ("prepare_squad", "SQuAD's files, 1.1 and 2.0, to data for --task squad"),
     "predict-glue": ("predict_glue", "the predictions of a fine-tuned model, as GLUE wants them"),
+    "predict-squad": ("predict_squad", "the answers of a fine-tuned model, as SQuAD wants them"),
     "report": ("report", "a page of the scores of fine-tuning runs, over their seeds"),
     "convert": ("convert", "weights of transformers, TensorFlow or fairseq in, out, and resized"),
     "bench": ("bench", "speed and memory, side by side with transformers and fairseq"),
