@@ -19,6 +19,7 @@ from convbert_plugin.data.squad.squad_files import load_vocabulary, open_questio
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.json_files import write_json
+from convbert_plugin.files.records import TASK
 from convbert_plugin.formats.reading import Reading, reading_kept, to_keep
 from convbert_plugin.metrics.squad_scores import BEST_THRESHOLDS, SCORES, SCORES_WITH_IMPOSSIBLE
 from convbert_plugin.models.convbert import ConvBertModel
@@ -159,7 +160,11 @@ class SquadFineTuningTask(FineTuningTask):
         model.add_part(self.head, kind=str(self.cfg.question_answering_head))
 
     def description(self) -> dict:
-        return {"question_answering_head": str(self.cfg.question_answering_head)}
+        return {
+            # They have other scores, and reports keep them apart.
+            TASK: self.cfg._name + ("2.0" if self.beside else "1.1"),
+            "question_answering_head": str(self.cfg.question_answering_head),
+        }
 
     def load_state_dict(self, state: Mapping) -> None:
         super().load_state_dict(state)

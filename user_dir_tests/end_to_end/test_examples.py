@@ -161,3 +161,62 @@ def test_the_script_over_tasks_and_seeds(run, small, glue_folders, tmp_path):
     # Random weights, sst-2, and cola twice: fairseq has trained the run that went on once more.
     assert [group["task"] for group in report["groups"]] == ["cola", "cola", "cola", "sst-2"]
     assert sum(group["label"].endswith(", 3 updates") for group in report["groups"]) == 1
+
+
+@pytest.fixture
+def squad_files(tmp_path):
+    """SQuAD 2.0 over words of the same vocabulary: two questions with an answer, one without."""
+    context = "the cat sat on the mat . a dog saw the cat ."
+    answers = {"the cat": "sat", "a dog": "saw the cat", "the dog": None}
+    files = []
+    for split in ("train", "dev"):
+        questions = [
+            {
+                "id": f"{split} {question}",
+                "question": question,
+                "is_impossible": text is None,
+                "answers": [{"text": text, "answer_start": context.index(text)}] if text else [],
+            }
+            for question, text in answers.items()
+        ]
+        content = {"data": [{"paragraphs": [{"context": context, "qas": questions}]}]}
+        files.append(tmp_path / f"{split}-v2.0.json")
+        files[-1].write_text(json.dumps({"version": "v2.0", **content}))
+    return files
+
+
+@pytest.mark.squad
+def test_the_script_over_seeds_of_squad(run, small, squad_files, tmp_path):
+    checkpoint = small / "run" / "checkpoint_last.pt"
+
+    def fine_tune(*arguments):
+        script = ["python", CHECKOUT / "examples" / "squad" / "finetune.py", "--squad"]
+        script += [*squad_files, "--checkpoint", checkpoint, "--out", tmp_path / "out"]
+        return run("-c", " ".join(map(str, [*script, *arguments])))
+
+    overrides = (
+        *("task.tokens_per_sample=12", "task.doc_stride=3", "dataset.batch_size=4"),
+        *("common.cpu=true", "dataset.num_workers=0"),
+    )
+    printed = fine_tune("--seeds", "1,2", "--jobs", "2", *overrides)
+    assert "squad, seed 1: done" in printed
+    assert "squad, seed 2: done" in printed
+    # A window has 12 - 3 - 2 tokens of a context of 13, and the next begins 3 after it: three for
+    # each of three questions. Twice 9 windows in batches of 4 are 6 updates.
+    (group,) = json.loads((tmp_path / "out" / "report.json").read_text())["groups"]
+    assert (group["settings"]["max_update"], group["settings"]["batch_size"]) == (6, 4)
+    assert (group["task"], group["question_answering_head"]) == ("squad2.0", "released")
+    scores = {one["metric"]: one for one in group["scores"]}
+    assert scores["f1"]["seeds"] == [1, 2]
+    assert [one["updates"] for one in scores["best_f1"]["per_seed"]] == [6, 6]
+    assert [one["seed"] for one in group["answers"][0]["thresholds"]] == [1, 1, 2, 2]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "3 updates of replaced_token_detection" in page
+    assert "thresholds</h2>" in page
+    (tmp_path / "out" / "run" / "squad" / "seed2" / "done").unlink()
+    printed = fine_tune("--seeds", "1,2", *overrides)
+    assert "squad, seed 1: done before" in printed
+    assert "squad, seed 2: goes on" in printed
+    squad_files[1].write_text(squad_files[0].read_text())
+    with pytest.raises(AssertionError, match=r"squad: was made from another --squad dev-v2.0.json"):
+        fine_tune("--seeds", "1", *overrides)

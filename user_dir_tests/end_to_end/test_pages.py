@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Collection, NamedTuple
+from typing import Collection, Mapping, NamedTuple
 
 import pytest
 from filelock import FileLock
@@ -38,9 +38,10 @@ SET_UP = {
     "mypy",
 }
 SHORT = ("--max-update", "40", "--batch-size", "8", "--log-interval", "2")
-GLUE = "GLUE=/path/to/glue"
+# What stands on pages for the folders of data, and the fixtures that have these.
+DATA = {"GLUE=/path/to/glue": "glue", "SQUAD=/path/to/squad": "squad"}
 # What is trained on: enough for a vocabulary of 6,000 pieces, and for a score.
-LINES, GLUE_ROWS = {"train": 6000, "valid": 60}, 200
+LINES, GLUE_ROWS, SQUAD_PARAGRAPHS = {"train": 6000, "valid": 60}, 200, 5
 STAGES = ("kernels", "tests", "training", "step", "bench", "pretraining")
 RESULTS = {"generator_loss", "unigram_cross_entropy", "discriminator_auc", "tokens_per_second"}
 # Two processes that train together wait for each other; a page takes a tenth of this.
@@ -77,12 +78,15 @@ def run_by_stories() -> set[str]:
     return {line for line in lines if not VARIABLE.match(line)}
 
 
-def as_script(block: Block, glue: Path, left_out: Collection[str]) -> str:
-    """What a user would have pasted, where the data of GLUE lie in ``glue``."""
+def as_script(block: Block, data: Mapping[str, Path], left_out: Collection[str]) -> str:
+    """What a user would have pasted; ``data``: the folders for the words that stand for them."""
     if block.language == "python":
         return f"python -c {shlex.quote(block.text)}"
     ours = [each for each in commands(block) if command_of(each) not in left_out]
-    return "\n".join(ours).replace(GLUE, f"GLUE={glue}")
+    script = "\n".join(ours)
+    for words, folder in data.items():
+        script = script.replace(words, f"{words.split('=')[0]}={folder}")
+    return script
 
 
 @pytest.fixture
@@ -158,17 +162,33 @@ def glue(real_data, tmp_path):
     return copy
 
 
+@pytest.fixture
+def squad(real_data, tmp_path):
+    """The first articles of SQuAD 2.0, by the official names of its files."""
+    folder = tmp_path / "squad"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        content = json.loads((real_data / "squad" / f"v2.0-{split}.json").read_text())
+        articles = [
+            {**article, "paragraphs": article["paragraphs"][:SQUAD_PARAGRAPHS]}
+            for article in content["data"][:1]
+        ]
+        (folder / f"{split}-v2.0.json").write_text(json.dumps({**content, "data": articles}))
+    return folder
+
+
 @pytest.mark.pretraining
 @pytest.mark.weights
 @pytest.mark.glue
+@pytest.mark.squad
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_run_as_they_stand(page, checkout, run, request):
     text = "\n".join(block.text for block in blocks(page))
-    glue = request.getfixturevalue("glue") if GLUE in text else Path()
+    data = {words: request.getfixturevalue(name) for words, name in DATA.items() if words in text}
     # One shell for the page, in which the variables of an earlier block stand.
     left_out = SET_UP | (run_by_stories() if page in GENERAL else set())
-    script = "\n".join(as_script(block, glue, left_out) for block in blocks(page))
+    script = "\n".join(as_script(block, data, left_out) for block in blocks(page))
     run(f"set -x\n{script}", checkout)
     if page in LEAVES:
         LEAVES[page](checkout)
