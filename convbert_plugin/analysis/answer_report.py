@@ -6,6 +6,7 @@ from typing import Iterator, Optional, Sequence
 from convbert_plugin.analysis.answer_files import AnswerFile, Question, WrongAnswer
 from convbert_plugin.analysis.answer_pictures import draw_parts, draw_thresholds
 from convbert_plugin.analysis.answer_scores import (
+    Curve,
     GroupParts,
     PartScore,
     RunCurves,
@@ -115,9 +116,13 @@ def _curves_table(runs: Sequence[RunCurves]) -> Table:
 def _curve_words(run: RunCurves) -> list[str]:
     curves = [run.curves[metric] for metric in SCORES]
     scores = [f"{curve.score:.1f}" for curve in curves]
-    bests = [(f"{curve.best:.1f}", f"{curve.best_threshold:.2f}") for curve in curves]
+    bests = [(f"{curve.best:.1f}", _threshold_words(curve)) for curve in curves]
     # Nothing answered, both are the share of unanswerable questions.
     return [*scores, *itertools.chain(*bests), f"{curves[0].unanswered:.1f}"]
+
+
+def _threshold_words(curve: Curve) -> str:
+    return "below all" if curve.is_best_unanswered else f"{curve.best_threshold:.2f}"
 
 
 def _passages(answers: GroupAnswers) -> Passages:

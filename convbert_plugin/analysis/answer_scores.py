@@ -125,6 +125,11 @@ class Curve(NamedTuple):
     score: float
 
     @property
+    def is_best_unanswered(self) -> bool:
+        """Whether nothing beats answering nothing, which the official evaluator calls 0."""
+        return not self.scores.argmax()
+
+    @property
     def unanswered(self) -> float:
         """The score of answering nothing."""
         return float(self.scores[0])

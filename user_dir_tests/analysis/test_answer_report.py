@@ -233,6 +233,20 @@ def test_odds_beyond_all_numbers_are_above_every_threshold(tmp_path, figures):
     assert draw_thresholds([run], styles, "png")
 
 
+@pytest.mark.parametrize(
+    ("rows", "cells"),
+    [
+        (ROWS, ["-2.75", "40.0", "56.0", "60.0", "-1.00", "76.0", "-1.00", "40.0"]),
+        # Nothing that is answered is right.
+        (ROWS[3:], ["-2.75", "50.0", "50.0", "100.0", "below all", "100.0", "below all", "100.0"]),
+    ],
+)
+def test_the_table_of_thresholds(tmp_path, figures, rows, cells):
+    write_squad(tmp_path / "run", answers(rows, wrong=[]))
+    _, thresholds = answer_sections(*group_answers(tmp_path))
+    assert thresholds.table.rows == [["random weights", "1", *cells]]
+
+
 def test_without_unanswerable_questions_there_is_no_threshold(tmp_path, figures):
     write_squad(tmp_path / "run", answers(ROWS[:2], None, WRONG[:1]), task="squad1.1")
     titles = [section.title for section in answer_sections(*group_answers(tmp_path))]
