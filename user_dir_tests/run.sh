@@ -66,6 +66,8 @@ if [ $wanted = all ] && ! cmp -s "$triton_pins" "$triton/convbert_plugin.stamp" 
             "the tests of its kernels are skipped; run this again to have them" >&2
     fi
 fi
+# Hundreds of processes read the package: they compile it once, into folders that git ignores.
+unset PYTHONDONTWRITEBYTECODE
 # A worker for each core, four at most, with one thread each: many would wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
 exec .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal "${selection[@]}" "$@"

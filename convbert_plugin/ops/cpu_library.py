@@ -96,7 +96,8 @@ def _cache() -> Path:
 
 def _fingerprint(compiler: str) -> str:
     """Differs where the sources, the way to build them or the processor do."""
-    parts = [compiler, *FLAGS, _processor()]
+    # One compiler goes by many names: c++ and g++, in /bin and in /usr/bin.
+    parts = [os.path.realpath(compiler), *FLAGS, _processor()]
     parts += [path.read_text() for path in sorted(SOURCES.iterdir())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -1,6 +1,7 @@
 """The hub interface on batches, and its heads; the rest is in test_from_pretrained.py."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -276,7 +277,8 @@ def test_torch_hub_finds_the_package_in_the_checkout(pretrained, tmp_path):
     )
     checkout = str(Path(convbert_plugin.__file__).parents[1])
     command = [sys.executable, "-c", code, checkout, str(pretrained.folder)]
-    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
+    path = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
     tokens, filled, module, total = json.loads(done.stdout.splitlines()[-1])
     rows = (pretrained.folder / "vocab.txt").read_text().split()

@@ -134,6 +134,7 @@ def test_a_broken_op_is_refused(name, plan, monkeypatch):
     assert refused(forward) == (set() if name == "gradient" else own)
 
 
+@pytest.mark.slow
 def test_other_weights_of_an_encoder_are_refused(plan, monkeypatch):
     _, both = encoder_part.encoder_comparisons(plan)
     assert not refused(both)
@@ -141,6 +142,7 @@ def test_other_weights_of_an_encoder_are_refused(plan, monkeypatch):
     assert refused(both) == set(encoder_part.THEIRS.values())
 
 
+@pytest.mark.slow
 def test_other_gradients_of_an_encoder_are_refused(plan, monkeypatch):
     forward, both = encoder_part.encoder_comparisons(plan)
     features = peers.PeerEncoder.features
@@ -154,6 +156,7 @@ def test_other_gradients_of_an_encoder_are_refused(plan, monkeypatch):
     assert not refused(forward)
 
 
+@pytest.mark.slow
 def test_another_loss_of_a_step_is_refused(plan, monkeypatch):
     without, with_dropout = step_part.step_comparisons(plan)
     assert not refused(with_dropout)
