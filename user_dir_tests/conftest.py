@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from user_dir_tests.forked_commands import forked_commands
 
@@ -38,6 +39,25 @@ def pytest_collection_modifyitems(items):
         sizes = LARGE & set(item.name.rstrip("]").replace("[", "-").split("-"))
         if sizes or COSTLY_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        items[:] = dear_first(items, workers)
+
+
+def dear_first(items, workers):
+    """The equal share of each worker begins with the files of tests that take long.
+
+    What the workers take from each other at the end is short then.
+    """
+    marks = ("slow", "process")
+    dear = {item.path for item in items if any(map(item.get_closest_marker, marks))}
+    kinds = [[item for item in items if (item.path in dear) is first] for first in (True, False)]
+    ordered = []
+    for number in range(workers):
+        for kind in kinds:
+            start, stop = (len(kind) * place // workers for place in (number, number + 1))
+            ordered += kind[start:stop]
+    return ordered
 
 
 def pytest_collection_finish():
@@ -144,10 +164,18 @@ def no_hanging():
 
 
 @pytest.fixture(scope="session")
-def real_data(tmp_path_factory):
+def shared_folder(tmp_path_factory):
+    """A folder of all workers of xdist, each of which has its own in it."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def real_data(shared_folder):
     """The folder of the shared data, unpacked."""
     if not DATA.exists():
         pytest.skip("the shared data are absent")
-    folder = tmp_path_factory.mktemp("real_data")
-    subprocess.run(["bash", DATA / "unpack.sh", folder], check=True, capture_output=True)
+    folder = shared_folder / "real_data"
+    with FileLock(f"{folder}.lock"):
+        subprocess.run(["bash", DATA / "unpack.sh", folder], check=True, capture_output=True)
     return folder

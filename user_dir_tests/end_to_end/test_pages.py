@@ -1,7 +1,6 @@
 """Every command of every page, run as it stands, after a short quickstart."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -134,11 +133,9 @@ def shorten(file: Path, lines: int) -> None:
 
 
 @pytest.fixture
-def after_quickstart(run, tmp_path_factory):
+def after_quickstart(run, shared_folder):
     """A copy of the checkout as the quickstart leaves it, with less training; one for all tests."""
-    folder = tmp_path_factory.getbasetemp()
-    # Each worker of xdist has a folder of its own in that of the session.
-    copy = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "after_quickstart"
+    copy = shared_folder / "after_quickstart"
     with FileLock(f"{copy}.lock"):
         if not (copy / "printed").exists():
             copy_checkout(copy)

@@ -1,5 +1,7 @@
 """TensorFlow's own Saver, in a process and an environment of its own."""
 
+import atexit
+import functools
 import json
 import subprocess
 import sys
@@ -42,17 +44,29 @@ def tensorflow_python() -> Path:
     )
 
 
+@functools.cache
+def running_saver() -> subprocess.Popen:
+    """The process that saves: one for all tests of this one, and it ends with it."""
+    command = [tensorflow_python(), SCRIPT]
+    saver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(saver.communicate)
+    return saver
+
+
 def write_checkpoints(checkpoints: Iterable[Checkpoint], folder: Path):
-    """Save them all in one process; ``folder`` takes what goes there."""
-    python = tensorflow_python()
+    """Save them all; ``folder`` takes what goes to the process that does."""
+    saver = running_saver()
     requests = [
         _request(checkpoint, folder / f"{number}.npz")
         for number, checkpoint in enumerate(checkpoints)
     ]
     path = folder / "requests.json"
     path.write_text(json.dumps(requests))
-    done = subprocess.run([python, SCRIPT, path], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    saver.stdin.write(f"{path}\n")
+    saver.stdin.flush()
+    answer = saver.stdout.readline()
+    assert answer, "TensorFlow's process has ended"
+    assert json.loads(answer) == ""
 
 
 def _request(checkpoint: Checkpoint, arrays: Path) -> dict:

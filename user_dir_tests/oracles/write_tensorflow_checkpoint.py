@@ -1,13 +1,14 @@
 """Writes checkpoints with TensorFlow's own Saver; for the Python of .venv/tensorflow.
 
-    python write_tensorflow_checkpoint.py REQUESTS.json
-
-REQUESTS.json is a list of what user_dir_tests/oracles/tensorflow_saver.py describes.
+TensorFlow takes seconds to import, so one process does all that is asked: each line of its input
+is the path of a JSON list of what user_dir_tests/oracles/tensorflow_saver.py describes, and is
+answered with a line of JSON: the error, or nothing.
 """
 
 import json
 import os
 import sys
+import traceback
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import ml_dtypes
@@ -45,8 +46,18 @@ def arrays_of(path, bfloat16):
         }
 
 
-if __name__ == "__main__":
-    with open(sys.argv[1], encoding="utf-8") as file:
+def write_all(path):
+    with open(path, encoding="utf-8") as file:
         for request in json.load(file):
             values = arrays_of(request.pop("arrays"), request.pop("bfloat16"))
             write_checkpoint(values=values, **request)
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        error = ""
+        try:
+            write_all(line.removesuffix("\n"))
+        except Exception:
+            error = traceback.format_exc()
+        print(json.dumps(error), flush=True)
