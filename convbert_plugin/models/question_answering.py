@@ -90,7 +90,7 @@ def windows_on(
     """
     lines = []
     for words, text in (("question", question), ("context", context)):
-        if not isinstance(text, str):
+        if not isinstance(text, str) or not _is_unicode(text):
             raise UserError(f"{words}: give a text, not {shown(text)}")
         lines.append(tokenizer.pieces_with_offsets([text])[0])
         if not lines[-1].pieces:
@@ -120,6 +120,11 @@ def windows_on(
     return SquadDataset(questions, vocabulary, options)
 
 
+def _is_unicode(text: str) -> bool:
+    """False where it holds half of a surrogate pair, which is no character."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def table_of(
     model: BaseFairseqModel, windows: SquadDataset, batch_size: int, track: Track = untracked
 ) -> np.ndarray:
@@ -147,8 +152,8 @@ def best_answer(
         raise UserError(f"null_threshold {shown(limit)}: give a number, or None for the usual one")
     spans = merge(table_of(model, windows, BATCH_SIZE), windows.windows.question)
     spans = in_characters(spans, windows.questions.offsets, windows.questions.first_tokens[:1])
-    [candidates] = n_best(spans, [context])
-    if not candidates:
+    [candidates], [odds] = n_best(spans, [context]), spans.null_odds
+    if not candidates or np.isnan(odds):
         raise UserError("the scores of this model are no numbers: it is damaged")
     text, probability, _, start, end = candidates[0]
-    return None if spans.null_odds[0] > limit else Answer(text, probability, start, end)
+    return None if odds > limit else Answer(text, probability, start, end)

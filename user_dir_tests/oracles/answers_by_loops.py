@@ -39,11 +39,11 @@ class ReleasedJudge:
     def __init__(self, hub):
         self.hub = hub
         head = hub.model.get_submodule(QUESTION_ANSWERING_HEAD)
-        self.weights = {name: values.double() for name, values in head.named_parameters()}
+        self.weights = dict(head.named_parameters())
 
     def judge(self, tokens, segments):
         segments = torch.tensor([segments])
-        hidden = self.hub.extract_features(torch.tensor([tokens]), segments)[0].double()
+        hidden = self.hub.extract_features(torch.tensor([tokens]), segments)[0]
         answerable = segments[0].bool()
         answerable[0] = True
         starts = starts_of(self.weights, hidden, answerable)
