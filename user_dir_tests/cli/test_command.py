@@ -54,6 +54,7 @@ HEAVY = {"torch", "fairseq", "transformers", "scipy", "sklearn", "hydra", "tenso
         "report RUN OUT.html",
         "predict-glue --path nowhere DATA OUT",
         "predict-glue --path RUN TEXT OUT",
+        "predict-squad --path nowhere DATA OUT",
         "convert --from tf --to fairseq nowhere OUT",
     ],
 )

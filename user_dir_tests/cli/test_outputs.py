@@ -24,6 +24,7 @@ FOLDERS = {
     "prepare-glue": ("--glue-task", "rte", "--tokenizer", ".", "."),
     "prepare-squad": ("--tokenizer", ".", "text.txt"),
     "predict-glue": ("--path", ".", "."),
+    "predict-squad": ("--path", ".", "."),
     "convert": ("--from", "fairseq", "--to", "hf", "."),
 }
 

@@ -2,9 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +15,6 @@ from user_dir_tests.oracles.squad_evaluator import evaluate_1, evaluate_2, quest
 
 pytestmark = pytest.mark.squad
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-9
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = "the a cat dog sat ran on mat who did what where was red big house ##s ##ing . ? , 元 朝 红"
@@ -306,15 +302,3 @@ def test_a_model_without_numbers_writes_nothing(folder, tmp_path):
     torch.save(checkpoint, model / "model.pt")
     message = r"model.pt: what it says of questions are no numbers: its training failed, take an"
     assert_fails(tmp_path, message, "--path", model, folder / "dev-v2.0.json")
-
-
-def test_the_command_says_nothing_but_its_own_lines(folder, tmp_path):
-    words = ("predict-squad", "--path", folder / "released-2.0", folder / "prepared")
-    result = subprocess.run(
-        [sys.executable, "-m", "convbert_plugin.cli", *map(str, words), str(tmp_path / "out")],
-        cwd=REPOSITORY,
-        text=True,
-        capture_output=True,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert len(result.stdout.splitlines()) == 11

@@ -81,7 +81,8 @@ def merge(table: np.ndarray, question: np.ndarray) -> QuestionSpans:
     owners = np.repeat(question, count)
     starts, ends = starts.astype(np.int64).ravel(), ends.astype(np.int64).ravel()
     scores = np.where(is_seen[:, None], scores, -np.inf).ravel()
-    order = np.lexsort((ends, starts, -scores, owners))
+    # It leaves equals as they were: those of a window in order, and windows along the context.
+    order = np.lexsort((-scores, owners))
     rank = np.arange(len(order)) - np.repeat(
         first_windows * count, np.diff(first_windows, append=len(question)) * count
     )
@@ -90,7 +91,9 @@ def merge(table: np.ndarray, question: np.ndarray) -> QuestionSpans:
     null_odds = np.minimum.reduceat(np.where(is_seen, null, np.inf), first_windows)
     all_seen = np.logical_and.reduceat(is_seen, first_windows)
     less_best = np.maximum.reduceat(of_span, first_windows) > 0
-    null_odds = np.where(less_best, null_odds - np.where(less_best, scores[:, 0], 0.0), null_odds)
+    # Infinite ones, of a model that overflows, are no numbers then.
+    with np.errstate(invalid="ignore"):
+        null_odds = null_odds - np.where(less_best, scores[:, 0], 0.0)
     return QuestionSpans(starts, ends, scores, null_odds, all_seen)
 
 
