@@ -233,7 +233,7 @@ def test_the_command_ends(write, good, tmp_path, workers):
         "from convbert_plugin.files import text_files\n"
         "from convbert_plugin.tokenization import pipeline\n"
         "text_files.BLOCK_BYTES = 1000\n"
-        "pipeline.SECONDS_AT_LEAST = 5\n"
+        "pipeline.SECONDS_AT_LEAST = 2\n"
         "pipeline.CHARACTERS_A_SECOND = 100_000\n"
         "if __name__ == '__main__':\n"
         "    from convbert_plugin.cli import main\n"
@@ -249,7 +249,7 @@ def test_the_command_ends(write, good, tmp_path, workers):
     assert process.returncode == 1
     last = process.stderr.splitlines()[-1]
     assert last.startswith(f"{folder / 'tokenizer.json'}: at the text 'xxx")
-    assert "not done after 6 seconds" in last
+    assert "not done after 3 seconds" in last
     assert "Traceback" not in process.stderr
     assert not (tmp_path / "out").exists()
 
