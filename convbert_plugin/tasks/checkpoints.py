@@ -18,7 +18,7 @@ from convbert_plugin.formats.fairseq_checkpoint import (
     FairseqCheckpoint,
     read_checkpoint,
 )
-from convbert_plugin.formats.finding import LAST_CHECKPOINT
+from convbert_plugin.formats.finding import BEST_CHECKPOINT, LAST_CHECKPOINT
 from convbert_plugin.formats.run_checkpoints import Found, newest_checkpoint
 from convbert_plugin.formats.safe_loading import is_plain
 from convbert_plugin.formats.wholeness import damage_of, plain_values, version_of
@@ -34,6 +34,7 @@ from convbert_plugin.tasks.resuming import (
     WRAPPERS,
     check_components,
     check_progress,
+    reached_limit,
 )
 from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
@@ -51,7 +52,8 @@ class Start(NamedTuple):
     kept in it, ``kept``: what its task did, which may be another. ``parts``: the scopes of its
     heads, ``shapes``: of its stacks of layers. ``trained_positions`` were reached by examples, and
     an example may have ``usable_length`` tokens without a word. ``description``: what records say
-    of it, ``notice``: what the user is told of it.
+    of it, ``notice``: what the user is told of it. ``reached_limit``: that of this run which it has
+    reached already, in words.
     """
 
     path: PathLike = ""
@@ -65,6 +67,7 @@ class Start(NamedTuple):
     usable_length: Optional[int] = None
     description: Mapping = RANDOM_WEIGHTS
     notice: str = ""
+    reached_limit: str = ""
 
 
 def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
@@ -78,9 +81,11 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     Raises:
         UserError: a file that is missing, damaged, not safe to load, or of another vocabulary;
             a training state that fairseq cannot go on from, where it would, or of another
-            criterion or optimizer.
+            criterion or optimizer; something else in the place of a checkpoint of the run.
     """
     last = Path(cfg.save_dir) / LAST_CHECKPOINT
+    for path in (last, last.with_name(BEST_CHECKPOINT)):
+        _check_place(path)
     # As fairseq's default it stands for the one in the folder of the run.
     named = None if cfg.restore_file == LAST_CHECKPOINT else cfg.restore_file
     source = cfg.finetune_from_model
@@ -124,14 +129,12 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         usable_length=max(usable_positions(checkpoint), checkpoint.example_length or 0),
         description=start_from(Path(start), objective, updates),
         notice=own.notice if own else "",
+        reached_limit=reached_limit(checkpoint, resets, cfg._get_root().optimization),
     )
 
 
 def _own_checkpoint(cfg: RunConfig, last: Path) -> Optional[Found]:
     """What the run that is in its folder goes on from, if there is one."""
-    # What is there and no file, as a link that leads nowhere, is fairseq's to judge.
-    if os.path.lexists(last) and not last.is_file():
-        return None
     found = newest_checkpoint(last.parent)
     if found is None or last.is_file() or task_of(found.path) == cfg._name:
         return found
@@ -179,6 +182,17 @@ def check_loaded(path: PathLike) -> None:
         raise UserError(f"{path}: {damage}: copy it again")
     elif not is_plain(plain_values(path)["cfg"], MOST_OPTIONS):
         raise UserError(f"{path}: its options are no plain values: damaged, or not written here")
+
+
+def _check_place(path: Path) -> None:
+    """Raise UserError where what is there is no file: fairseq would begin anew, and over it."""
+    if not os.path.lexists(path) or path.is_file():
+        return
+    kind = "a pipe or a device" if path.exists() else "a link to nothing"
+    raise UserError(
+        f"{path}: {'a folder' if path.is_dir() else kind}, where a checkpoint of the run belongs: "
+        "remove it, or choose another --save-dir"
+    )
 
 
 def _check_dictionaries(checkpoints: list[Path], vocabulary: Vocabulary, cfg: RunConfig) -> None:

@@ -182,7 +182,15 @@ class EncoderTask(FairseqTask):
         return {type(self).__name__: self.state_dict()}
 
     def set_checkpoint_dict(self, state: dict) -> None:
+        """Called where a run goes on, when all that it goes on from is loaded."""
         self.load_state_dict(state)
+        if self.start.reached_limit:
+            self.tell(
+                f"{self.start.path}: finished, with {self.start.reached_limit}: nothing is trained "
+                "(a higher --max-update or --max-epoch goes on)"
+            )
+            # No epoch is left, where fairseq would train one update more before it looks.
+            self.cfg._get_root().optimization.max_epoch = -1
 
     def load_state_dict(self, state: Mapping) -> None:
         check_same_vocabulary(

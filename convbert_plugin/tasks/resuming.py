@@ -7,7 +7,7 @@ from typing import Any, Callable, Collection, Mapping, NamedTuple, Optional, Seq
 import torch
 from fairseq.logging import meters
 
-from convbert_plugin.errors import UserError, readable, shown
+from convbert_plugin.errors import UserError, counted, readable, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.formats.safe_loading import PLAIN_TYPES, repeat_themselves, tensor_problem
@@ -245,6 +245,24 @@ def check_components(
                 f"{path}: was trained with {readable(stored)}, and this run has {names[0]}: begin "
                 "from its weights by --finetune-from-model, or add --reset-optimizer"
             )
+
+
+def reached_limit(checkpoint: FairseqCheckpoint, resets: Collection[str], limits: Any) -> str:
+    """Which of its limits a run that goes on from a checked state has reached, in words; else "".
+
+    ``limits`` are fairseq's options ``max_update`` and ``max_epoch``.
+    """
+    progress = checkpoint.progress
+    counts = {}
+    if OPTIMIZER not in resets and progress[OPTIMIZER_STATE] is not None:
+        counts["update"] = progress[HISTORY][-1].get("num_updates", 0)
+    if DATALOADER not in resets:
+        counts["epoch"] = progress[EXTRA].get("train_iterator", {}).get("epoch", 1) - 1
+    for thing, count in counts.items():
+        limit = limits[f"max_{thing}"]
+        if 0 < limit <= count:
+            return f"{count:,} of {counted(limit, thing)}"
+    return ""
 
 
 def _problem(progress: Mapping, field: Field) -> Optional[str]:

@@ -366,6 +366,46 @@ def test_a_beginning_without_a_name(train_fails, flag):
     assert train_fails(flag, "") == f"{flag} '': no such file"
 
 
+PLACES = {
+    "a folder": Path.mkdir,
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to a device": lambda path: path.symlink_to("/dev/null"),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.survival
+@pytest.mark.parametrize("name", ["checkpoint_last.pt", "checkpoint_best.pt"])
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_stands_where_a_checkpoint_of_the_run_belongs(train_fails, tmp_path, kind, name):
+    """fairseq would begin anew, and over it, or fail at the first checkpoint."""
+    place = tmp_path / "run" / name
+    place.parent.mkdir()
+    PLACES[kind](place)
+    told = {"a link to a device": "a pipe or a device", "a pipe": "a pipe or a device"}
+    told["a link to itself"] = "a link to nothing"
+    before = place.lstat()
+    assert train_fails() == (
+        f"{place}: {told.get(kind, kind)}, where a checkpoint of the run belongs: remove it, or "
+        "choose another --save-dir"
+    )
+    assert place.lstat() == before
+
+
+@pytest.mark.survival
+def test_a_folder_that_cannot_be_saved_in(train_fails, tmp_path):
+    (tmp_path / "file").touch()
+    words = "cannot be written in (Not a directory): choose another folder"
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert train_fails("--save-dir", folder) == f"--save-dir {folder}: {words}"
+    (tmp_path / "link").symlink_to("nowhere")
+    line = train_fails("--save-dir", tmp_path / "link")
+    assert line.startswith(f"--save-dir {tmp_path / 'link'}: cannot be written in (No such file")
+    # Where not even root can make a folder.
+    assert train_fails("--save-dir", "/proc/a/run").startswith("--save-dir /proc/a/run: cannot be")
+
+
 def test_a_checkpoint_of_the_other_objective(train_fails, pretrained):
     """Resumed, its optimizer state belongs to other parameters."""
     line = train_fails("--save-dir", pretrained.folder, "--objective", "masked_lm")

@@ -137,6 +137,44 @@ def test_a_resumed_run_is_the_uninterrupted_one(corpus, fairseq_train, tmp_path)
         assert scores == expected
 
 
+def state_of(folder):
+    """What stands in a folder, to the nanosecond of its last change."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.survival
+@pytest.mark.parametrize("limit", ["2 of 2 updates", "1 of 1 epoch"])
+def test_a_finished_run_that_is_called_again_stays_as_it_is(
+    corpus, fairseq_train, pretrained, tmp_path, caplog, limit
+):
+    folder = pretrained.folder
+    options = ("--max-update", "2", "--tensorboard-logdir", tmp_path / "tensorboard")
+    if limit.endswith("epoch"):
+        folder, options = tmp_path / "run", ("--max-epoch", "1", "--total-num-update", "99")
+        assert not any("finished, with" in line for line in caplog.messages)
+        fairseq_train(corpus.data, folder, *options)
+    before = state_of(tmp_path)
+    for _ in range(2):
+        again = fairseq_train(corpus.data, folder, *options)
+        assert again.logs == {}
+        told = [line for line in caplog.messages if "finished, with" in line]
+        assert told == [
+            f"{folder}/checkpoint_last.pt: finished, with {limit}: nothing is trained (a higher "
+            "--max-update or --max-epoch goes on)"
+        ]
+        assert state_of(tmp_path) == before
+    # What begins from its weights, or asks for more, is no finished run.
+    begun = ("--finetune-from-model", folder / "checkpoint_last.pt", "--max-update", "1")
+    assert fairseq_train(corpus.data, tmp_path / "begun", *begun).logs["train_inner"]
+    updates = again.checkpoint()["optimizer_history"][-1]["num_updates"] + 1
+    longer = fairseq_train(corpus.data, folder, "--max-update", updates)
+    assert longer.checkpoint()["optimizer_history"][-1]["num_updates"] == updates
+
+
 def test_the_number_of_workers_changes_nothing(corpus, fairseq_train, tmp_path):
     runs = [
         fairseq_train(corpus.data, tmp_path / n, "--num-workers", n, "--max-update", "18")
