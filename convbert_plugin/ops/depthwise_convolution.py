@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from convbert_plugin.ops.convolution_backends import kernels_for
+from convbert_plugin.ops.registration import op
 from convbert_plugin.ops.texts import check_offsets
 
 
@@ -24,14 +25,14 @@ def depthwise_convolution(
     return torch.ops.convbert.depthwise_convolution(hidden, weight, cu_seqlens, backend)
 
 
-@torch.library.custom_op("convbert::depthwise_convolution", mutates_args=())
+@op("depthwise_convolution")
 def _forward(
     hidden: Tensor, weight: Tensor, cu_seqlens: Optional[Tensor] = None, backend: str = "auto"
 ) -> Tensor:
     return kernels_for(backend, hidden).depthwise_forward(hidden, weight, cu_seqlens)
 
 
-@torch.library.custom_op("convbert::depthwise_convolution_backward", mutates_args=())
+@op("depthwise_convolution_backward")
 def _backward(
     grad: Tensor,
     hidden: Tensor,

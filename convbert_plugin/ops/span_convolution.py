@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from convbert_plugin.ops.convolution_backends import kernels_for
+from convbert_plugin.ops.registration import op
 from convbert_plugin.ops.texts import check_offsets
 
 
@@ -25,14 +26,14 @@ def span_convolution(
     return torch.ops.convbert.span_convolution(value, logits, cu_seqlens, backend)
 
 
-@torch.library.custom_op("convbert::span_convolution", mutates_args=())
+@op("span_convolution")
 def _forward(
     value: Tensor, logits: Tensor, cu_seqlens: Optional[Tensor] = None, backend: str = "auto"
 ) -> Tensor:
     return kernels_for(backend, value).span_convolution_forward(value, logits, cu_seqlens)
 
 
-@torch.library.custom_op("convbert::span_convolution_backward", mutates_args=())
+@op("span_convolution_backward")
 def _backward(
     grad: Tensor,
     value: Tensor,

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from convbert_plugin.ops.precision import at_least_fp32
+from convbert_plugin.ops.registration import op
 from convbert_plugin.ops.sampling import BLOCK, block_of, sample_by_inverse
 
 LOGITS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 25}
@@ -55,7 +56,7 @@ def vocabulary_loss_reference(
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-@torch.library.custom_op("convbert::vocabulary_loss", mutates_args=())
+@op("vocabulary_loss")
 def _loss_and_gradients(
     hidden: Tensor,
     table: Tensor,
