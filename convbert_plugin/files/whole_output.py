@@ -103,22 +103,6 @@ def whole_files(paths: Sequence[PathLike]) -> Iterator[list[BinaryIO]]:
             os.fsync(file.fileno())
 
 
-def check_folder(folder: PathLike, option: str) -> None:
-    """See that files can be made in a folder, or, while there is none, where it will be made.
-
-    Raises:
-        UserError: they cannot; the line names the option.
-    """
-    places = (Path(folder), *Path(folder).parents)
-    try:
-        with tempfile.TemporaryFile(dir=next(filter(os.path.lexists, places))):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{option} {folder}: cannot be written in ({error.strerror}): choose another folder"
-        ) from None
-
-
 def _real_path(path: PathLike) -> Path:
     real = Path(os.path.realpath(path))
     if real.is_symlink():

@@ -76,9 +76,23 @@ def _own_start(load: Callable) -> Callable:
     return load_checkpoint
 
 
+def _told_folder(verify: Callable) -> Callable:
+    def verify_checkpoint_directory(save_dir: str) -> None:
+        try:
+            verify(save_dir)
+        except OSError as error:
+            raise UserError(
+                f"--save-dir {save_dir}: cannot be written in ({error.strerror}): choose another "
+                "folder"
+            ) from None
+
+    return verify_checkpoint_directory
+
+
 MISMATCH = "dataloader mismatch"
 AROUND = {
     "torch_persistent_save": _whole_save,
     "load_checkpoint_to_cpu": _checked_load,
     "load_checkpoint": _own_start,
+    "verify_checkpoint_directory": _told_folder,
 }

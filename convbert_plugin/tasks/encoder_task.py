@@ -14,7 +14,9 @@ from fairseq.tasks import FairseqTask
 from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.whole_output import whole_copy
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
+from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.run_checkpoints import remove_unfinished
 from convbert_plugin.formats.surgery import is_tiled
 from convbert_plugin.models.architectures import ARCHITECTURES
@@ -185,12 +187,21 @@ class EncoderTask(FairseqTask):
         """Called where a run goes on, when all that it goes on from is loaded."""
         self.load_state_dict(state)
         if self.start.reached_limit:
-            self.tell(
-                f"{self.start.path}: finished, with {self.start.reached_limit}: nothing is trained "
-                "(a higher --max-update or --max-epoch goes on)"
-            )
-            # No epoch is left, where fairseq would train one update more before it looks.
-            self.cfg._get_root().optimization.max_epoch = -1
+            self._train_no_more()
+
+    def _train_no_more(self) -> None:
+        """End a finished run, which fairseq would train for an update before it looks."""
+        source, last = Path(self.start.path), Path(self.cfg.save_dir) / LAST_CHECKPOINT
+        self.tell(
+            f"{source}: finished, with {self.start.reached_limit}: nothing is trained (a higher "
+            "--max-update or --max-epoch goes on)"
+        )
+        run = self.cfg._get_root()
+        run.optimization.max_epoch = -1
+        # It was cut off at its end: what is whole stands for the last one.
+        is_first = run.distributed_training.distributed_rank == 0
+        if self.start.notice and source != last and is_first:
+            whole_copy(source, last)
 
     def load_state_dict(self, state: Mapping) -> None:
         check_same_vocabulary(

@@ -8,7 +8,6 @@ from typing import Optional
 import torch
 
 from convbert_plugin.errors import UserError, under_a_command_of_fairseq
-from convbert_plugin.files.whole_output import check_folder
 from convbert_plugin.optim.convbert_adamw import OPTIMIZER_NAME
 from convbert_plugin.tasks.checkpoints import open_checkpoint
 from convbert_plugin.tasks.run_config import RunConfig
@@ -22,8 +21,7 @@ def check_command(parser: argparse._ActionsContainer) -> None:
     """See what a command of fairseq was given, of which it would otherwise end in a traceback.
 
     Raises:
-        UserError: no batch size to train with; no folder to save in; no sound checkpoint to
-            validate.
+        UserError: no batch size to train with; no sound checkpoint to validate.
     """
     if not (isinstance(parser, argparse.ArgumentParser) and under_a_command_of_fairseq()):
         return
@@ -33,9 +31,6 @@ def check_command(parser: argparse._ActionsContainer) -> None:
         if not is_validation:
             raise UserError("--batch-size is missing: give it, or --max-tokens")
         parser.set_defaults(batch_size=DEFAULT_BATCH_SIZE)
-    # As in fairseq, which then ends in a traceback, the first worker is the one that saves.
-    if not is_validation and options["distributed_rank"] == 0:
-        check_folder(options["save_dir"], "--save-dir")
     if is_validation:
         if options["path"] is None:
             raise UserError("--path is missing: name the checkpoint to validate")

@@ -401,7 +401,7 @@ def test_a_folder_that_cannot_be_saved_in(train_fails, tmp_path):
         assert train_fails("--save-dir", folder) == f"--save-dir {folder}: {words}"
     (tmp_path / "link").symlink_to("nowhere")
     line = train_fails("--save-dir", tmp_path / "link")
-    assert line.startswith(f"--save-dir {tmp_path / 'link'}: cannot be written in (No such file")
+    assert line.startswith(f"--save-dir {tmp_path / 'link'}: cannot be written in (File exists")
     # Where not even root can make a folder.
     assert train_fails("--save-dir", "/proc/a/run").startswith("--save-dir /proc/a/run: cannot be")
 

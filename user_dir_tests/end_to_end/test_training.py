@@ -175,6 +175,18 @@ def test_a_finished_run_that_is_called_again_stays_as_it_is(
     assert longer.checkpoint()["optimizer_history"][-1]["num_updates"] == updates
 
 
+@pytest.mark.survival
+def test_a_finished_run_that_was_cut_off_at_its_end_is_made_whole(
+    corpus, fairseq_train, pretrained, caplog
+):
+    last, best = (pretrained.folder / f"checkpoint_{name}.pt" for name in ("last", "best"))
+    last.write_bytes(best.read_bytes()[:-1000])
+    again = fairseq_train(corpus.data, pretrained.folder, "--max-update", "2")
+    assert again.logs == {}
+    assert any(f"{best}: finished, with 2 of 2 updates" in line for line in caplog.messages)
+    assert last.read_bytes() == best.read_bytes()
+
+
 def test_the_number_of_workers_changes_nothing(corpus, fairseq_train, tmp_path):
     runs = [
         fairseq_train(corpus.data, tmp_path / n, "--num-workers", n, "--max-update", "18")

@@ -14,12 +14,7 @@ import pytest
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files import whole_output
-from convbert_plugin.files.whole_output import (
-    check_folder,
-    whole_file,
-    whole_files,
-    whole_folder,
-)
+from convbert_plugin.files.whole_output import whole_file, whole_files, whole_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OLD, NEW = b"old" * 1000, b"new" * 1_000_000
@@ -359,21 +354,6 @@ def test_what_cannot_be_brought_to_the_disk_is_not_there(write, tmp_path, monkey
     with pytest.raises(UserError, match=r"out: cannot be written \(Input/output error\): choose"):
         write(tmp_path / "a" / "out")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_in_which_files_can_be_made_is_left_as_it_is(tmp_path):
-    for folder in (tmp_path, tmp_path / "a" / "b"):
-        check_folder(folder, "--save-dir")
-        assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_read_alone(tmp_path):
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o555)
-    for folder in (closed, closed / "a"):
-        with pytest.raises(UserError, match=r"cannot be written in \(Permission denied\): choose"):
-            check_folder(folder, "--save-dir")
 
 
 ENDLESS = """
