@@ -84,8 +84,8 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
             criterion or optimizer; something else in the place of a checkpoint of the run.
     """
     last = Path(cfg.save_dir) / LAST_CHECKPOINT
-    for path in (last, last.with_name(BEST_CHECKPOINT)):
-        _check_place(path)
+    for place in (last, last.with_name(BEST_CHECKPOINT)):
+        _check_place(place)
     # As fairseq's default it stands for the one in the folder of the run.
     named = None if cfg.restore_file == LAST_CHECKPOINT else cfg.restore_file
     source = cfg.finetune_from_model
