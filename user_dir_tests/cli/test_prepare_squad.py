@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
-import numpy as np
 import pytest
 from transformers import BertTokenizerFast
 
@@ -224,16 +224,21 @@ def test_the_real_files(name, tmp_path):
     assert [texts.contexts[n] for n in opened.paragraphs] == [context for context, _ in asked]
     # Other tokens and characters than the library's would be seen here.
     library = BertTokenizerFast(vocab=str(VOCABULARY))
-    made = library(texts.contexts, add_special_tokens=False, return_offsets_mapping=True)
-    for n, ids in enumerate(made["input_ids"]):
-        assert opened.contexts[n].tolist()[:-1] == ids
-    pairs = np.array([pair for row in made["offset_mapping"] for pair in row])
-    assert (opened.offsets[:, 0] == pairs[:, 0]).all()
-    assert (opened.offsets[:, 1] - pairs[:, 1]).max() <= 2
-    assert (opened.offsets == pairs).mean() > 0.9999
-    assert [line[:-1] for line in map(np.ndarray.tolist, map(np.asarray, lines_of(opened)))] == (
-        library(texts.questions, add_special_tokens=False)["input_ids"]
+    few = range(0, paragraphs, 1 + paragraphs // 200)
+    made = library(
+        [texts.contexts[n] for n in few], add_special_tokens=False, return_offsets_mapping=True
     )
+    for n, ids, spans in zip(few, made["input_ids"], made["offset_mapping"], strict=True):
+        assert opened.contexts[n].tolist()[:-1] == ids
+        begin, end = opened.first_tokens[n : n + 2]
+        for (start, stop), span in zip(opened.offsets[begin:end].tolist(), spans, strict=True):
+            # The library leaves marks out behind the last letter of a word.
+            marks = texts.contexts[n][span[1] : stop]
+            assert start == span[0]
+            assert all(unicodedata.category(mark) == "Mn" for mark in marks)
+    few = range(0, questions, 1 + questions // 500)
+    ids = library([texts.questions[n] for n in few], add_special_tokens=False)["input_ids"]
+    assert [opened.questions[n].tolist()[:-1] for n in few] == ids
     # From the first right answer to tokens, and back to a text.
     lost = []
     for (context, q), paragraph, (first, last) in zip(
@@ -250,10 +255,6 @@ def test_the_real_files(name, tmp_path):
         begin, stop = answer["answer_start"], answer["answer_start"] + len(answer["text"])
         assert start <= begin < stop <= end
         assert " " not in context[start:begin] + context[stop:end]
-
-
-def lines_of(opened):
-    return [opened.questions[n] for n in range(len(opened.questions))]
 
 
 def normalized(text):
