@@ -214,12 +214,13 @@ def test_a_text_cannot_hang(write, good, monkeypatch, kind):
     assert_one_line(error, folder)
 
 
-def test_a_catastrophic_pattern_is_one_line(write):
+@pytest.mark.parametrize("cut", ["pieces_batch", "pieces_with_offsets"])
+def test_a_catastrophic_pattern_is_one_line(write, cut):
     folder = write(pre_tokenizer=split("(x+x+)+y"))
     tokenizer = load_tokenizer(folder)
     assert tokenizer.pieces("the cat") != []
     with pytest.raises(UserError, match=r"at the text 'x.*: the tokenizers library fails") as error:
-        tokenizer.pieces("x" * 60)
+        getattr(tokenizer, cut)(["x" * 60])
     assert_one_line(error, folder)
 
 

@@ -13,7 +13,9 @@ from sentencepiece import SentencePieceTrainer
 
 from convbert_plugin.data.squad import squad_preparing
 from convbert_plugin.data.squad.squad_description import read_description
+from convbert_plugin.data.squad.squad_encoding import tokens_of
 from convbert_plugin.data.squad.squad_files import load_vocabulary, open_questions
+from convbert_plugin.data.squad.squad_json import Answer
 from convbert_plugin.data.squad.squad_preparing import files_of_splits, prepare
 from convbert_plugin.errors import UserError
 from convbert_plugin.files import json_stream
@@ -133,6 +135,12 @@ def test_the_second_of_two_equal_texts_stays_the_second(tmp_path):
     assert questions.texts().gold == [("bear",), ("bear", "ate")]
 
 
+@pytest.mark.parametrize("text", ["b", " b", "b ", " b "])
+def test_the_piece_of_a_space_is_of_no_answer(text):
+    offsets = np.array([(0, 1), (2, 2), (2, 3), (4, 4), (4, 5)])
+    assert tokens_of(Answer(text, "a b c".index(text)), offsets) == (2, 2)
+
+
 def test_what_tokens_do_not_give_back_is_told(tmp_path):
     """An answer that ends inside a piece takes the whole piece, and one without any has none."""
     context = "the bears \u200d ate"
@@ -188,9 +196,18 @@ def test_long_contexts_and_answers(tmp_path):
     words = [f"w{n}" for n in range(4000)]
     context = " ".join(words)
     answer = " ".join(words[480:520])
-    folder, made = prepared(tmp_path, bert(tmp_path), asked_about(context, answer, "w0", "w3999"))
-    assert list(given_back(opened(folder))) == [answer, "w0", "w3999"]
-    assert made.summaries["test"].windows > 3 * 10
+    tokenizer = bert(tmp_path)
+    short = question("short", "what ?", ("bear", 4))
+    long = asked_about(context, answer, "w0", "w3999")
+    folder, made = prepared(tmp_path, tokenizer, ("the bear", short), long)
+    assert list(given_back(opened(folder)))[1:] == [answer, "w0", "w3999"]
+    # "what ?" and three special tokens leave the rest of 512 to the context.
+    room = 512 - len(tokenizer.pieces("what ?")) - 3
+    begins = [0]
+    while begins[-1] + room < len(tokenizer.pieces(context)):
+        begins.append(begins[-1] + 128)
+    assert made.summaries["test"].windows == 1 + 3 * len(begins)
+    assert len(begins) > 10
 
 
 def test_only_a_few_paragraphs_are_held(tmp_path, monkeypatch):
