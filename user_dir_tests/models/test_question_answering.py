@@ -6,13 +6,19 @@ import lzma
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from convbert_plugin import ConvBertModel
 from convbert_plugin.cli import main
+from convbert_plugin.data.squad.squad_answers import window_table
+from convbert_plugin.data.squad.squad_dataset import SquadDataset, SquadOptions
 from convbert_plugin.formats.reading import Reading
-from convbert_plugin.models.question_answering import Answer
+from convbert_plugin.models.parts import QUESTION_ANSWERING_HEAD as HEAD
+from convbert_plugin.models.question_answering import Answer, table_of
 from user_dir_tests.conftest import DATA
+from user_dir_tests.data.squad.squad_toys import toy_questions
 from user_dir_tests.models.answering_models import save_answering_model
 from user_dir_tests.oracles.answers_by_loops import PlainJudge, ReleasedJudge, found_by_loops
 from user_dir_tests.oracles.transformers_models import VOCABULARY, WORDS, save_folder, toy_model
@@ -222,6 +228,25 @@ def test_a_checkpoint_without_the_head(tmp_path):
     folder = save_answering_model(tmp_path / "model", None, PIECES)
     with pytest.raises(ValueError, match="no question-answering head: fine-tune it with --task sq"):
         ConvBertModel.from_pretrained(folder).answer("ba?", "be")
+
+
+@torch.no_grad()
+def test_a_table_has_its_windows_in_their_order(hub):
+    """Though the shortest go through the model first."""
+    longer, shorter = list(range(10, 60)), list(range(60, 70))
+    questions = toy_questions(
+        [longer, shorter], [([7, 8], 0, None), ([9], 1, None), ([5, 6, 7], 0, None)]
+    )
+    windows = SquadDataset(questions, hub.vocabulary, SquadOptions(READING, False, HEAD, False))
+    assert len(set(windows.windows.question)) == 3
+    table = table_of(hub.model, windows, batch_size=2)
+    assert (np.diff(windows.sizes) < 0).any()
+    for number in range(len(windows)):
+        batch = windows.collater([windows[number]])
+        logits = hub.model(**batch["net_input"])
+        sizes = READING.max_answer_length, READING.n_best_size
+        alone = window_table(*logits[:4], batch, *sizes)[0].numpy()
+        np.testing.assert_allclose(table[number], alone, rtol=1e-4, atol=1e-4)
 
 
 def real_questions(count):
