@@ -6,6 +6,7 @@ import os
 from typing import Optional
 
 import torch
+from fairseq.tasks import TASK_REGISTRY
 
 from convbert_plugin.errors import UserError, under_a_command_of_fairseq
 from convbert_plugin.optim.convbert_adamw import OPTIMIZER_NAME
@@ -21,7 +22,8 @@ def check_command(parser: argparse._ActionsContainer) -> None:
     """See what a command of fairseq was given, of which it would otherwise end in a traceback.
 
     Raises:
-        UserError: no batch size to train with; no sound checkpoint to validate.
+        UserError: no batch size to train with; no sound checkpoint to validate, or one of a run on
+            another task, which fairseq would take instead.
     """
     if not (isinstance(parser, argparse.ArgumentParser) and under_a_command_of_fairseq()):
         return
@@ -34,13 +36,19 @@ def check_command(parser: argparse._ActionsContainer) -> None:
     if is_validation:
         if options["path"] is None:
             raise UserError("--path is missing: name the checkpoint to validate")
-        _check_once(options["path"], _version(options["path"]))
+        _check_once(options["path"], options["task"], _version(options["path"]))
 
 
 @functools.lru_cache(maxsize=1)
-def _check_once(path: str, version: Optional[tuple]) -> None:
+def _check_once(path: str, task: str, version: Optional[tuple]) -> None:
     """fairseq declares the options of a task twice before it validates."""
-    open_checkpoint(path)
+    checkpoint, _ = open_checkpoint(path)
+    trained_on = checkpoint.task.get("_name", task)
+    if trained_on != task and str(trained_on) in TASK_REGISTRY:
+        raise UserError(
+            f"{path}: was trained on --task {trained_on}, not on {task}: give that task and its "
+            "data, or train it on this one before it is scored"
+        )
 
 
 def _version(path: str) -> Optional[tuple]:
