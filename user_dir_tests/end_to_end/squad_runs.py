@@ -21,6 +21,29 @@ def answer_to(context, text):
     return {"text": text, "answer_start": context.index(text)}
 
 
+def write_document(path, paragraphs, version):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"title": "Animals", "paragraphs": paragraphs}
+    path.write_text(json.dumps({"version": version, "data": [document]}))
+    return path
+
+
+def write_easy(path, seed=5):
+    """Eight questions of different words: "the cat" asks for the word before the first cat."""
+    rng = random.Random(seed)
+    held = {}
+    while len(held) < len(NOUNS):
+        context = f"{sentence(rng)} {sentence(rng)}"
+        _, adjective, noun, *_ = context.split()
+        question = {
+            "id": noun,
+            "question": f"the {noun}",
+            "answers": [answer_to(context, adjective)],
+        }
+        held[noun] = {"context": context, "qas": [question]}
+    return write_document(path, [*held.values()], "1.1")
+
+
 def write_squad(path, paragraphs, impossible=0, seed=5):
     """Questions on paragraphs of one to five sentences; ``impossible``: of how many each third is.
 
@@ -48,8 +71,4 @@ def write_squad(path, paragraphs, impossible=0, seed=5):
         if impossible:
             questions = [{"is_impossible": False, **entry} for entry in questions]
         held.append({"context": context, "qas": questions})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    version = "v2.0" if impossible else "1.1"
-    document = {"title": "Animals", "paragraphs": held}
-    path.write_text(json.dumps({"version": version, "data": [document]}))
-    return path
+    return write_document(path, held, "v2.0" if impossible else "1.1")

@@ -112,6 +112,31 @@ def test_the_fine_tuning_configs_are_the_released_recipes(task, size):
     assert_no_key_is_misspelt(cfg)
 
 
+@pytest.mark.squad
+@pytest.mark.parametrize("size", FINE_TUNING_RATES)
+def test_the_configs_of_squad_are_the_released_recipes(size):
+    name = f"finetune_squad_convbert_{size}"
+    hydra_init(name)
+    with initialize_config_dir(version_base="1.1", config_dir=str(CONFIG)):
+        cfg = compose(name, overrides=["task.data=somewhere"])
+    assert cfg.model == {"_name": f"convbert_{size}", **ARCHITECTURES[f"convbert_{size}"]}
+    assert (cfg.optimization.lr, cfg.dataset.batch_size) == ([FINE_TUNING_RATES[size]], 32)
+    # Of configure_finetuning.py:72-85; the task says to how many updates two epochs come.
+    assert (cfg.optimization.max_epoch, cfg.optimization.max_update) == (2, 0)
+    assert cfg.task == {
+        **{"_name": "squad", "data": "somewhere", "question_answering_head": "released"},
+        **{"tokens_per_sample": 512, "doc_stride": 128, "max_query_length": 64},
+        **{"max_answer_length": 30, "n_best_size": 20},
+    }
+    assert cfg.checkpoint.best_checkpoint_metric == "f1"
+    assert cfg.checkpoint.maximize_best_checkpoint_metric
+    assert (cfg.optimization.clip_norm, cfg.criterion.loss_reduction) == (1.0, "sum")
+    assert (cfg.optimizer.adam_eps, cfg.optimizer.weight_decay) == (1e-6, 0.01)
+    assert (cfg.optimizer.adam_betas, cfg.optimizer.layer_lr_decay) == ([0.9, 0.999], 0.8)
+    assert cfg.lr_scheduler.warmup_ratio == 0.1
+    assert_no_key_is_misspelt(cfg)
+
+
 @pytest.mark.glue
 def test_there_is_a_config_for_each_task_to_train_on():
     assert {path.stem for path in (CONFIG / "glue").iterdir()} == set(FINE_TUNING)

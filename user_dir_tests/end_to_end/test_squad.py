@@ -14,8 +14,8 @@ from convbert_plugin.cli import main as convbert
 from convbert_plugin.data.squad.squad_description import read_description
 from convbert_plugin.data.squad.squad_files import open_questions
 from convbert_plugin.metrics.squad_scores import squad_scores
-from user_dir_tests.end_to_end.conftest import EVERY_EXAMPLE, Run
-from user_dir_tests.end_to_end.squad_runs import SQUAD_TASK, SQUAD_USUAL, write_squad
+from user_dir_tests.end_to_end.conftest import Run
+from user_dir_tests.end_to_end.squad_runs import SQUAD_TASK, SQUAD_USUAL, write_easy, write_squad
 
 pytestmark = pytest.mark.squad
 
@@ -183,9 +183,8 @@ def test_scores_are_those_of_loops_over_all_spans_with_any_batch_size(
 
 
 @pytest.mark.survival
-@pytest.mark.parametrize("kind", HEADS)
-def test_two_processes_score_the_whole_set(squad_data, train_on_two, tmp_path, kind):
-    data, folder = squad_data["2.0"], tmp_path / "two"
+def test_two_processes_score_the_whole_set(squad_data, train_on_two, tmp_path):
+    data, folder, kind = squad_data["2.0"], tmp_path / "two", "released"
     options = (HEAD, kind, "--max-update", "3", "--batch-size", "3")
     train_on_two(data, *SQUAD_USUAL, "--save-dir", folder, *options)
     run = Run(folder, {})
@@ -195,12 +194,11 @@ def test_two_processes_score_the_whole_set(squad_data, train_on_two, tmp_path, k
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_a_small_model_learns_its_questions_by_heart(squad_data, fine_tune, tmp_path, kind):
-    data = squad_data["1.1"]
+def test_a_small_model_learns_its_questions_by_heart(corpus, fine_tune, tmp_path, kind):
+    data = prepare([write_easy(tmp_path / "train.json")], tmp_path / "data", corpus.pieces)
     options = (HEAD, kind, "--valid-subset", "train", "--layer-lr-decay", "1", "--dropout", "0")
-    options += ("--attention-dropout", "0", "--max-update", "200", "--validate-interval", "100")
-    options += ("--tokens-per-sample", "40")
-    run = fine_tune(data, tmp_path / "run", *options)
+    options += ("--attention-dropout", "0", "--max-update", "60", "--validate-interval", "100")
+    run = fine_tune(data, tmp_path / "run", *options, "--tokens-per-sample", "40")
     scores = record_of(run)["validations"][-1]
     assert (scores["exact_match"], scores["f1"]) == (100.0, 100.0)
     told = answers_of(run, "train")
@@ -353,10 +351,6 @@ def test_mistakes_end_in_a_line_that_says_what_to_do(
             lambda: fine_tune(first, tmp_path / "a", "--criterion", "glue"),
             "--criterion glue does not go with --task squad: give --criterion squad",
         ),
-        "another architecture": (
-            lambda: fine_tune(first, tmp_path / "a", "--arch", "transformer_lm"),
-            "--arch transformer_lm does not go with --task squad",
-        ),
         "a metric that the data does not have": (
             lambda: fine_tune(first, tmp_path / "a", "--best-checkpoint-metric", "best_f1"),
             "--best-checkpoint-metric best_f1: squad has loss, exact_match, f1",
@@ -376,20 +370,3 @@ def test_mistakes_end_in_a_line_that_says_what_to_do(
 def without(option):
     place = SQUAD_USUAL.index(option)
     return (*SQUAD_USUAL[:place], *SQUAD_USUAL[place + 2 :])
-
-
-def test_every_window_is_a_batch_of_its_own(squad_data, fine_tune, tmp_path):
-    run = fine_tune(squad_data["2.0"], tmp_path / "run", "--batch-size", "1", "--max-update", "1")
-    again = fine_tune(
-        squad_data["2.0"],
-        tmp_path / "again",
-        "--max-update",
-        "1",
-        "--batch-size",
-        "1",
-        "--batch-size-valid",
-        "16",
-        *EVERY_EXAMPLE,
-    )
-    ours, theirs = record_of(run)["validations"][-1], record_of(again)["validations"][-1]
-    assert ours == pytest.approx({**theirs, "subset": "valid"}, abs=AGREE)
