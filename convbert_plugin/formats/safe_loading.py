@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import io
 import itertools
 import pickletools
 import re
@@ -17,7 +18,13 @@ from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.pickle_reading import MOST_OPCODES, ForeignName
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
-from convbert_plugin.formats.wholeness import damage_of, is_archive, plain_values
+from convbert_plugin.formats.wholeness import (
+    LONGEST_PICKLE,
+    PICKLE,
+    damage_of,
+    is_archive,
+    plain_values,
+)
 
 HARMLESS_MODULES = ("torch", "collections")
 # A config of transformers holds four values for each of its labels.
@@ -232,11 +239,13 @@ def _foreign_globals(path: Path) -> list[str]:
     return [name for name in names if name.split(".")[0] not in HARMLESS_MODULES]
 
 
-def _open_pickle(path: Path) -> Any:
+def _open_pickle(path: Path) -> io.BufferedReader:
     if not is_archive(path):
         return open(path, "rb")
-    archive = zipfile.ZipFile(path)
-    return archive.open(next(n for n in archive.namelist() if n.endswith("data.pkl")))
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(PICKLE))
+        with archive.open(name) as record:
+            return io.BufferedReader(io.BytesIO(record.read(LONGEST_PICKLE)))
 
 
 def _reason(error: BaseException) -> str:

@@ -45,16 +45,18 @@ def version_of(path: PathLike) -> tuple:
 
 @functools.lru_cache(maxsize=64)
 def _damage(path: str, version: tuple) -> str:
-    if not os.path.getsize(path):
-        return "empty"
-    if not is_archive(path):
-        return _damage_of_a_pickle(path)
-    if not zipfile.is_zipfile(path):
-        return "cut short"
     try:
+        if not os.path.getsize(path):
+            return "empty"
+        if not is_archive(path):
+            return _damage_of_a_pickle(path)
+        if not zipfile.is_zipfile(path):
+            return "cut short"
         with zipfile.ZipFile(path) as archive:
             return _damage_in(archive, os.path.getsize(path))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except OSError as error:
+        return f"not to be read ({error.strerror})"
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
         return f"damaged ({error})"
 
 

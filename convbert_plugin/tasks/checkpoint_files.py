@@ -14,7 +14,7 @@ from convbert_plugin.errors import UserError, under_a_command_of_fairseq
 from convbert_plugin.files.whole_output import whole_copy, whole_file
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
-from convbert_plugin.tasks.checkpoints import check_loaded
+from convbert_plugin.tasks.checkpoints import Start, check_loaded
 
 
 def make_whole() -> None:
@@ -57,8 +57,8 @@ def _checked_load(load: Callable) -> Callable:
 
 def _own_start(load: Callable) -> Callable:
     def load_checkpoint(cfg: Any, trainer: Any, **arguments: Any) -> tuple:
-        start = getattr(trainer.task, "start", None)
-        if start is not None and start.notice:
+        start = getattr(trainer.task, "start", Start())
+        if start.notice:
             # The configuration that checkpoints keep stays that of the run.
             cfg = cfg.copy()
             cfg.restore_file, cfg.finetune_from_model = str(start.path), None
@@ -68,9 +68,8 @@ def _own_start(load: Callable) -> Callable:
             if MISMATCH not in str(error):
                 raise
             raise UserError(
-                f"{start.path if start else LAST_CHECKPOINT}: stands at a batch that its epoch has "
-                "not with this data and batch size: resume with those of the run, or add "
-                "--reset-dataloader"
+                f"{start.path or LAST_CHECKPOINT}: stands at a batch that its epoch has not with "
+                "this data and batch size: resume with those of the run, or add --reset-dataloader"
             ) from None
 
     return load_checkpoint

@@ -13,6 +13,7 @@ from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.records import RANDOM_WEIGHTS, start_from
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.files.whole_output import whole_copy
 from convbert_plugin.formats.fairseq_checkpoint import (
     MOST_OPTIONS,
     FairseqCheckpoint,
@@ -21,7 +22,7 @@ from convbert_plugin.formats.fairseq_checkpoint import (
 from convbert_plugin.formats.finding import BEST_CHECKPOINT, LAST_CHECKPOINT
 from convbert_plugin.formats.run_checkpoints import Found, newest_checkpoint
 from convbert_plugin.formats.safe_loading import is_plain
-from convbert_plugin.formats.wholeness import damage_of, plain_values, version_of
+from convbert_plugin.formats.wholeness import damage_of, plain_values, updates_of, version_of
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import empty_model_of, usable_positions
 from convbert_plugin.models.parts import scopes_of
@@ -53,7 +54,7 @@ class Start(NamedTuple):
     heads, ``shapes``: of its stacks of layers. ``trained_positions`` were reached by examples, and
     an example may have ``usable_length`` tokens without a word. ``description``: what records say
     of it, ``notice``: what the user is told of it. ``reached_limit``: that of this run which it has
-    reached already, in words.
+    reached already, in words. ``updates`` went into it; ``is_best``: of those of its run.
     """
 
     path: PathLike = ""
@@ -68,6 +69,8 @@ class Start(NamedTuple):
     description: Mapping = RANDOM_WEIGHTS
     notice: str = ""
     reached_limit: str = ""
+    updates: int = 0
+    is_best: bool = False
 
 
 def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
@@ -116,11 +119,12 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         check_components(checkpoint, start, _components(cfg))
     objective = next(filter(None, map(checkpoint.task.get, OBJECTIVE_OPTIONS)), None)
     updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
+    extra = checkpoint.progress["extra_state"]
     return Start(
         path=start,
         is_own=own is not None or Path(start) == last,
         positions=model.max_positions(),
-        state=checkpoint.progress["extra_state"].get(task_class, {}),
+        state=extra.get(task_class, {}),
         kept=checkpoint.kept,
         parts=scopes_of(checkpoint.tensors),
         shapes=model.shapes(),
@@ -130,6 +134,8 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         description=start_from(Path(start), objective, updates),
         notice=own.notice if own else "",
         reached_limit=reached_limit(checkpoint, resets, cfg._get_root().optimization),
+        updates=updates,
+        is_best=extra.get("val_loss") is not None and extra["val_loss"] == extra.get("best"),
     )
 
 
@@ -166,6 +172,22 @@ def open_checkpoint(path: PathLike) -> tuple[FairseqCheckpoint, ConvBertModel]:
     model = empty_model_of(ConvBertModel, checkpoint, rows, path)
     _opened.add(version_of(path))
     return checkpoint, model
+
+
+def finish_copies(cfg: RunConfig, start: Start) -> None:
+    """Copy a run's newest checkpoint to where it had no time to, as its best one too if it is that.
+
+    Later ones are measured against its score, so that it would be lost as they come.
+    """
+    saving = cfg._get_root().checkpoint
+    if not start.notice or saving.no_save:
+        return
+    source, names = Path(start.path), [] if saving.no_last_checkpoints else [LAST_CHECKPOINT]
+    if start.is_best:
+        names.append(BEST_CHECKPOINT)
+    for path in map(source.with_name, names):
+        if not path.is_file() or damage_of(path) or updates_of(path) != start.updates:
+            whole_copy(source, path)
 
 
 def check_loaded(path: PathLike) -> None:

@@ -14,9 +14,7 @@ from fairseq.tasks import FairseqTask
 from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.whole_output import whole_copy
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
-from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.run_checkpoints import remove_unfinished
 from convbert_plugin.formats.surgery import is_tiled
 from convbert_plugin.models.architectures import ARCHITECTURES
@@ -24,7 +22,7 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import untrained_positions
 from convbert_plugin.modules.training_passes import check_compiler
-from convbert_plugin.tasks.checkpoints import Start, check_checkpoints
+from convbert_plugin.tasks.checkpoints import Start, check_checkpoints, finish_copies
 from convbert_plugin.tasks.fairseq_options import check_command, check_precision, runs_on_gpu
 from convbert_plugin.tasks.library_noise import silence
 from convbert_plugin.tasks.run_config import RunConfig
@@ -88,12 +86,15 @@ class EncoderTask(FairseqTask):
         """See that training can begin, and from where."""
         # Sent by one worker to the others, as fairseq does otherwise, torch refuses to read it.
         self.cfg._get_root().checkpoint.load_checkpoint_on_all_dp_ranks = True
-        if self.cfg._get_root().distributed_training.distributed_rank == 0:
+        is_first = self.cfg._get_root().distributed_training.distributed_rank == 0
+        if is_first:
             for path in remove_unfinished(self.cfg.save_dir):
                 logger.info(f"{path}: was cut off while it was written: removed")
         self.start = check_checkpoints(self.cfg, self.vocabulary)
         if self.start.notice:
             self.tell(self.start.notice)
+        if is_first:
+            finish_copies(self.cfg, self.start)
         self.reached_positions = self.start.trained_positions
         length, usable = self.cfg.tokens_per_sample, self.start.usable_length
         if usable is not None and length > usable and not self._may_extend:
@@ -191,17 +192,11 @@ class EncoderTask(FairseqTask):
 
     def _train_no_more(self) -> None:
         """End a finished run, which fairseq would train for an update before it looks."""
-        source, last = Path(self.start.path), Path(self.cfg.save_dir) / LAST_CHECKPOINT
         self.tell(
-            f"{source}: finished, with {self.start.reached_limit}: nothing is trained (a higher "
-            "--max-update or --max-epoch goes on)"
+            f"{self.start.path}: finished, with {self.start.reached_limit}: nothing is trained (a "
+            "higher --max-update or --max-epoch goes on)"
         )
-        run = self.cfg._get_root()
-        run.optimization.max_epoch = -1
-        # It was cut off at its end: what is whole stands for the last one.
-        is_first = run.distributed_training.distributed_rank == 0
-        if self.start.notice and source != last and is_first:
-            whole_copy(source, last)
+        self.cfg._get_root().optimization.max_epoch = -1
 
     def load_state_dict(self, state: Mapping) -> None:
         check_same_vocabulary(

@@ -23,6 +23,14 @@ BLOCKWISE = "FairseqBMUF"
 MOST_ENTRIES = 100
 MOST_GROUPS, MOST_METERS = 1000, 10_000
 MOST_PARAMETERS = 100_000
+# Of what fairseq asks for more than it does of an average, by name.
+WALL = "wall"
+METERS_OF_TIME = {
+    **dict.fromkeys((WALL, "train_wall"), "StopwatchMeter"),
+    **dict.fromkeys(("wps", "ups"), "TimeMeter"),
+}
+# Begins the names of sums.
+SUM = "_"
 # What fairseq counts stays far below, and a seed has to.
 COUNT_LIMIT = 1 << 31
 
@@ -117,7 +125,11 @@ def _are_states(value: Any) -> bool:
 
 
 def _are_metrics(value: Any) -> bool:
-    return _is_short_table(value) and all(map(_are_meters, value.values()))
+    return (
+        _is_short_table(value)
+        and all(map(_are_meters, value.values()))
+        and any(name == WALL for _, name, *_ in value.get("default", [(0, WALL)]))
+    )
 
 
 def _are_meters(value: Any) -> bool:
@@ -140,9 +152,17 @@ def _is_meter(row: Any) -> bool:
     return (
         isinstance(meter, type)
         and issubclass(meter, meters.Meter)
+        and _is_asked_for(name, class_name)
         and meter().state_dict().keys() <= state.keys()
         and all(_is_of_meter(*entry) for entry in state.items())
     )
+
+
+def _is_asked_for(name: str, class_name: str) -> bool:
+    """Whether fairseq can go on counting by a meter of that class."""
+    if name.startswith(SUM):
+        return class_name not in METERS_OF_TIME.values()
+    return class_name == METERS_OF_TIME.get(name, meters.AverageMeter.__name__)
 
 
 def _is_of_meter(name: Any, value: Any) -> bool:
@@ -170,7 +190,7 @@ SCORE = Kind(lambda value: value is None or is_number(value), "a number or None"
 SECONDS = Kind(_are_seconds, "a number of seconds")
 GROUPS = Kind(_are_groups, "a list of groups of parameters, with plain options,")
 STATES = Kind(_are_states, "a dictionary of sound tensors and numbers for each parameter")
-METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters")
+METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters, each by its name,")
 
 HISTORY, OPTIMIZER_STATE, EXTRA = "optimizer_history", "last_optimizer_state", "extra_state"
 # The trainer goes on from the last entry alone.

@@ -5,6 +5,7 @@ error has to hold.
 """
 
 import argparse
+import collections
 import io
 import math
 import os
@@ -160,15 +161,19 @@ def storage_of_no_end(path):
     """The pickle declares 2^31 numbers where the record has a few."""
     contents = records(path)
     name = next(name for name in contents if name.endswith("data.pkl"))
-    pickled = contents[name]
-    opcodes = list(pickletools.genops(pickled))
-    storage = next(i for i, (code, _, _) in enumerate(opcodes) if code.name == "BINPERSID")
-    # Its last argument is the count of its numbers.
-    count = next(i for i in range(storage, 0, -1) if opcodes[i][0].name.startswith("BININT"))
-    start, end = opcodes[count][2], opcodes[count + 1][2]
-    many = pickle.BININT + struct.pack("<i", (1 << 31) - 1)
-    contents[name] = pickled[:start] + many + pickled[end:]
+    contents[name] = with_many_numbers(contents[name])
     write_records(path, contents)
+
+
+def with_many_numbers(data, start=0):
+    """What is pickled from there on, the count of its first storage replaced."""
+    opcodes = list(pickletools.genops(data[start:]))
+    storage = next(i for i, (code, _, _) in enumerate(opcodes) if code.name == "BINPERSID")
+    # The last number before it.
+    count = next(i for i in range(storage, 0, -1) if opcodes[i][0].name.startswith("BININT"))
+    first, end = opcodes[count][2], opcodes[count + 1][2]
+    many = pickle.BININT + struct.pack("<i", (1 << 31) - 1)
+    return data[: start + first] + many + data[start + end :]
 
 
 def shape_of_no_end(state, path):
@@ -231,11 +236,61 @@ def beyond_float32(state, path):
 
 
 def laughs(state, path):
-    """Thirty lists, each ten times the one before."""
-    rung = ["ha"]
-    for _ in range(30):
-        rung = [rung] * 10
-    state["cfg"]["laughs"] = rung
+    state["cfg"]["laughs"] = laughing()
+
+
+def lists_in_lists(count, value="ha"):
+    for _ in range(count):
+        value = [value]
+    return value
+
+
+def bytes_of_no_end(state, path):
+    state["extra_state"]["notes"] = Calls(bytearray, 2_500_000_000)
+
+
+def tensor_without_a_storage(state, path):
+    state["extra_state"]["notes"] = Calls(torch.FloatTensor, 600_000_000)
+
+
+def copied_tables(state, path):
+    table = [("a", 1), ("b", 2)]
+    state["extra_state"]["notes"] = [Calls(collections.OrderedDict, table) for _ in range(3)]
+
+
+def steps_of_no_end(path):
+    contents = records(path)
+    name = next(name for name in contents if name.endswith("data.pkl"))
+    end = len(contents[name]) - 1
+    contents[name] = contents[name][:end] + b"N" * 1_200_000 + b"."
+    write_records(path, contents)
+
+
+def hashes_for_ever(path):
+    """Written as it is pickled: Python itself would not get to its end."""
+    contents = records(path)
+    name = next(name for name in contents if name.endswith("data.pkl"))
+    key = b"K\x01K\x02\x86" + b"".join(
+        b"r" + struct.pack("<I", 10**6 + i) + b"j" + struct.pack("<I", 10**6 + i) + b"\x86"
+        for i in range(40)
+    )
+    contents[name] = contents[name][:-1] + key + b"Ns."
+    write_records(path, contents)
+
+
+def storage_beyond_the_file(path):
+    """In torch's format of old, where the numbers of a storage are made before they are read."""
+    torch.save(state_of(path), path, _use_new_zipfile_serialization=False)
+    with open(path, "rb") as file:
+        for _ in range(3):
+            list(pickletools.genops(file))
+        start = file.tell()
+    path.write_bytes(with_many_numbers(path.read_bytes(), start))
+
+
+def one_tensor_many_times(state, path):
+    table = state["model"]["embeddings.tokens.weight"]
+    state["model"] |= {f"tables.{i}": table[:] for i in range(2000)}
 
 
 def bites_its_tail(state, path):
@@ -292,6 +347,11 @@ HOSTILE = {
     "old_format": (old_format, f"{REFUSED}posix.system"),
     "old_options": (spoil(old_options), f"{REFUSED}argparse.Namespace"),
     "number_of_numpy": (spoil(number_of_numpy), f"{REFUSED}numpy"),
+    "bytes_of_no_end": (spoil(bytes_of_no_end), f"{REFUSED}__builtin__.bytearray"),
+    "tensor_without_a_storage": (
+        spoil(tensor_without_a_storage),
+        f"{REFUSED}torch.FloatTensor",
+    ),
 }
 BROKEN = {
     "half": (half, "cut short"),
@@ -338,6 +398,19 @@ BROKEN = {
     "list_of_things": (spoil(list_of_things), "list"),
     "deep": (deep, "no checkpoint"),
     "script": (script, "no checkpoint"),
+    "deep_options": (with_entry(("cfg", "notes"), lists_in_lists(60)), "no plain values"),
+    "options_of_no_end": (
+        with_entry(("cfg", "notes"), {str(i): i for i in range(20_000)}),
+        "no plain values",
+    ),
+    "copied_tables": (spoil(copied_tables), "copies dictionaries"),
+    "steps_of_no_end": (steps_of_no_end, "more than 1,000,000 steps"),
+    "hashes_for_ever": (hashes_for_ever, "odd keys"),
+    "storage_beyond_the_file": (storage_beyond_the_file, "and it is too short"),
+    "one_tensor_many_times": (
+        spoil(one_tensor_many_times),
+        "its tensors declare more numbers than they hold",
+    ),
     "safetensors": (safetensors, "no checkpoint"),
     "reads_the_environment": (with_cfg("task", data="${oc.env:HOME}"), "no plain values"),
     "of_another_width": (with_cfg("model", encoder_embed_dim=48), "do not fit its own options"),
@@ -387,6 +460,34 @@ BROKEN = {
 }
 
 
+def laughing():
+    """Thirty lists, each ten times the one before."""
+    rung = ["ha"]
+    for _ in range(30):
+        rung = [rung] * 10
+    return rung
+
+
+def options_by_number(count):
+    return {str(number): number for number in range(count)}
+
+
+def forged_wall(state, path):
+    rows = state["extra_state"]["metrics"]["default"]
+    index = next(i for i, row in enumerate(rows) if row[1] == "wall")
+    rows[index] = (790, "wall", "AverageMeter", {"val": 1, "sum": 1, "count": 1, "round": 0})
+
+
+def without_wall(state, path):
+    rows = state["extra_state"]["metrics"]["default"]
+    rows[:] = [row for row in rows if row[1] != "wall"]
+
+
+def many_meters(state, path):
+    metrics = state["extra_state"]["metrics"]
+    metrics.update(dict.fromkeys(options_by_number(500), metrics["train"]))
+
+
 def moments_without_numbers(state, path):
     for moments in state["last_optimizer_state"]["state"].values():
         moments["exp_avg"] = moments["exp_avg"].to("meta")
@@ -417,6 +518,7 @@ def without_a_count(state, path):
 LAST = ("optimizer_history", -1)
 ITERATOR = ("extra_state", "train_iterator")
 OPTIMIZER = ("last_optimizer_state",)
+MOMENTS = (*OPTIMIZER, "state", 0)
 METER = ("extra_state", "metrics", "default", 0)
 # Of these the model is sound, and a run cannot go on from them.
 UNFINISHED = {
@@ -458,6 +560,9 @@ UNFINISHED = {
         with_entry((*METER[:3], 0), (1, "a", "AverageMeter", dict.fromkeys(["val", "sum"], "a"))),
         "extra_state.metrics is",
     ),
+    "meter_of_another_class": (spoil(forged_wall), "extra_state.metrics is"),
+    "no_wall": (spoil(without_wall), "extra_state.metrics is"),
+    "meters_of_no_end": (spoil(many_meters), "extra_state.metrics is"),
     "task_of_a_list": (
         with_entry(("extra_state", "ReplacedTokenDetectionTask"), [1]),
         "extra_state.ReplacedTokenDetectionTask is",
@@ -468,6 +573,16 @@ UNFINISHED = {
     "no_groups": (with_entry((*OPTIMIZER, "param_groups"), DROP), "param_groups is missing"),
     "moments_of_a_list": (with_entry((*OPTIMIZER, "state"), [1]), "last_optimizer_state.state is"),
     "moments_of_a_number": (with_entry((*OPTIMIZER, "state", 0), 3), "last_optimizer_state.state"),
+    "group_of_lists": (
+        with_entry((*OPTIMIZER, "param_groups", 0, "notes"), lists_in_lists(3)),
+        "param_groups is",
+    ),
+    "group_of_many_options": (
+        with_entry((*OPTIMIZER, "param_groups", 0), {"params": [], **options_by_number(200)}),
+        "param_groups is",
+    ),
+    "moments_of_lists": (with_entry((*MOMENTS, "exp_avg"), laughing()), "optimizer_state.state is"),
+    "moments_of_a_table": (with_entry((*MOMENTS, "a"), {"b": 1}), "last_optimizer_state.state is"),
     "moments_without_numbers": (spoil(moments_without_numbers), "last_optimizer_state.state is"),
     "moments_of_no_end": (spoil(moments_of_no_end), "last_optimizer_state.state is"),
 }

@@ -147,6 +147,41 @@ def test_through_fairseq_validate(spoiled, corpus, fairseq_validate, case):
     assert_told(ended.value.code, folder, words)
 
 
+@pytest.mark.parametrize(
+    "case", ["flipped_bit", "packed_zeros", "of_many_layers", "bites_its_tail"]
+)
+def test_through_fairseq_validate_by_the_name_of_another_task(
+    spoiled, corpus, fairseq_validate, case
+):
+    """Then fairseq asks none of ours for its options, and takes the task that the file names."""
+    folder, words = spoiled(case)
+    with limited_memory(), pytest.raises(SystemExit) as ended:
+        fairseq_validate(corpus.data, folder / NAME, "--task", "masked_lm")
+    assert_told(ended.value.code, folder, words)
+
+
+def test_through_a_shard_beside_it(sound, corpus, fairseq_validate, tmp_path):
+    """Which fairseq prefers to the file that is named."""
+    folder = shutil.copytree(sound, tmp_path / "spoiled")
+    shard = folder / "checkpoint_last-shard0.pt"
+    shutil.copy(folder / NAME, shard)
+    EVERY_CASE["flipped_bit"][0](shard)
+    with pytest.raises(SystemExit) as ended:
+        fairseq_validate(corpus.data, folder / NAME)
+    assert_told(ended.value.code, shard, "does not match its checksum")
+
+
+def test_a_place_in_an_epoch_that_is_not_there(sound, corpus, fairseq_train, tmp_path):
+    state = torch.load(sound / NAME, weights_only=True)
+    state["extra_state"]["train_iterator"]["iterations_in_epoch"] = 10**6
+    torch.save(state, tmp_path / NAME)
+    with pytest.raises(SystemExit) as ended:
+        fairseq_train(
+            corpus.data, tmp_path / "run", "--restore-file", tmp_path / NAME, "--max-update", "3"
+        )
+    assert_told(ended.value.code, tmp_path / NAME, "add --reset-dataloader")
+
+
 @pytest.mark.parametrize("case", OF_OTHER_MOMENTS)
 def test_moments_that_do_not_fit(spoiled, corpus, fairseq_train, tmp_path, case):
     """fairseq's log names the file before it."""

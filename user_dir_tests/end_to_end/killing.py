@@ -1,0 +1,231 @@
+"""Kills a training at random moments and starts it again, until so many kills were survived.
+
+    python -m user_dir_tests.end_to_end.killing [--kills 100] [--seed 0] [--data DATA]
+
+Each life is forked from this process, killed by SIGKILL at its start, while it trains, while it
+writes a checkpoint or while it copies one, and followed by another, which has to go on from the
+newest whole checkpoint that is in the folder. A run that reaches its end has to be, bit for bit,
+the one that was never killed. Prints what happened, as JSON.
+"""
+
+import argparse
+import collections
+import functools
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import fairseq_cli.train
+import torch
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, make_corpus
+
+UPDATES, INTERVAL = 24, 3
+# Rows that are never looked up make a checkpoint of 15 MB.
+LARGE = ("--max-positions", "60000")
+SAVING = (
+    *("--max-update", str(UPDATES), "--save-interval-updates", str(INTERVAL)),
+    *("--keep-interval-updates", "2", "--log-interval", "1"),
+)
+MOMENTS = ("start", "training", "writing", "copying")
+# Up to so many seconds after what a moment waits for.
+LONGEST_DELAY = {"start": 1.0, "training": 0.3, "writing": 0.06, "copying": 0.06}
+POLL_SECONDS = 0.0005
+WRITTEN = re.compile(r"checkpoint_\d+_\d+\.pt")
+UNFINISHED = re.compile(r".*(\.part|\.tmp)")
+# What appears as it begins: a copy is made of what was written.
+AWAITED = {"writing": UNFINISHED, "copying": WRITTEN}
+LOADED = re.compile(r"Loaded checkpoint (\S+) \(epoch \d+ @ (\d+) updates\)")
+
+
+class Life:
+    """A training in a process of its own."""
+
+    def __init__(self, data: Path, folder: Path):
+        self.folder = folder
+        self.log = folder.with_suffix(".log")
+        self.log.unlink(missing_ok=True)
+        words = (data, *TASK, *TINY, *LARGE, *RECIPE, *SAVING, "--save-dir", folder)
+        assert threading.active_count() == 1, "a fork takes no threads along"
+        self.process = os.fork()
+        if not self.process:
+            train(self.log, [*map(str, words)])
+        self.status = None
+
+    def is_over(self) -> bool:
+        if self.status is None:
+            process, status = os.waitpid(self.process, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if process else None
+        return self.status is not None
+
+    def wait_for(self, comes) -> None:
+        while not self.is_over() and not comes():
+            time.sleep(POLL_SECONDS)
+
+    def wait_for_name(self, pattern: re.Pattern) -> None:
+        """Wait for a file of such a name that is not there."""
+        known = self.names()
+        self.wait_for(lambda: any(map(pattern.fullmatch, self.names() - known)))
+
+    def kill(self) -> None:
+        if not self.is_over():
+            os.kill(self.process, signal.SIGKILL)
+            self.wait_for(lambda: False)
+
+    def names(self) -> set[str]:
+        return set(os.listdir(self.folder)) if self.folder.exists() else set()
+
+    def text(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+
+def train(log: Path, words: list[str]) -> None:
+    """In the fork: never returns."""
+    status = 1
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT)
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        sys.argv[1:] = words
+        fairseq_cli.train.cli_main()
+        status = 0
+    except SystemExit as ended:
+        status = int(bool(ended.code))
+        print(ended.code or "", file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def parse_once(data: Path) -> None:
+    """Let all forks inherit the parsing of fairseq's 300 options, which takes half a second."""
+    parse = OverridesParser.parse_rule
+    parsed = functools.lru_cache(maxsize=None)(
+        lambda text, rule: parse(OverridesParser.create(), text, rule)
+    )
+    OverridesParser.parse_rule = lambda self, text, rule: parsed(text, rule)
+    sys.argv[1:] = [*map(str, (data, *TASK, *TINY, *LARGE, *RECIPE, *SAVING))]
+    convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
+
+
+def newest_update(folder: Path) -> int:
+    """The most updates in any checkpoint that torch can load, 0 without one."""
+    states = map(loaded, folder.glob("checkpoint*.pt"))
+    return max(
+        (state["optimizer_history"][-1]["num_updates"] for state in states if state), default=0
+    )
+
+
+def loaded(path: Path) -> dict:
+    try:
+        # Of a file that is cut nothing at all can be loaded.
+        return torch.load(path, weights_only=True, mmap=True)
+    except Exception:
+        return {}
+
+
+def tensors_of(value, name="") -> dict:
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    parts = value.items() if isinstance(value, dict) else ()
+    return {key: t for part, held in parts for key, t in tensors_of(held, f"{name}/{part}").items()}
+
+
+def trained(folder: Path) -> dict:
+    """All that was learned by the end, and at the best score."""
+    states = {name: loaded(folder / f"checkpoint_{name}.pt") for name in ("last", "best")}
+    kept = ("model", "last_optimizer_state")
+    return tensors_of({name: {part: s[part] for part in kept} for name, s in states.items()})
+
+
+def kill_at(life: Life, moment: str, rng: random.Random) -> None:
+    """Kill it there, unless it comes to its end before."""
+    if moment == "training":
+        life.wait_for(lambda: "train_inner" in life.text())
+    elif moment in AWAITED:
+        for _ in range(rng.randint(1, 2)):
+            life.wait_for_name(AWAITED[moment])
+    end = time.monotonic() + rng.uniform(0, LONGEST_DELAY[moment])
+    life.wait_for(lambda: time.monotonic() >= end)
+    life.kill()
+
+
+def run(data: Path, folder: Path, kills: int, seed: int) -> dict:
+    rng = random.Random(seed)
+    parse_once(data)
+    whole = Life(data, folder / "whole")
+    whole.wait_for(lambda: False)
+    assert whole.status == 0, whole.text()[-2000:]
+    expected = trained(whole.folder)
+    seen = collections.Counter()
+    newest = runs = most_again = 0
+    while seen["kills"] < kills or newest:
+        killed = folder / f"killed{runs}"
+        life = Life(data, killed)
+        moment = MOMENTS[rng.randrange(len(MOMENTS))]
+        if seen["kills"] < kills:
+            kill_at(life, moment, rng)
+        life.wait_for(lambda: False)
+        check_start(life, newest, seen)
+        if life.status == -signal.SIGKILL:
+            seen.update(["kills", f"killed at {moment}"])
+            count_torn(life, seen)
+            newest = newest_update(killed)
+            reached = map(int, re.findall(r'"num_updates": "(\d+)"', life.text()))
+            most_again = max(most_again, max(reached, default=0) - newest)
+            continue
+        assert life.status == 0, life.text()[-2000:]
+        newest, runs = 0, runs + 1
+        seen["runs to their end"] += 1
+        seen["unfinished files at the end"] += any(map(UNFINISHED.fullmatch, life.names()))
+        ours = trained(killed)
+        seen["runs equal to the bit"] += ours.keys() == expected.keys() and all(
+            torch.equal(tensor, expected[name]) for name, tensor in ours.items()
+        )
+    size = (whole.folder / "checkpoint_last.pt").stat().st_size
+    return {"bytes a checkpoint": size, "most updates done again": most_again, **seen}
+
+
+def count_torn(life: Life, seen: collections.Counter) -> None:
+    """See what a killed one has left."""
+    seen["with an unfinished file"] += any(map(UNFINISHED.fullmatch, life.names()))
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
+        path = life.folder / name
+        seen[f"{name} torn"] += path.exists() and not loaded(path)
+
+
+def check_start(life: Life, newest: int, seen: collections.Counter) -> None:
+    """See from where a life began, if it got so far."""
+    if found := LOADED.search(life.text()):
+        seen["resumed"] += 1
+        seen["resumed from the newest"] += int(found[2]) == newest
+        seen["resumed from another than the last"] += "going on from" in life.text()
+    elif "No existing checkpoint" in life.text():
+        seen["begun anew"] += 1
+        seen["begun anew beside a checkpoint"] += newest > 0
+    elif life.status not in (0, -signal.SIGKILL):
+        seen["failed"] += 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        data = given.data or make_corpus(Path(place) / "corpus").data
+        begin = time.monotonic()
+        summary = run(data, Path(place), given.kills, given.seed)
+    print(json.dumps({**summary, "seconds": round(time.monotonic() - begin)}))
