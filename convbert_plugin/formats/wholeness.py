@@ -99,7 +99,10 @@ def plain_values(path: PathLike) -> Any:
         ValueError: it cannot be read, by its words.
     """
     reader = PickleReader(os.path.getsize(path))
-    values = [reader.read(stream) for stream in _pickles(Path(path))]
+    try:
+        values = [reader.read(stream) for stream in _pickles(Path(path))]
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise OddPickle(str(error)) from None
     if not values:
         raise OddPickle(f"there is no {PICKLE} in it")
     return values[0] if is_archive(path) else values[VALUES_OF_OLD]
