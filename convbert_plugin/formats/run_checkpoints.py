@@ -37,13 +37,13 @@ class _Left(NamedTuple):
 def newest_checkpoint(folder: PathLike) -> Optional[Found]:
     """The newest whole checkpoint of a run, or, where none is, the one that a user would look at.
 
-    A whole checkpoint_last.pt that was written after one of more updates was put there to go back.
+    A whole checkpoint_last.pt that was put there, or written, after one of more updates is one to
+    go back to.
     """
     last = Path(folder) / LAST_CHECKPOINT
     paths = list(_named(Path(folder), NAME))
     if last in paths and not damage_of(last):
-        since = _written(last)
-        paths = [path for path in paths if path == last or _written(path) > since]
+        paths = [path for path in paths if path == last or _is_later(path, last)]
         if paths == [last]:
             return Found(last)
     left = sorted(map(_look_at, paths), key=lambda one: _rank(one, last), reverse=True)
@@ -63,6 +63,12 @@ def _rank(one: _Left, last: Path) -> tuple:
 
 def _written(path: Path) -> int:
     return path.stat().st_mtime_ns
+
+
+def _is_later(path: Path, other: Path) -> bool:
+    """Whether it was both written and put in its place after another."""
+    one, two = path.stat(), other.stat()
+    return one.st_mtime_ns > two.st_mtime_ns and one.st_ctime_ns > two.st_ctime_ns
 
 
 def _look_at(path: Path) -> _Left:

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,9 @@ def test_a_best_one_that_was_not_yet_copied_is_not_lost(corpus, fairseq_train, t
     run = fairseq_train(corpus.data, tmp_path / "run", *SAVING, "--max-update", "4")
     newest = (run.folder / NEWER).read_bytes()
     assert (run.folder / BEST).read_bytes() == newest
-    for name, content in before.items():
+    for name, content in {**before, NEWER: newest}.items():
         (run.folder / name).write_bytes(content)
-        os.utime(run.folder / name, (0, 0))
+        time.sleep(0.01)
     worse = ("--max-update", "6", "--lr", "1")
     run = fairseq_train(corpus.data, tmp_path / "run", *SAVING, *worse)
     assert (run.folder / BEST).read_bytes() == newest

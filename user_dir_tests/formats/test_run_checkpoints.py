@@ -1,6 +1,7 @@
 """Which of the checkpoints in a folder a run goes on from."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ def leave(folder, *files):
         if damage:
             os.truncate(folder / name, 0 if updates is None else 900)
         os.utime(folder / name, (second, second))
+        # Longer than a tick of the file system's clock.
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,13 @@ def test_the_newest_whole_one_is_taken(tmp_path, left, taken, words):
     found = newest_checkpoint(tmp_path)
     assert found.path == tmp_path / taken
     assert found.notice == (f"{tmp_path}: {words}" if words else "")
+
+
+def test_a_last_one_that_was_moved_there_is_gone_back_to(tmp_path):
+    """It is as old as it was."""
+    leave(tmp_path, ("checkpoint_1_5.pt", 5), (LAST, 9), ("checkpoint_best.pt", 9))
+    (tmp_path / "checkpoint_1_5.pt").replace(tmp_path / LAST)
+    assert newest_checkpoint(tmp_path) == (tmp_path / LAST, "")
 
 
 @pytest.mark.parametrize("place", [".", "missing"])
