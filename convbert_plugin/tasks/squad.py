@@ -128,10 +128,8 @@ class SquadFineTuningTask(FineTuningTask):
 
     def _end_after(self, run: DictConfig, epochs: int) -> None:
         """Say to how many updates so many epochs come, which the schedule has to know."""
-        batch_size, workers = (
-            run.dataset.batch_size,
-            run.distributed_training.distributed_world_size,
-        )
+        batch_size = run.dataset.batch_size
+        workers = run.distributed_training.distributed_world_size
         if batch_size is None:
             return
         self.load_dataset(self.cfg.train_subset)
@@ -170,9 +168,9 @@ class SquadFineTuningTask(FineTuningTask):
         super().load_state_dict(state)
         kept = reading_kept(state, self.start.path or "the checkpoint")
         if kept is not None:
-            # Of the training before, and of the one that goes on.
+            # Of the training before, or of the one that goes on.
             goes_on = bool(self.start.path and self.reading.has_impossible)
-            has_impossible = kept.has_impossible or goes_on
+            has_impossible = goes_on or kept.has_impossible
             self.reading = self.reading._replace(has_impossible=has_impossible)
             self.state.merge_state_dict(to_keep(self.reading))
 

@@ -13,7 +13,10 @@ from convbert_plugin import ConvBertModel
 from convbert_plugin.cli import main as convbert
 from convbert_plugin.data.squad.squad_description import read_description
 from convbert_plugin.data.squad.squad_files import open_questions
+from convbert_plugin.errors import UserError
+from convbert_plugin.formats.reading import Reading, to_keep
 from convbert_plugin.metrics.squad_scores import squad_scores
+from convbert_plugin.tasks.squad import SquadFineTuningTask, SquadTaskConfig
 from user_dir_tests.end_to_end.conftest import Run
 from user_dir_tests.end_to_end.squad_runs import SQUAD_TASK, SQUAD_USUAL, write_easy, write_squad
 
@@ -231,6 +234,20 @@ def test_a_run_that_is_cut_off_goes_on_as_if_it_were_not(squad_data, fine_tune, 
         "has_impossible": True,
         "null_threshold": None,
     }
+
+
+@pytest.mark.parametrize("kept", [True, False, None])
+def test_a_checkpoint_says_whether_it_was_trained_on_unanswerable_questions(squad_data, kept):
+    config = SquadTaskConfig(_name="squad", data=str(squad_data["2.0"]), tokens_per_sample=LENGTH)
+    task = SquadFineTuningTask.setup_task(config, from_checkpoint=True)
+    task.load_state_dict(to_keep(Reading(length=LENGTH, has_impossible=kept)))
+    assert task.reading.has_impossible is kept
+    if kept is False:
+        with pytest.raises(UserError, match="questions without an answer"):
+            task.load_dataset("valid")
+    else:
+        task.load_dataset("valid")
+        assert task.threshold_on("valid") == THRESHOLDS["released"]
 
 
 def test_epochs_say_how_many_updates_there_are(squad_data, fine_tune, tmp_path, caplog):
