@@ -9,6 +9,7 @@ none). Where the right answers are known, the official scores are printed.
 
 import argparse
 import math
+import sys
 
 from convbert_plugin.cli.prediction_flags import (
     add_prediction_flags,
@@ -17,6 +18,7 @@ from convbert_plugin.cli.prediction_flags import (
     folder_for_output,
     tell,
 )
+from convbert_plugin.cli.progress import bar_of_bytes
 from convbert_plugin.cli.quiet import importing, quiet
 from convbert_plugin.errors import counted
 from convbert_plugin.formats.finding import checkpoint_at
@@ -53,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
             PREDICTIONS,
             answer_split,
             load_answering,
+            no_bar,
             prepared_data,
             split_to_answer,
             texts_given,
@@ -61,8 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
 
     check_device(arguments.device)
-    name = arguments.data
-    with prepared_data(name, checkpoint, arguments.skip_broken, tell) as data:
+    name, bar = arguments.data, bar_of_bytes if sys.stderr.isatty() else no_bar
+    with prepared_data(name, checkpoint, arguments.skip_broken, tell, bar) as data:
         answering = load_answering(checkpoint, data, tell)
         split = split_to_answer(answering.prepared, name, arguments.split)
         threshold = threshold_for(answering, split, name, arguments.null_threshold)

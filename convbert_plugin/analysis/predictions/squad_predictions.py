@@ -37,7 +37,16 @@ from convbert_plugin.tokenization.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
+Bar = Callable[[list[PathLike], str], contextlib.AbstractContextManager[Callable[[int], None]]]
+"""Shows of files, under a name, how far they are read: what it gives takes the position."""
+
 PREDICTIONS, N_BEST, NULL_ODDS = "predictions.json", "nbest.json", "null_odds.json"
+
+
+@contextlib.contextmanager
+def no_bar(paths: list[PathLike], description: str) -> Iterator[Callable[[int], None]]:
+    """Show nothing."""
+    yield lambda position: None
 
 
 class Answering(NamedTuple):
@@ -63,8 +72,11 @@ def prepared_data(
     checkpoint_path: PathLike,
     skip_broken: bool = False,
     tell: Callable[[str], None] = logger.warning,
+    bar: Bar = no_bar,
 ) -> Iterator[Path]:
     """The folder of prepared data: one of a name, or made of a SQuAD file while it is needed.
+
+    ``bar`` shows how far the making is.
 
     Raises:
         UserError: neither is there; as ``prepare``.
@@ -77,7 +89,11 @@ def prepared_data(
         raise UserError(f"{data}: no such file or folder")
     tokenizer = load_tokenizer(checkpoint_at(checkpoint_path).parent)
     with tempfile.TemporaryDirectory() as folder:
-        made = prepare({TEST: path}, Path(folder), tokenizer, skip_broken)
+        with bar([path], "prepare") as report_position:
+            files = {TEST: path}
+            made = prepare(
+                files, Path(folder), tokenizer, skip_broken, report_position=report_position
+            )
         summary = made.summaries[TEST]
         if summary.warning:
             tell(f"{data}: {summary.warning}")
