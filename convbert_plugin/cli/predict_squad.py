@@ -72,11 +72,11 @@ def run(arguments: argparse.Namespace) -> None:
         sizes = arguments.batch_size, arguments.device
         answered = answer_split(answering, split, threshold, *sizes, bar_of_batches(split))
         write_answers(output, answered)
-    blanks = texts_given(answered).count("")
-    print(
-        f"{output / PREDICTIONS}: {counted(len(answered.answers), 'question')}, {blanks:,} without "
-        f"an answer (null odds above {threshold:g})"
-    )
+    told = counted(len(answered.answers), "question")
+    if threshold < math.inf:
+        blanks = texts_given(answered).count("")
+        told += f", {blanks:,} without an answer (null odds above {threshold:g})"
+    print(f"{output / PREDICTIONS}: {told}")
     if answering.prepared.splits[split].has_gold:
         for score, value in answered.scores().items():
             print(f"{score} {value!r}")

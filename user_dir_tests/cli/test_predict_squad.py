@@ -93,7 +93,7 @@ def predict(tmp_path, capsys):
         run("predict-squad", "--path", model, *options, data, output)
         assert sorted(path.name for path in output.iterdir()) == FILES
         first, *lines = capsys.readouterr().out.splitlines()
-        assert first.startswith(f"{output / 'predictions.json'}: 36 questions, ")
+        assert first.startswith(f"{output / 'predictions.json'}: 36 questions")
         return output, {name: float(value) for name, value in map(str.split, lines)}
 
     return files
