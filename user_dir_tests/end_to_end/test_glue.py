@@ -213,7 +213,7 @@ def test_a_run_that_is_cut_off_goes_on_as_if_it_were_not(glue_data, fine_tune, t
     fine_tune(data, tmp_path / "parts", *options, "--max-update", "7")
     # What was scored beyond the checkpoint that is left is forgotten.
     kept = tmp_path / "parts" / "checkpoint_1_4.pt"
-    kept.replace(tmp_path / "parts" / "checkpoint_last.pt").touch()
+    kept.replace(tmp_path / "parts" / "checkpoint_last.pt")
     parts = fine_tune(data, tmp_path / "parts", *options, "--max-update", "15")
     theirs = parts.checkpoint()["model"]
     for name, tensor in whole.checkpoint()["model"].items():
