@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Optional
 from convbert_plugin.analysis.runs import Run
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import read_json_object, typed
+from convbert_plugin.files.records import ANSWERS_FILE
 
 
 class Question(NamedTuple):
@@ -65,14 +66,9 @@ class AnswerFile(NamedTuple):
         )
 
 
-def answers_path(folder: str, subset: str) -> Path:
-    """Where a run keeps what it last answered on a set."""
-    return Path(folder) / f"answers_{subset}.json"
-
-
 def read_answers(run: Run, subset: str) -> AnswerFile:
     """Read what a run last answered on a set. Raises UserError: no such file, a damaged one."""
-    path = answers_path(run.folder, subset)
+    path = Path(run.folder) / ANSWERS_FILE.format(subset=subset)
     try:
         content = read_json_object(path)
         answers = AnswerFile(

@@ -39,7 +39,8 @@ def in_order(
     if workers == 1 or len(first) < 2:
         yield from map(work, items)
         return
-    # Forking a process that has threads may hang it; spawned workers import this file alone.
+    # Forking a process that has threads may hang it; spawned workers import this file, and that of
+    # ``load``.
     from multiprocessing import get_context
 
     executor = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (load,))

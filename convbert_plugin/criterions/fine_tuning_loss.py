@@ -27,6 +27,11 @@ class FineTuningLossConfig(FairseqDataclass):
     distributed_world_size: int = II("distributed_training.distributed_world_size")
 
 
+def full_batch(batch_size: int, update_freq: Sequence[int], workers: int) -> int:
+    """The examples of an update: those of all micro-batches of all workers."""
+    return batch_size * update_freq[0] * max(1, workers)
+
+
 class FineTuningLoss(TaskLoss):
     """A loss that is a sum over examples.
 
@@ -51,7 +56,7 @@ class FineTuningLoss(TaskLoss):
                     "--loss-reduction sum needs --batch-size, not --max-tokens: give it, or take "
                     "--loss-reduction mean"
                 )
-            self.full_batch = batch_size * update_freq[0] * max(1, distributed_world_size)
+            self.full_batch = full_batch(batch_size, update_freq, distributed_world_size)
 
     def summed_loss(
         self, model: nn.Module, sample: Mapping[str, Any]

@@ -11,6 +11,8 @@ from convbert_plugin.files.json_files import typed, write_json
 from convbert_plugin.files.text_files import PathLike, read_file
 
 RECORD_FILE = "scores.json"
+# What a run last answered on a set, where it answers questions.
+ANSWERS_FILE = "answers_{subset}.json"
 # While GLUE was all there was, records and checkpoints had another name for the task.
 TASK, EARLIER_TASK = "task", "glue_task"
 SETTINGS, DATA = "settings", "data"

@@ -15,6 +15,7 @@ from convbert_plugin.data.squad.squad_files import PreparedQuestions
 from convbert_plugin.data.squad.squad_windows import SPECIALS
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, counted, shown
+from convbert_plugin.files.text_files import HALF_PAIR
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.formats.reading import Reading
 from convbert_plugin.models.dataset_outputs import Track, outputs_of, untracked
@@ -90,7 +91,7 @@ def windows_on(
     """
     lines = []
     for words, text in (("question", question), ("context", context)):
-        if not isinstance(text, str) or not _is_unicode(text):
+        if not isinstance(text, str) or HALF_PAIR.search(text):
             raise UserError(f"{words}: give a text, not {shown(text)}")
         lines.append(tokenizer.pieces_with_offsets([text])[0])
         if not lines[-1].pieces:
@@ -118,11 +119,6 @@ def windows_on(
     )
     options = SquadOptions(reading, pads_visible, QUESTION_ANSWERING_HEAD, has_gold=False)
     return SquadDataset(questions, vocabulary, options)
-
-
-def _is_unicode(text: str) -> bool:
-    """False where it holds half of a surrogate pair, which is no character."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def table_of(

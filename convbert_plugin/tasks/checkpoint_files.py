@@ -16,6 +16,9 @@ from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
 from convbert_plugin.tasks.checkpoints import Start, check_loaded
 
+# In what fairseq says where an epoch is shorter than the place in it.
+MISMATCH = "dataloader mismatch"
+
 
 def make_whole() -> None:
     """Put them in the place of fairseq's for the rest of this process."""
@@ -88,7 +91,6 @@ def _told_folder(verify: Callable) -> Callable:
     return verify_checkpoint_directory
 
 
-MISMATCH = "dataloader mismatch"
 AROUND = {
     "torch_persistent_save": _whole_save,
     "load_checkpoint_to_cpu": _checked_load,

@@ -49,7 +49,7 @@ _opened: set[tuple] = set()
 class Start(NamedTuple):
     """What a run begins from: the checkpoint, without its tensors, or random weights.
 
-    ``is_own``: the run's own last one. ``positions``: how many it has. ``state``: what this task
+    ``is_own``: one of the run itself. ``positions``: how many it has. ``state``: what this task
     kept in it, ``kept``: what its task did, which may be another. ``parts``: the scopes of its
     heads, ``shapes``: of its stacks of layers. ``trained_positions`` were reached by examples, and
     an example may have ``usable_length`` tokens without a word. ``description``: what records say

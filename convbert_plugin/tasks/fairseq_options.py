@@ -9,6 +9,7 @@ import torch
 from fairseq.tasks import TASK_REGISTRY
 
 from convbert_plugin.errors import UserError, under_a_command_of_fairseq
+from convbert_plugin.formats.wholeness import version_of
 from convbert_plugin.optim.convbert_adamw import OPTIMIZER_NAME
 from convbert_plugin.tasks.checkpoints import open_checkpoint
 from convbert_plugin.tasks.run_config import RunConfig
@@ -36,7 +37,9 @@ def check_command(parser: argparse._ActionsContainer) -> None:
     if is_validation:
         if options["path"] is None:
             raise UserError("--path is missing: name the checkpoint to validate")
-        _check_once(options["path"], options["task"], _version(options["path"]))
+        path = options["path"]
+        version = version_of(path) if os.path.exists(path) else None
+        _check_once(path, options["task"], version)
 
 
 @functools.lru_cache(maxsize=1)
@@ -49,13 +52,6 @@ def _check_once(path: str, task: str, version: Optional[tuple]) -> None:
             f"{path}: was trained on --task {trained_on}, not on {task}: give that task and its "
             "data, or train it on this one before it is scored"
         )
-
-
-def _version(path: str) -> Optional[tuple]:
-    if not os.path.exists(path):
-        return None
-    state = os.stat(path)
-    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def check_precision(cfg: RunConfig) -> None:

@@ -12,6 +12,7 @@ from fairseq.tasks import register_task
 from omegaconf import MISSING, DictConfig
 from torch import Tensor
 
+from convbert_plugin.criterions.fine_tuning_loss import full_batch
 from convbert_plugin.criterions.squad_loss import WINDOW_TABLE
 from convbert_plugin.data.squad.squad_dataset import SquadDataset, SquadOptions
 from convbert_plugin.data.squad.squad_description import DATA_MAKER, PreparedSquad, read_description
@@ -19,7 +20,7 @@ from convbert_plugin.data.squad.squad_files import load_vocabulary, open_questio
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.json_files import write_json
-from convbert_plugin.files.records import TASK
+from convbert_plugin.files.records import ANSWERS_FILE, TASK
 from convbert_plugin.formats.reading import Reading, reading_kept, to_keep
 from convbert_plugin.metrics.squad_scores import BEST_THRESHOLDS, SCORES, SCORES_WITH_IMPOSSIBLE
 from convbert_plugin.models.convbert import ConvBertModel
@@ -30,7 +31,6 @@ from convbert_plugin.tasks.fine_tuning import FineTuningConfig, FineTuningTask, 
 
 logger = logging.getLogger(__name__)
 
-ANSWERS_FILE = "answers_{subset}.json"
 # Options that count something.
 SIZES = ("doc_stride", "max_query_length", "max_answer_length", "n_best_size")
 
@@ -128,19 +128,21 @@ class SquadFineTuningTask(FineTuningTask):
 
     def _end_after(self, run: DictConfig, epochs: int) -> None:
         """Say to how many updates so many epochs come, which the schedule has to know."""
-        batch_size = run.dataset.batch_size
-        workers = run.distributed_training.distributed_world_size
-        if batch_size is None:
+        if run.dataset.batch_size is None:
             return
         self.load_dataset(self.cfg.train_subset)
         windows = len(self.datasets[self.cfg.train_subset])
-        full_batch = batch_size * run.optimization.update_freq[0] * max(1, workers)
-        run.optimization.max_update = epochs * -(-windows // full_batch)
+        batch = full_batch(
+            run.dataset.batch_size,
+            run.optimization.update_freq,
+            run.distributed_training.distributed_world_size,
+        )
+        run.optimization.max_update = epochs * -(-windows // batch)
         if "max_update" in run.lr_scheduler:
             run.lr_scheduler.max_update = run.optimization.max_update
         logger.info(
             f"{counted(epochs, 'epoch')} of {counted(windows, 'window')} in batches of "
-            f"{full_batch}: {counted(run.optimization.max_update, 'update')}"
+            f"{batch}: {counted(run.optimization.max_update, 'update')}"
         )
 
     def threshold_on(self, split: str) -> float:

@@ -76,6 +76,11 @@ class Run(NamedTuple):
         return torch.load(self.folder / name, map_location="cpu", weights_only=True)
 
 
+def record_of(run):
+    """The record of a fine-tuning run."""
+    return json.loads((run.folder / "scores.json").read_text())
+
+
 def sentence(rng):
     """A sentence whose words depend on each other."""
     subject = rng.randrange(len(NOUNS))

@@ -10,7 +10,7 @@ from convbert_plugin.cli import main as convbert
 from convbert_plugin.data.binarized import open_lines
 from convbert_plugin.files.fingerprints import fingerprint_of
 from convbert_plugin.models.convbert import ConvBertModel
-from user_dir_tests.end_to_end.conftest import TINY, USER_DIR, Run
+from user_dir_tests.end_to_end.conftest import TINY, USER_DIR, Run, record_of
 from user_dir_tests.end_to_end.marked_words import MarkedWords, mean_loss, share_found
 
 pytestmark = [pytest.mark.glue, pytest.mark.survival]
@@ -35,10 +35,6 @@ def find_words(corpus, run_fairseq):
 
 def model_of(run):
     return ConvBertModel.from_pretrained(run.folder, "checkpoint_last.pt").model.eval()
-
-
-def record_of(run):
-    return json.loads((run.folder / "scores.json").read_text())
 
 
 def test_it_is_trained_from_a_checkpoint_and_recorded(pretrained, find_words, corpus, tmp_path):

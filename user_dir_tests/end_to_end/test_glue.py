@@ -1,7 +1,5 @@
 """Fine-tuning through fairseq's own commands: scores, starts, resumes, and one-line errors."""
 
-import json
-
 import fairseq_cli.train
 import fairseq_cli.validate
 import pytest
@@ -13,7 +11,7 @@ from convbert_plugin.analysis.predictions.glue_predictions import load_fine_tune
 from convbert_plugin.cli import main as convbert
 from convbert_plugin.data.glue.glue_files import open_rows
 from convbert_plugin.files.fingerprints import fingerprint_of
-from user_dir_tests.end_to_end.conftest import EVERY_EXAMPLE, Run
+from user_dir_tests.end_to_end.conftest import EVERY_EXAMPLE, Run, record_of
 from user_dir_tests.end_to_end.glue_runs import (
     GLUE_TASK,
     GLUE_USUAL,
@@ -64,10 +62,6 @@ def fine_tune(run_fairseq):
         return Run(folder, run_fairseq(fairseq_cli.train, data, *usual, *arguments))
 
     return run
-
-
-def record_of(run):
-    return json.loads((run.folder / "scores.json").read_text())
 
 
 def judged(run, data, split, checkpoint="checkpoint_last.pt"):

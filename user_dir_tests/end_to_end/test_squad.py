@@ -17,7 +17,7 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.formats.reading import Reading, to_keep
 from convbert_plugin.metrics.squad_scores import squad_scores
 from convbert_plugin.tasks.squad import SquadFineTuningTask, SquadTaskConfig
-from user_dir_tests.end_to_end.conftest import Run
+from user_dir_tests.end_to_end.conftest import Run, record_of
 from user_dir_tests.end_to_end.squad_runs import SQUAD_TASK, SQUAD_USUAL, write_easy, write_squad
 
 pytestmark = pytest.mark.squad
@@ -60,10 +60,6 @@ def fine_tune(run_fairseq):
         return Run(folder, run_fairseq(fairseq_cli.train, data, *usual, *arguments))
 
     return run
-
-
-def record_of(run):
-    return json.loads((run.folder / "scores.json").read_text())
 
 
 def answers_of(run, subset="valid"):

@@ -36,18 +36,6 @@ class Paragraph(NamedTuple):
     questions: tuple[Question, ...]
 
 
-class SquadFile(NamedTuple):
-    """What stands in a file.
-
-    ``has_gold``: it says what is right. ``skipped``: what is wrong with questions and paragraphs
-    that were passed over.
-    """
-
-    paragraphs: list[Paragraph]
-    has_gold: bool
-    skipped: list[str]
-
-
 class _Broken(Exception):
     """What is wrong with a question or a paragraph."""
 
@@ -55,8 +43,9 @@ class _Broken(Exception):
 class SquadReader:
     """The paragraphs of a file that have questions, each once.
 
-    Then ``has_gold`` and ``skipped`` are those of ``SquadFile``. ``report_position`` gets the
-    position in the file on disk.
+    Then ``has_gold`` says whether the file tells what is right, and ``skipped`` what is wrong with
+    questions and paragraphs that were passed over. ``report_position`` gets the position in the
+    file on disk.
 
     Raises:
         UserError: no SQuAD file; a question or a paragraph that is broken, unless they are
@@ -186,13 +175,6 @@ class SquadReader:
                 f"{shown(self._told)} is told: add it, or say that there is none by "
                 '"is_impossible": true'
             )
-
-
-def read_squad(path: PathLike, skip_broken: bool = False) -> SquadFile:
-    """Read a file whole; errors as ``SquadReader``."""
-    reader = SquadReader(path, skip_broken)
-    paragraphs = list(reader)
-    return SquadFile(paragraphs, reader.has_gold, reader.skipped)
 
 
 def _text(value: dict, name: str) -> str:

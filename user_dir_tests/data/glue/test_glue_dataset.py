@@ -4,23 +4,12 @@ import torch
 
 from convbert_plugin.data.glue.glue_dataset import GlueDataset, GlueOptions
 from convbert_plugin.data.glue.glue_files import PreparedRows
+from user_dir_tests.data.toy_lines import lines
 from user_dir_tests.models.building import PAD, SEPARATOR, START, vocabulary_of
 
 pytestmark = pytest.mark.glue
 
 VOCABULARY = vocabulary_of(60)
-
-
-class Lines(list):
-    """Lines of token ids as fairseq's indexed data sets give them."""
-
-    @property
-    def sizes(self):
-        return np.array([len(line) for line in self])
-
-
-def lines(*texts):
-    return Lines(torch.tensor([*text, SEPARATOR], dtype=torch.int32) for text in texts)
 
 
 FIRST = lines([11, 12], [13], [14, 15, 16])

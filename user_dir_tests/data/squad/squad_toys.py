@@ -3,21 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from user_dir_tests.models.building import SEPARATOR
-
-
-class Lines(list):
-    """Lines of token ids as fairseq's indexed data sets give them."""
-
-    @property
-    def sizes(self):
-        return np.array([len(line) for line in self])
-
-
-def lines(*texts):
-    return Lines(torch.tensor([*text, SEPARATOR], dtype=torch.int32) for text in texts)
+from user_dir_tests.data.toy_lines import Lines, lines
 
 
 class ToyQuestions(NamedTuple):

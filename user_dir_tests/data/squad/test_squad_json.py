@@ -4,10 +4,11 @@ import bz2
 import gzip
 import json
 import lzma
+from typing import NamedTuple
 
 import pytest
 
-from convbert_plugin.data.squad.squad_json import Answer, Paragraph, Question, read_squad
+from convbert_plugin.data.squad.squad_json import Answer, Paragraph, Question, SquadReader
 from convbert_plugin.errors import UserError
 from convbert_plugin.files import json_stream
 from user_dir_tests.data.squad.squad_documents import document, question
@@ -62,6 +63,17 @@ WRITTEN = {
         }
     ).encode(),
 }
+
+
+class Read(NamedTuple):
+    paragraphs: list[Paragraph]
+    has_gold: bool
+    skipped: list[str]
+
+
+def read_squad(path, **options):
+    reader = SquadReader(path, **options)
+    return Read(list(reader), reader.has_gold, reader.skipped)
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
