@@ -196,8 +196,10 @@ def answer_split(
     options = SquadOptions(reading, pads_visible, QUESTION_ANSWERING_HEAD, has_gold=False)
     dataset = SquadDataset(questions, model.vocabulary, options)
     tell_of_positions(path, dataset, answering.usable_positions, answering.tell)
+    # Damaged texts are told before the model is asked.
+    texts = dataset.texts
     table = table_of(model, dataset, batch_size, track)
-    answered = answered_questions(table, questions, dataset.texts, dataset.windows, threshold)
+    answered = answered_questions(table, questions, texts, dataset.windows, threshold)
     if not np.isfinite(answered.null_odds).all():
         raise UserError(
             f"{path}: what it says of questions are no numbers: its training failed, take an "

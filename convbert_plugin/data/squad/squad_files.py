@@ -63,13 +63,16 @@ class PreparedQuestions(NamedTuple):
         """The texts, which are read only now. Raises UserError where they are damaged."""
         contexts: list[str] = _rows(self.folder / CONTEXT_TEXTS, len(self.contexts), str)
         rows: list[_Row] = _rows(self.folder / QUESTION_TEXTS, len(self.questions), _Row)
-        return QuestionTexts(
+        texts = QuestionTexts(
             [row.id for row in rows],
             [row.question for row in rows],
             contexts,
             [row.answers for row in rows],
             [row.is_impossible for row in rows],
         )
+        if not _are_texts_of(self, texts):
+            raise _torn(self.folder)
+        return texts
 
 
 class _Row(NamedTuple):
@@ -111,11 +114,15 @@ def open_questions(
         first_tokens,
     )
     if not _belong_together(opened, prepared.splits[split]):
-        raise UserError(
-            f"{path}: its files do not belong to each other, or are damaged: make the folder anew "
-            f"with {DATA_MAKER}"
-        )
+        raise _torn(path)
     return opened
+
+
+def _torn(path: Path) -> UserError:
+    return UserError(
+        f"{path}: its files do not belong to each other, or are damaged: make the folder anew "
+        f"with {DATA_MAKER}"
+    )
 
 
 def _array(folder: Path, name: str, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -144,6 +151,8 @@ def _belong_together(opened: PreparedQuestions, split: PreparedSplit) -> bool:
     has_answer = answers[:, 0] >= 0
     begin, last = answers.T
     lengths = np.diff(opened.first_tokens)[paragraphs]
+    if set(paragraphs.tolist()) != {*range(split.paragraphs)} or lengths.min() < 1:
+        return False
     return bool(
         np.where(has_answer, (begin <= last) & (last < lengths), (answers == -1).all(1)).all()
         and not (has_answer & impossible).any()
@@ -151,6 +160,24 @@ def _belong_together(opened: PreparedQuestions, split: PreparedSplit) -> bool:
         and has_answer.sum() <= split.answered
         and (opened.offsets[:, 0] >= 0).all()
         and (opened.offsets[:, 0] <= opened.offsets[:, 1]).all()
+    )
+
+
+def _are_texts_of(opened: PreparedQuestions, texts: QuestionTexts) -> bool:
+    """Whether tokens lie within the contexts, right answers too, and each question has its id."""
+    ends = np.maximum.reduceat(opened.offsets[:, 1], opened.first_tokens[:-1])
+    held = [texts.contexts[paragraph] for paragraph in opened.paragraphs]
+    has_text = np.array([bool(gold) for gold in texts.gold])
+    return (
+        len({*texts.ids}) == len(texts.ids)
+        and all(end <= len(context) for end, context in zip(ends, texts.contexts, strict=True))
+        and all(
+            answer in context
+            for context, gold in zip(held, texts.gold, strict=True)
+            for answer in gold
+        )
+        and bool((has_text | (opened.answers[:, 0] < 0)).all())
+        and np.array_equal(opened.impossible, texts.is_impossible)
     )
 
 

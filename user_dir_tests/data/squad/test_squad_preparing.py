@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import tracemalloc
 import unicodedata
@@ -312,6 +313,14 @@ def change_array(name, change):
     return apply
 
 
+def change_text(name, pattern, replacement):
+    def apply(folder):
+        path = folder / "test" / f"{name}.jsonl"
+        path.write_text(re.sub(pattern, replacement, path.read_text()))
+
+    return apply
+
+
 def describe(**values):
     def apply(folder):
         path = folder / "squad.json"
@@ -372,6 +381,13 @@ DAMAGES = {
         lambda folder: (folder / "test/contexts.jsonl").write_text('"a"\n3\n'),
         r"contexts.jsonl is missing or damaged",
     ),
+    "a paragraph of none": (change_array("paragraphs", at(1, 0)), r"do not belong to each other"),
+    "offsets too far": (change_array("offsets", at(1, [4, 99])), r"do not belong to each other"),
+    "contexts turned": (change_text("contexts", r"(.+)\n(.+)\n", r"\2\n\1\n"), r"do not belong"),
+    "an id twice": (change_text("questions", '"id": "b"', '"id": "a"'), r"do not belong to each"),
+    "another answer": (change_text("questions", r'\["x"\]', '["y"]'), r"do not belong to each"),
+    "no answer": (change_text("questions", r'\["x"\]', "[]"), r"do not belong to each other"),
+    "impossible texts": (change_text("questions", "false", "true"), r"do not belong to each other"),
 }
 
 
