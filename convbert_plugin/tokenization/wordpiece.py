@@ -73,7 +73,11 @@ class WordCache(Generic[Made]):
     def __init__(self) -> None:
         self._made: dict[str, Made] = {}
         self._characters = 0
-        self.get = self._made.__getitem__
+
+    @property
+    def get(self) -> Callable[[str], Made]:
+        """What gives what was made of a word: that of this very cache, in a copy too."""
+        return self._made.__getitem__
 
     def add(
         self, words_of_texts: list[list[str]], make: Callable[[list[str]], Iterable[Made]]

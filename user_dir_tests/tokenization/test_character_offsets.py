@@ -1,5 +1,6 @@
 """Pieces stand where they say: against a slow reading of the text, and the tokenizers library."""
 
+import copy
 import io
 import json
 import unicodedata
@@ -191,3 +192,14 @@ CASES = {
 def test_spans_become_exact(case):
     text, pieces, spans, expected = CASES[case]
     assert list(exact_offsets(text, pieces, spans)) == expected
+
+
+def test_a_copy_is_a_tokenizer_of_its_own():
+    tokenizer = WordPieceTokenizer(ROWS)
+    (before,) = tokenizer.pieces_with_offsets(["the cat"])
+    copied = copy.deepcopy(tokenizer)
+    for text in ("the cat", "a cat sees the mouse."):
+        (laid_out,) = copied.pieces_with_offsets([text])
+        assert laid_out.pieces == copied.pieces(text) == tokenizer.pieces(text)
+        assert laid_out == tokenizer.pieces_with_offsets([text])[0]
+    assert tokenizer.pieces_with_offsets(["the cat"]) == [before]
