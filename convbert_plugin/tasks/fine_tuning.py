@@ -167,6 +167,8 @@ class FineTuningTask(EncoderTask):
         """Write the scores down."""
         subset = self.to_validate.pop(0)
         stats[LOSS] = agg.get_smoothed_value(EXACT + LOSS)
+        # fairseq calls the best f1 of the run so far best_f1, which is a score of SQuAD.
+        stats.update({name: agg.get_smoothed_value(name) for name in self.scores})
         super().post_validate(model, stats, agg)
         if self.cfg.distributed_rank == 0:
             scores = {name: stats[name] for name in (LOSS, *self.scores, *self.beside)}

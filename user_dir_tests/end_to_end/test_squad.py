@@ -181,6 +181,19 @@ def test_scores_are_those_of_loops_over_all_spans_with_any_batch_size(
         assert float(logs["valid"][-1]["valid_loss"]) == pytest.approx(entry["loss"], rel=AGREE)
 
 
+def test_the_best_threshold_is_scored_at_every_validation(squad_data, fine_tune, tmp_path):
+    # After the first one fairseq has a best f1 of its own, that of the run so far.
+    options = ("--max-update", "4", "--save-interval-updates", "2", "--null-threshold", "1e9")
+    best = ("--best-checkpoint-metric", "f1", "--maximize-best-checkpoint-metric")
+    run = fine_tune(squad_data["2.0"], tmp_path / "run", *options, *best)
+    told = answers_of(run)["questions"]
+    columns = ([one[name] for one in told] for name in ("answer", "null_odds", "gold"))
+    expected = squad_scores(*columns, 1e9)
+    entry = record_of(run)["validations"][-1]
+    assert {name: entry[name] for name in expected} == pytest.approx(expected, abs=AGREE)
+    assert entry["best_f1"] > entry["f1"]
+
+
 @pytest.mark.survival
 def test_two_processes_score_the_whole_set(squad_data, train_on_two, tmp_path):
     data, folder, kind = squad_data["2.0"], tmp_path / "two", "released"
