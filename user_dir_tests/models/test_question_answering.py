@@ -22,6 +22,7 @@ from user_dir_tests.data.squad.squad_toys import toy_questions
 from user_dir_tests.models.answering_models import save_answering_model
 from user_dir_tests.oracles.answers_by_loops import PlainJudge, ReleasedJudge, found_by_loops
 from user_dir_tests.oracles.transformers_models import VOCABULARY, WORDS, save_folder, toy_model
+from user_dir_tests.tolerances import relative_error
 
 pytestmark = pytest.mark.squad
 
@@ -183,6 +184,21 @@ def test_the_model_in_half_precision_still_answers(hub):
     answer = hub.answer(question, context, null_threshold=math.inf)
     assert answer.text == context[answer.start : answer.end]
     assert 0 < answer.score <= 1
+
+
+@torch.no_grad()
+def test_heads_compute_in_fp32_under_autocast(hub):
+    hub.model.cfg.autocast_dtype = "bfloat16"
+    tokens = hub.encode(*TEXTS["one window"], whole=True)[None]
+    answerable, head = torch.ones_like(tokens, dtype=torch.bool), hub.model.question_answering_head
+    features = hub.model.features(tokens).float()
+    exact = head.double()(features.double(), answerable)
+    head.float()
+    logits = hub.model.head_logits(HEAD, tokens, None, False, answerable=answerable)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = head(features, answerable)
+    for own, right, in_bfloat16 in zip(logits[:2], exact[:2], rough[:2], strict=True):
+        assert relative_error(own, right) < 1e-5 < relative_error(in_bfloat16, right)
 
 
 LONG_QUESTION = " ".join(WORDS[:40])
