@@ -8,6 +8,6 @@ from convbert_plugin import criterions, optim  # noqa: F401
 # fairseq imports what stands in this folder only where it imports the plugin itself (--user-dir),
 # not for a Python program that did so before.
 from convbert_plugin.tasks import glue, replaced_token_detection, squad  # noqa: F401
-from convbert_plugin.tasks.checkpoint_files import make_whole
+from convbert_plugin.training.checkpoint_files import make_whole
 
 make_whole()

@@ -22,11 +22,11 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import untrained_positions
 from convbert_plugin.modules.training_passes import check_compiler
-from convbert_plugin.tasks.checkpoints import Start, check_checkpoints, finish_copies
-from convbert_plugin.tasks.fairseq_options import check_command, check_precision, runs_on_gpu
-from convbert_plugin.tasks.library_noise import silence
-from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+from convbert_plugin.training.checkpoints import Start, check_checkpoints, finish_copies
+from convbert_plugin.training.fairseq_options import check_command, check_precision, runs_on_gpu
+from convbert_plugin.training.library_noise import silence
+from convbert_plugin.training.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
 

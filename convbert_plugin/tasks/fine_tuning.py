@@ -20,8 +20,8 @@ from convbert_plugin.formats.answers import UNKNOWN, Answers, answers_kept, to_k
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.encoder_task import EncoderTask
-from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tasks.run_settings import data_fingerprints, options_of, settings_of
+from convbert_plugin.training.run_config import RunConfig
 
 LOSS = "loss"
 NOTHING: Mapping = {}

@@ -28,9 +28,9 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import MASKED_LM_HEAD
 from convbert_plugin.tasks.encoder_task import EncoderTask
-from convbert_plugin.tasks.fairseq_options import check_one_gpu
-from convbert_plugin.tasks.run_config import RunConfig
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+from convbert_plugin.training.fairseq_options import check_one_gpu
+from convbert_plugin.training.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from convbert_plugin.formats.fairseq_checkpoint import read_checkpoint
 from convbert_plugin.models.loading import empty_model_of
 from convbert_plugin.models.state import TOKEN_TABLE
 from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTask
-from convbert_plugin.tasks.resuming import check_progress
+from convbert_plugin.training.resuming import check_progress
 from user_dir_tests.end_to_end.hostile_checkpoints import (
     BROKEN,
     HOSTILE,

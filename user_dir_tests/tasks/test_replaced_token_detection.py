@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.tasks.fairseq_options import check_precision
 from convbert_plugin.tasks.replaced_token_detection import ReplacedTokenDetectionTask
 from convbert_plugin.tokenization.tokenizer import load_tokenizer
+from convbert_plugin.training.fairseq_options import check_precision
 
 pytestmark = pytest.mark.pretraining
 

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from convbert_plugin.tasks.library_noise import OF_EPOCHS, silence
+from convbert_plugin.training.library_noise import OF_EPOCHS, silence
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from convbert_plugin.models.loading import empty_model_of, usable_positions
 from convbert_plugin.models.parts import scopes_of
 from convbert_plugin.models.state import TOKEN_TABLE
 from convbert_plugin.modules.shape import StackShape
-from convbert_plugin.tasks.resuming import (
+from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+from convbert_plugin.training.resuming import (
     BLOCKWISE,
     OPTIMIZER,
     RESETS,
@@ -37,8 +38,7 @@ from convbert_plugin.tasks.resuming import (
     check_progress,
     reached_limit,
 )
-from convbert_plugin.tasks.run_config import RunConfig
-from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+from convbert_plugin.training.run_config import RunConfig
 
 # The options of a task that say what it trains, the most telling one first.
 OBJECTIVE_OPTIONS = ("glue_task", "objective", "_name")

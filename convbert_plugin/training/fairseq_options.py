@@ -11,8 +11,8 @@ from fairseq.tasks import TASK_REGISTRY
 from convbert_plugin.errors import UserError, under_a_command_of_fairseq
 from convbert_plugin.formats.wholeness import version_of
 from convbert_plugin.optim.convbert_adamw import OPTIMIZER_NAME
-from convbert_plugin.tasks.checkpoints import open_checkpoint
-from convbert_plugin.tasks.run_config import RunConfig
+from convbert_plugin.training.checkpoints import open_checkpoint
+from convbert_plugin.training.run_config import RunConfig
 
 INSTEAD = "use --autocast-dtype bfloat16 instead"
 # Of fairseq-validate, whose scores do not depend on it.

@@ -1,0 +1,1 @@
+"""What fairseq's trainer needs around a run: where it begins, what it survives, how it ends."""
