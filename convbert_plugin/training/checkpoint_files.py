@@ -14,7 +14,7 @@ from convbert_plugin.errors import UserError, under_a_command_of_fairseq
 from convbert_plugin.files.whole_output import whole_copy, whole_file
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
-from convbert_plugin.training.checkpoints import check_loaded
+from convbert_plugin.training.checkpoints import Start, check_loaded
 from convbert_plugin.training.trainer import take_over
 
 # In what fairseq says where an epoch is shorter than the place in it.
@@ -61,9 +61,9 @@ def _checked_load(load: Callable) -> Callable:
 
 def _own_start(load: Callable) -> Callable:
     def load_checkpoint(cfg: Any, trainer: Any, **arguments: Any) -> tuple:
-        # Of the tasks here alone, of which each has one.
         start = getattr(trainer.task, "start", None)
-        if start is None:
+        # Of the tasks here alone.
+        if not isinstance(start, Start):
             return load(cfg, trainer, **arguments)
         take_over(trainer)
         if start.notice:
