@@ -25,6 +25,7 @@ from convbert_plugin.modules.training_passes import check_compiler
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 from convbert_plugin.training.checkpoints import Start, check_checkpoints, finish_copies
 from convbert_plugin.training.fairseq_options import check_command, check_precision, runs_on_gpu
+from convbert_plugin.training.finite_numbers import check_skips
 from convbert_plugin.training.library_noise import silence
 from convbert_plugin.training.run_config import RunConfig
 
@@ -84,6 +85,7 @@ class EncoderTask(FairseqTask):
 
     def begin(self) -> None:
         """See that training can begin, and from where."""
+        check_skips(self.cfg)
         # Sent by one worker to the others, as fairseq does otherwise, torch refuses to read it.
         self.cfg._get_root().checkpoint.load_checkpoint_on_all_dp_ranks = True
         is_first = self.cfg._get_root().distributed_training.distributed_rank == 0

@@ -1,6 +1,6 @@
 """What every task here is told of the run around it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.dataclass import FairseqDataclass
@@ -9,7 +9,7 @@ from omegaconf import II
 
 @dataclass
 class RunConfig(FairseqDataclass):
-    """Options of fairseq that every task follows: where to begin, and how precisely to compute."""
+    """Options that every task follows: where to begin, how precisely to compute, what to bear."""
 
     # Persistent workers would keep the data set of the first epoch, and hold up the end of each
     # for five seconds.
@@ -30,3 +30,12 @@ class RunConfig(FairseqDataclass):
     reset_lr_scheduler: bool = II("checkpoint.reset_lr_scheduler")
     reset_meters: bool = II("checkpoint.reset_meters")
     reset_dataloader: bool = II("checkpoint.reset_dataloader")
+    # What a run does about trouble changes nothing where there is none: records leave it out, as
+    # all that stands here.
+    skip_nonfinite: int = field(
+        default=0,
+        metadata={
+            "help": "leave out updates whose loss or gradients are not finite, up to so many in a "
+            "row (0: the first one ends the run)"
+        },
+    )
