@@ -28,6 +28,7 @@ from convbert_plugin.training.fairseq_options import check_command, check_precis
 from convbert_plugin.training.finite_numbers import check_skips
 from convbert_plugin.training.library_noise import silence
 from convbert_plugin.training.run_config import RunConfig
+from convbert_plugin.training.run_lock import RunLock, lock_run
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class EncoderTask(FairseqTask):
     shortest_example: int
     # Whether a start that was trained at fewer positions than there are here has them repeated.
     extends_positions = False
+    # Whether its scores are written down, besides checkpoints.
+    keeps_record = False
 
     def __init__(self, cfg: RunConfig, vocabulary: Vocabulary):
         super().__init__(cfg)
@@ -55,6 +58,7 @@ class EncoderTask(FairseqTask):
         self.start = Start()
         self.reached_positions = self.kept_positions = 0
         self.told: set[str] = set()
+        self.lock: Optional[RunLock] = None
         self.state.merge_state_dict(vocabulary.description())
 
     @classmethod
@@ -89,7 +93,10 @@ class EncoderTask(FairseqTask):
         # Sent by one worker to the others, as fairseq does otherwise, torch refuses to read it.
         self.cfg._get_root().checkpoint.load_checkpoint_on_all_dp_ranks = True
         is_first = self.cfg._get_root().distributed_training.distributed_rank == 0
-        if is_first:
+        if is_first and self._writes() and Path(self.cfg.save_dir).is_dir():
+            self.lock = lock_run(self.cfg.save_dir)
+            if self.lock.problem:
+                self.tell(self.lock.problem)
             for path in remove_unfinished(self.cfg.save_dir):
                 logger.info(f"{path}: was cut off while it was written: removed")
         self.start = check_checkpoints(self.cfg, self.vocabulary)
@@ -101,6 +108,10 @@ class EncoderTask(FairseqTask):
         length, usable = self.cfg.tokens_per_sample, self.start.usable_length
         if usable is not None and length > usable and not self._may_extend:
             self.tell(untrained_positions(self.start.path, length, usable))
+
+    def _writes(self) -> bool:
+        """Whether a run leaves something in its folder."""
+        return self.keeps_record or not self.cfg._get_root().checkpoint.no_save
 
     def tell(self, line: str) -> None:
         """Warn of something, once a run."""

@@ -56,6 +56,8 @@ class FineTuningTask(EncoderTask):
     checkpoint with that head keeps others, the data is brought to those.
     """
 
+    keeps_record = True
+
     def __init__(
         self,
         cfg: FineTuningConfig,

@@ -5,6 +5,7 @@ cut off leaves half a checkpoint_last.pt. It looks the functions up where it cal
 process that registers the tasks, whichever command started it, these stand in their place.
 """
 
+import os
 from typing import Any, Callable
 
 from fairseq import checkpoint_utils
@@ -88,6 +89,9 @@ def _told_folder(verify: Callable) -> Callable:
         try:
             verify(save_dir)
         except OSError as error:
+            # A start at the same moment has removed what this one tried with.
+            if isinstance(error, FileNotFoundError) and os.path.isdir(save_dir):
+                return
             raise UserError(
                 f"--save-dir {save_dir}: cannot be written in ({error.strerror}): choose another "
                 "folder"

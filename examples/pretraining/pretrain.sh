@@ -22,13 +22,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source examples/environment.sh
 
 step() { printf '\n== %s\n' "$*"; }
-# Ends like the command before, of which the log is named.
+# Ends like the command before, with the last words in the log that is named. A training that lives
+# may write its own log there meanwhile.
 fail() {
     local status=$?
     if [ $status -gt 128 ]; then
         echo "$1: ended by SIG$(kill -l $status)" >&2
     else
-        tail -n 1 "$1" >&2
+        { grep -Ev '\| (INFO|WARNING) \|' "$1" || tail -n 1 "$1"; } | tail -n 1 >&2
     fi
     exit $status
 }

@@ -16,6 +16,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 import convbert_plugin
 from convbert_plugin.cli import main as convbert
+from convbert_plugin.training.run_lock import LOCK_FILE
 from user_dir_tests.end_to_end.conftest import TASK
 
 pytestmark = pytest.mark.pretraining
@@ -45,7 +46,9 @@ def fails(tmp_path):
 
 
 def files_below(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    # The lock is removed as its process ends, which here is that of the tests.
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
+    return {path: path.read_bytes() for path in files}
 
 
 def one_line(error):
