@@ -13,6 +13,7 @@ import stat
 import weakref
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from convbert_plugin.errors import UserError, readable
 from convbert_plugin.files.text_files import PathLike
@@ -32,6 +33,9 @@ class RunLock:
     Raises:
         UserError: another process holds it; the file cannot be made.
     """
+
+    # What happens at its end, or that of the process.
+    _finalizer: Any
 
     def __init__(self, folder: PathLike):
         self.folder = Path(folder)
@@ -110,7 +114,7 @@ def _open(path: Path) -> int:
         os.close(descriptor)
         reason = "no regular file"
     except OSError as error:
-        reason = error.strerror
+        reason = str(error.strerror)
     raise UserError(
         f"{path}: cannot be locked ({reason}): remove it, or choose another --save-dir"
     ) from None
