@@ -37,9 +37,9 @@ class UserExit(UserError, SystemExit):
     """It at the end of a command."""
 
 
-def under_a_command_of_fairseq() -> bool:
-    """Whether one of them has called, from however far above."""
-    frame: Optional[FrameType] = sys._getframe()
+def under_a_command_of_fairseq(frame: Optional[FrameType] = None) -> bool:
+    """Whether one of them has called, from however far above ``frame``: that of the caller."""
+    frame = frame or sys._getframe()
     while frame is not None:
         # The name of the module may be "__main__".
         if frame.f_globals.get("__package__") == "fairseq_cli":

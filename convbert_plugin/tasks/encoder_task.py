@@ -24,6 +24,7 @@ from convbert_plugin.models.loading import untrained_positions
 from convbert_plugin.modules.training_passes import check_compiler
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 from convbert_plugin.training.checkpoints import Start, check_checkpoints, finish_copies
+from convbert_plugin.training.end_signals import listen
 from convbert_plugin.training.fairseq_options import check_command, check_precision, runs_on_gpu
 from convbert_plugin.training.finite_numbers import check_skips
 from convbert_plugin.training.library_noise import silence
@@ -65,6 +66,7 @@ class EncoderTask(FairseqTask):
     def add_args(cls, parser: argparse._ActionsContainer) -> None:
         super().add_args(parser)
         silence()
+        listen()
         check_command(parser)
 
     @classmethod
@@ -81,6 +83,7 @@ class EncoderTask(FairseqTask):
             )
         # Hydra asks for no arguments.
         silence()
+        listen()
         task = cls.open(cfg)
         if not from_checkpoint:
             check_precision(cfg)

@@ -5,6 +5,7 @@ cut off leaves half a checkpoint_last.pt. It looks the functions up where it cal
 process that registers the tasks, whichever command started it, these stand in their place.
 """
 
+import functools
 import os
 from typing import Any, Callable
 
@@ -16,6 +17,7 @@ from convbert_plugin.files.whole_output import whole_copy, whole_file
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
 from convbert_plugin.training.checkpoints import Start, check_loaded
+from convbert_plugin.training.leaving import finish_update, save_undisturbed
 from convbert_plugin.training.trainer import take_over
 
 # In what fairseq says where an epoch is shorter than the place in it.
@@ -50,6 +52,10 @@ def _whole_copy(copy: Callable) -> Callable:
     return whole
 
 
+def _undisturbed_save(save: Callable) -> Callable:
+    return functools.partial(save_undisturbed, save)
+
+
 def _checked_load(load: Callable) -> Callable:
     def load_checkpoint_to_cpu(path: str, *arguments: Any, **options: Any) -> dict:
         # A program that loads models of its own may allow what they hold.
@@ -72,7 +78,7 @@ def _own_start(load: Callable) -> Callable:
             cfg = cfg.copy()
             cfg.restore_file, cfg.finetune_from_model = str(start.path), None
         try:
-            return load(cfg, trainer, **arguments)
+            loaded = load(cfg, trainer, **arguments)
         except RuntimeError as error:
             if MISMATCH not in str(error):
                 raise
@@ -80,6 +86,8 @@ def _own_start(load: Callable) -> Callable:
                 f"{start.path or LAST_CHECKPOINT}: stands at a batch that its epoch has not with "
                 "this data and batch size: resume with those of the run, or add --reset-dataloader"
             ) from None
+        finish_update(trainer, loaded[0])
+        return loaded
 
     return load_checkpoint
 
@@ -101,6 +109,7 @@ def _told_folder(verify: Callable) -> Callable:
 
 
 AROUND = {
+    "save_checkpoint": _undisturbed_save,
     "torch_persistent_save": _whole_save,
     "load_checkpoint_to_cpu": _checked_load,
     "load_checkpoint": _own_start,

@@ -193,6 +193,8 @@ STATES = Kind(_are_states, "a dictionary of sound tensors and numbers for each p
 METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters, each by its name,")
 
 HISTORY, OPTIMIZER_STATE, EXTRA = "optimizer_history", "last_optimizer_state", "extra_state"
+# The epoch of the last update, where the run was left before that was validated and saved as due.
+LEFT_IN_EPOCH = "left_in_epoch"
 # The trainer goes on from the last entry alone.
 LAST = (HISTORY, -1)
 ITERATOR = (EXTRA, "train_iterator")
@@ -216,6 +218,7 @@ FIELDS = (
     Field((*ITERATOR, "version"), COUNT, is_required=False),
     Field((*ITERATOR, "iterations_in_epoch"), COUNT),
     Field((*ITERATOR, "shuffle"), YES_OR_NO, (DATALOADER,), is_required=False),
+    Field((EXTRA, LEFT_IN_EPOCH), COUNT, (DATALOADER,), is_required=False),
     # Where there is no train_iterator.
     Field((EXTRA, "epoch"), COUNT, is_required=False),
     Field((EXTRA, "batch_offset"), COUNT, is_required=False),

@@ -39,3 +39,10 @@ class RunConfig(FairseqDataclass):
             "row (0: the first one ends the run)"
         },
     )
+    save_on_signal: bool = field(
+        default=False,
+        metadata={
+            "help": "on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, finish the update and write "
+            "checkpoint_last.pt before leaving, all workers at once"
+        },
+    )

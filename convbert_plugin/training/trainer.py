@@ -1,10 +1,11 @@
 """fairseq's trainer as the tasks here need it: for runs of days on machines that are taken away."""
 
 import sys
-from typing import Any
+from typing import Any, Mapping
 
 from fairseq.trainer import Trainer
 
+from convbert_plugin.training import end_signals, leaving
 from convbert_plugin.training.finite_numbers import (
     LeftOut,
     NotFinite,
@@ -17,11 +18,14 @@ class SurvivingTrainer(Trainer):
     """What a trainer of fairseq becomes before its first update: see ``take_over``.
 
     ``epochs`` are those that it goes through, at the place where it stands. ``left_out``: updates
-    whose numbers were not finite.
+    whose numbers were not finite. ``requests`` sums up which workers were asked to leave;
+    ``kept_besides`` is what a checkpoint keeps beside what fairseq does.
     """
 
     epochs: Any
     left_out = LeftOut()
+    requests: Any = 0
+    kept_besides: Mapping = {}
 
     def get_train_iterator(self, *arguments: Any, **options: Any) -> Any:
         self.epochs = super().get_train_iterator(*arguments, **options)
@@ -37,11 +41,37 @@ class SurvivingTrainer(Trainer):
         self.left_out = self.left_out._replace(in_a_row=0)
         return logged
 
+    def begin_epoch(self, epoch: int) -> None:
+        end_signals.say_where(lambda: leaving.where(self), put_off=self.task.cfg.save_on_signal)
+        super().begin_epoch(epoch)
+
+    def _aggregate_logging_outputs(
+        self, logging_outputs: list, *sums: Any, ignore: bool = False
+    ) -> tuple:
+        logging_outputs, (*sums, self.requests) = super()._aggregate_logging_outputs(
+            logging_outputs, *sums, leaving.request(), ignore=ignore
+        )
+        return logging_outputs, sums
+
+    def _check_grad_norms(self, norm: Any) -> None:
+        super()._check_grad_norms(norm)
+        # It has waited for the device, which has made these sums before.
+        self.requests = float(self.requests)
+
+    def cumulative_training_time(self) -> float:
+        # Asked for after each update, when that is logged, and before it is validated and saved.
+        leaving.leave_if_asked(self)
+        return super().cumulative_training_time()
+
+    def valid_step(self, sample: Any, raise_oom: bool = False) -> Any:
+        leaving.leave_if_asked(self)
+        return super().valid_step(sample, raise_oom)
+
     def save_checkpoint(self, filename: str, extra_state: dict) -> Any:
         # What fairseq begins with where it finds such gradients.
         if isinstance(sys.exc_info()[1], FloatingPointError):
             raise NotFinite
-        return super().save_checkpoint(filename, extra_state)
+        return super().save_checkpoint(filename, {**extra_state, **self.kept_besides})
 
 
 def take_over(trainer: Trainer) -> None:
