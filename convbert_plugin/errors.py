@@ -8,6 +8,8 @@ from typing import Iterator, Optional, Sequence
 
 LONGEST_SHOWN = 200
 MOST_NAMES = 12
+# In the line of a worker that ends because another did, whose line says why.
+ANOTHER_IS_GONE = "another worker is gone"
 
 _CUT = reprlib.Repr()
 _CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
@@ -18,8 +20,7 @@ class UserError(BaseException):
 
     From Python it is a ``ValueError``. Under one of fairseq's commands it is a ``SystemExit``, so
     that the command ends with the line on stderr and status 1: what the trainer and hydra do about
-    exceptions would hide it. (Where fairseq itself starts one process a GPU, torch's own traceback
-    follows the line.)
+    exceptions would hide it.
     """
 
     def __new__(cls, line: str) -> "UserError":

@@ -1,6 +1,6 @@
 """What --task builds. Registers the tasks, and the losses, optimizer and schedule they go with.
 
-From here on fairseq writes checkpoints whole, and loads no others.
+From here on fairseq writes checkpoints whole, loads no others, and tells how its workers end.
 """
 
 from convbert_plugin import criterions, optim  # noqa: F401
@@ -9,5 +9,7 @@ from convbert_plugin import criterions, optim  # noqa: F401
 # not for a Python program that did so before.
 from convbert_plugin.tasks import glue, replaced_token_detection, squad  # noqa: F401
 from convbert_plugin.training.checkpoint_files import make_whole
+from convbert_plugin.training.workers import tell_of_workers
 
 make_whole()
+tell_of_workers()

@@ -12,6 +12,7 @@ from convbert_plugin.training.finite_numbers import (
     leave_aggregation,
     leave_out,
 )
+from convbert_plugin.training.workers import gone_workers_told
 
 
 class SurvivingTrainer(Trainer):
@@ -31,6 +32,8 @@ class SurvivingTrainer(Trainer):
         self.epochs = super().get_train_iterator(*arguments, **options)
         return self.epochs
 
+    # fairseq-hydra-train imports the tasks too late for what is around the whole run.
+    @gone_workers_told()
     def train_step(self, samples: list, raise_oom: bool = False) -> Any:
         try:
             logged = super().train_step(samples, raise_oom)
@@ -72,6 +75,10 @@ class SurvivingTrainer(Trainer):
         if isinstance(sys.exc_info()[1], FloatingPointError):
             raise NotFinite
         return super().save_checkpoint(filename, {**extra_state, **self.kept_besides})
+
+    @gone_workers_told()
+    def valid_step(self, *arguments: Any, **options: Any) -> Any:
+        return super().valid_step(*arguments, **options)
 
 
 def take_over(trainer: Trainer) -> None:
