@@ -18,7 +18,7 @@ from convbert_plugin.errors import ANOTHER_IS_GONE, UserError
 # By which libraries of communication tell that they could not, as theirs alone are of a class.
 OF_GLOO = "gloo/"
 LOST = re.compile(
-    r"connection (closed|reset|refused)|remote process exited|broken pipe|tim(ed |e)out|not connected",
+    r"connection (closed|reset|refused)|remote process exited|broken pipe|tim(ed |e)out",
     re.IGNORECASE,
 )
 # Before what they say: the place in their source. Behind it: advice.

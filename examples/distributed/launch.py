@@ -4,8 +4,8 @@
 
 Lines of the first one are passed on as they are, those of the others behind their number. When one
 fails, all end within half a minute: its last line is printed last, and its status (128 + the number
-of the signal that killed it) is that of all. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed
-on, and how long the workers take to leave is theirs.
+of the signal that killed it) is that of all. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are
+passed on, and how long the workers take to leave is theirs.
 """
 
 import argparse
@@ -57,7 +57,8 @@ class Worker:
 
     def read(self) -> None:
         """Pass on what it prints, from now on."""
-        streams = [(self.process.stdout, sys.stdout, False), (self.process.stderr, sys.stderr, True)]
+        process = self.process
+        streams = [(process.stdout, sys.stdout, False), (process.stderr, sys.stderr, True)]
         self.threads = [
             threading.Thread(target=self._pass_on, args=each, daemon=True)
             for each in streams
@@ -71,10 +72,10 @@ class Worker:
             if keeps_last:
                 line, self.last_line = self.last_line, line
             if line:
-                self.print(line, to)
+                print(self.prefixed(line), file=to, flush=True)
 
-    def print(self, line: str, to: TextIO) -> None:
-        print(f"{self.prefix}{line.rstrip()}", file=to, flush=True)
+    def prefixed(self, line: str) -> str:
+        return f"{self.prefix}{line.rstrip()}"
 
     @property
     def status(self) -> Optional[int]:
@@ -87,7 +88,9 @@ class Worker:
         if self.process.returncode < 0:
             name = signal.Signals(-self.process.returncode).name
             return f"worker {self.rank} of {workers} was killed by {name}: all were stopped"
-        return self.last_line.rstrip() or f"worker {self.rank} of {workers} failed without a word"
+        if not self.last_line:
+            return f"worker {self.rank} of {workers} failed without a word"
+        return self.prefixed(self.last_line)
 
     @property
     def only_follows(self) -> bool:
@@ -118,13 +121,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def send(number: int, workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.process.send_signal(number)
+
+
 def pass_on_signals(workers: Sequence[Worker], passed: set[int]) -> None:
-    """From now on; which these were comes into ``passed``."""
+    """From now on, to those that ``workers`` will hold; which they were comes into ``passed``."""
 
     def pass_on(number: int, _: object) -> None:
         passed.add(number)
-        for worker in workers:
-            worker.process.send_signal(number)
+        send(number, workers)
 
     for number in PASSED_ON:
         # Under nohup.
@@ -139,16 +146,14 @@ def watch(workers: Sequence[Worker], passed: set[int]) -> list[Worker]:
     while True:
         statuses = [worker.status for worker in workers]
         if steps == list(STOPPING):
-            failed += [w for w, status in zip(workers, statuses) if status and w not in failed]
+            failed += [worker for worker in workers if worker.status and worker not in failed]
         if None not in statuses:
             return failed
         # Of those that leave as they were told, one may have a checkpoint to write.
         if since is None and any(worker.status - 128 not in passed for worker in failed):
             since = time.monotonic()
         if since and steps and time.monotonic() > since + steps[0][0]:
-            for worker in workers:
-                worker.process.send_signal(steps[0][1])
-            del steps[0]
+            send(steps.pop(0)[1], workers)
         time.sleep(POLL_SECONDS)
 
 
@@ -162,12 +167,12 @@ def tell_end(workers: Sequence[Worker], failed: Sequence[Worker]) -> int:
     causes = [worker for worker in failed if not worker.only_follows] or failed
     last = causes[0].end_told(len(workers)) if causes else ""
     for worker in workers:
-        line = worker.last_line.rstrip()
-        if line and not worker.only_follows and line != last:
-            worker.print(line, sys.stderr)
+        line = worker.prefixed(worker.last_line)
+        if worker.last_line and not worker.only_follows and line != last:
+            print(line, file=sys.stderr)
     if not causes:
         return 0
-    causes[0].print(last, sys.stderr)
+    print(last, file=sys.stderr)
     return causes[0].status
 
 
@@ -178,9 +183,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.workers < 1 or not given.command:
         parser.error("say how many processes, at least 1, and which command each runs")
+    workers: list[Worker] = []
     passed: set[int] = set()
-    workers = start(given.workers, given.command)
     pass_on_signals(workers, passed)
+    workers += start(given.workers, given.command)
+    for number in passed:
+        send(number, workers)
     sys.exit(tell_end(workers, watch(workers, passed)))
 
 
