@@ -165,14 +165,13 @@ def tell_end(workers: Sequence[Worker], failed: Sequence[Worker]) -> int:
     for thread in (thread for worker in workers for thread in worker.threads):
         thread.join(READING_SECONDS)
     causes = [worker for worker in failed if not worker.only_follows] or failed
-    last = causes[0].end_told(len(workers)) if causes else ""
+    known = causes[0].last_line if causes else ""
     for worker in workers:
-        line = worker.prefixed(worker.last_line)
-        if worker.last_line and not worker.only_follows and line != last:
-            print(line, file=sys.stderr)
+        if not worker.only_follows and worker.last_line != known:
+            print(worker.prefixed(worker.last_line), file=sys.stderr)
     if not causes:
         return 0
-    print(last, file=sys.stderr)
+    print(causes[0].end_told(len(workers)), file=sys.stderr)
     return causes[0].status
 
 

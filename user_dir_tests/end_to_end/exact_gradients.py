@@ -1,6 +1,6 @@
-"""fairseq-train in float64: the gradients of each update, as they are where they are clipped.
+"""fairseq-train in float64: the gradients of each update, as they are before they are clipped.
 
-python exact_gradients.py GRADIENTS.pt ARGUMENTS OF fairseq-train
+The arguments are those of fairseq-train, behind the name of the file for the gradients.
 """
 
 import contextlib

@@ -1,11 +1,13 @@
 """Kills a training at random moments and starts it again, until so many kills were survived.
 
     python -m user_dir_tests.end_to_end.killing [--kills 100] [--seed 0] [--data DATA]
+        [--processes 1]
 
 Each life is forked from this process, killed by SIGKILL at its start, while it trains, while it
 writes a checkpoint or while it copies one, and followed by another, which has to go on from the
 newest whole checkpoint that is in the folder. A run that reaches its end has to be, bit for bit,
-the one that was never killed. Prints what happened, as JSON.
+the one that was never killed. Of a life of several processes one is killed, and the others have to
+end in one line, once all had found each other. Prints what happened, as JSON.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import fairseq_cli.train
@@ -28,7 +31,8 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, make_corpus
+from convbert_plugin.errors import ANOTHER_IS_GONE
+from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, free_port, make_corpus
 
 UPDATES, INTERVAL = 24, 3
 # Rows that are never looked up make a checkpoint of 15 MB.
@@ -45,28 +49,37 @@ WRITTEN = re.compile(r"checkpoint_\d+_\d+\.pt")
 UNFINISHED = re.compile(r".*(\.part|\.tmp)")
 # What appears as it begins: a copy is made of what was written.
 AWAITED = {"writing": UNFINISHED, "copying": WRITTEN}
+# Until those that wait for a process which is gone have to have ended, once it was with them.
+LONGEST_ALONE = 60
+HAS_BEGUN = "train_inner"
 LOADED = re.compile(r"Loaded checkpoint (\S+) \(epoch \d+ @ (\d+) updates\)")
 
 
 class Life:
-    """A training in a process of its own."""
+    """A training in a process of its own, or in several."""
 
-    def __init__(self, data: Path, folder: Path):
+    def __init__(self, data: Path, folder: Path, processes: int):
         self.folder = folder
-        self.log = folder.with_suffix(".log")
-        self.log.unlink(missing_ok=True)
+        self.logs = [folder.with_suffix(f".{rank}.log") for rank in range(processes)]
         words = (data, *TASK, *TINY, *LARGE, *RECIPE, *SAVING, "--save-dir", folder)
+        port = free_port()
         assert threading.active_count() == 1, "a fork takes no threads along"
-        self.process = os.fork()
-        if not self.process:
-            train(self.log, [*map(str, words)])
-        self.status = None
+        self.processes = []
+        for rank, log in enumerate(self.logs):
+            log.unlink(missing_ok=True)
+            place = place_of(rank, processes, port) if processes > 1 else ()
+            self.processes.append(os.fork())
+            if not self.processes[-1]:
+                train(log, [*map(str, (*words, *place))])
+        self.statuses = [None] * processes
+        self.killed = None
 
     def is_over(self) -> bool:
-        if self.status is None:
-            process, status = os.waitpid(self.process, os.WNOHANG)
-            self.status = os.waitstatus_to_exitcode(status) if process else None
-        return self.status is not None
+        for rank, process in enumerate(self.processes):
+            if self.statuses[rank] is None:
+                ended, status = os.waitpid(process, os.WNOHANG)
+                self.statuses[rank] = os.waitstatus_to_exitcode(status) if ended else None
+        return None not in self.statuses
 
     def wait_for(self, comes) -> None:
         while not self.is_over() and not comes():
@@ -77,16 +90,41 @@ class Life:
         known = self.names()
         self.wait_for(lambda: any(map(pattern.fullmatch, self.names() - known)))
 
-    def kill(self) -> None:
-        if not self.is_over():
-            os.kill(self.process, signal.SIGKILL)
-            self.wait_for(lambda: False)
+    def kill(self, rank: int) -> None:
+        """Kill one process, and wait for the others as who watches them would."""
+        self.is_over()
+        if self.statuses[rank] is not None:
+            return
+        self.killed = rank
+        os.kill(self.processes[rank], signal.SIGKILL)
+        end = time.monotonic() + LONGEST_ALONE
+        # A process alone waits for the others to begin.
+        self.wait_for(lambda: time.monotonic() > end or not self.has_begun())
+        for process, status in zip(self.processes, self.statuses, strict=True):
+            if status is None:
+                os.kill(process, signal.SIGKILL)
+        self.wait_for(lambda: False)
+
+    @property
+    def has_ended_well(self) -> bool:
+        return not any(self.statuses)
+
+    def has_begun(self) -> bool:
+        return HAS_BEGUN in self.text()
 
     def names(self) -> set[str]:
         return set(os.listdir(self.folder)) if self.folder.exists() else set()
 
-    def text(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+    def text(self, rank: int = 0) -> str:
+        return self.logs[rank].read_text() if self.logs[rank].exists() else ""
+
+
+def place_of(rank: int, processes: int, port: int) -> tuple:
+    return (
+        *("--distributed-world-size", processes, "--distributed-rank", rank),
+        *("--distributed-init-method", f"tcp://localhost:{port}", "--distributed-no-spawn"),
+        *("--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
+    )
 
 
 def train(log: Path, words: list[str]) -> None:
@@ -102,6 +140,8 @@ def train(log: Path, words: list[str]) -> None:
     except SystemExit as ended:
         status = int(bool(ended.code))
         print(ended.code or "", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -152,40 +192,41 @@ def trained(folder: Path) -> dict:
 def kill_at(life: Life, moment: str, rng: random.Random) -> None:
     """Kill it there, unless it comes to its end before."""
     if moment == "training":
-        life.wait_for(lambda: "train_inner" in life.text())
+        life.wait_for(life.has_begun)
     elif moment in AWAITED:
         for _ in range(rng.randint(1, 2)):
             life.wait_for_name(AWAITED[moment])
     end = time.monotonic() + rng.uniform(0, LONGEST_DELAY[moment])
     life.wait_for(lambda: time.monotonic() >= end)
-    life.kill()
+    life.kill(rng.randrange(len(life.processes)))
 
 
-def run(data: Path, folder: Path, kills: int, seed: int) -> dict:
+def run(data: Path, folder: Path, kills: int, seed: int, processes: int) -> dict:
     rng = random.Random(seed)
     parse_once(data)
-    whole = Life(data, folder / "whole")
+    whole = Life(data, folder / "whole", processes)
     whole.wait_for(lambda: False)
-    assert whole.status == 0, whole.text()[-2000:]
+    assert whole.has_ended_well, whole.text()[-2000:]
     expected = trained(whole.folder)
     seen = collections.Counter()
     newest = runs = most_again = 0
     while seen["kills"] < kills or newest:
         killed = folder / f"killed{runs}"
-        life = Life(data, killed)
+        life = Life(data, killed, processes)
         moment = MOMENTS[rng.randrange(len(MOMENTS))]
         if seen["kills"] < kills:
             kill_at(life, moment, rng)
         life.wait_for(lambda: False)
         check_start(life, newest, seen)
-        if life.status == -signal.SIGKILL:
+        if life.killed is not None:
             seen.update(["kills", f"killed at {moment}"])
             count_torn(life, seen)
+            count_others(life, seen)
             newest = newest_update(killed)
             reached = map(int, re.findall(r'"num_updates": "(\d+)"', life.text()))
             most_again = max(most_again, max(reached, default=0) - newest)
             continue
-        assert life.status == 0, life.text()[-2000:]
+        assert life.has_ended_well, [life.text(rank)[-2000:] for rank in range(processes)]
         newest, runs = 0, runs + 1
         seen["runs to their end"] += 1
         seen["unfinished files at the end"] += any(map(UNFINISHED.fullmatch, life.names()))
@@ -205,6 +246,23 @@ def count_torn(life: Life, seen: collections.Counter) -> None:
         seen[f"{name} torn"] += path.exists() and not loaded(path)
 
 
+def count_others(life: Life, seen: collections.Counter) -> None:
+    """See how those ended that were not killed."""
+    for rank, status in enumerate(life.statuses):
+        if rank == life.killed:
+            continue
+        last_line = (life.text(rank).splitlines() or [""])[-1]
+        is_told = last_line.startswith(ANOTHER_IS_GONE) and "Traceback" not in life.text(rank)
+        if status == 1 and is_told:
+            seen["others that ended in one line"] += 1
+        elif status == 0:
+            seen["others that had finished"] += 1
+        elif status == -signal.SIGKILL and not life.has_begun():
+            seen["others that were stopped before all had begun"] += 1
+        else:
+            seen[f"others that ended by {status}: {last_line}"] += 1
+
+
 def check_start(life: Life, newest: int, seen: collections.Counter) -> None:
     """See from where a life began, if it got so far."""
     if found := LOADED.search(life.text()):
@@ -214,7 +272,7 @@ def check_start(life: Life, newest: int, seen: collections.Counter) -> None:
     elif "No existing checkpoint" in life.text():
         seen["begun anew"] += 1
         seen["begun anew beside a checkpoint"] += newest > 0
-    elif life.status not in (0, -signal.SIGKILL):
+    elif life.killed is None and not life.has_ended_well:
         seen["failed"] += 1
 
 
@@ -223,9 +281,10 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         data = given.data or make_corpus(Path(place) / "corpus").data
         begin = time.monotonic()
-        summary = run(data, Path(place), given.kills, given.seed)
+        summary = run(data, Path(place), given.kills, given.seed, given.processes)
     print(json.dumps({**summary, "seconds": round(time.monotonic() - begin)}))

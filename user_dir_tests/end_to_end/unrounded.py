@@ -14,6 +14,9 @@ import fairseq_cli.train
 from fairseq.logging import meters, metrics
 from fairseq.trainer import Trainer
 
+# As in criterions/summed_logs.py, which fairseq imports later.
+EXACT = "_exact_"
+
 
 @contextlib.contextmanager
 def unrounded_updates():
@@ -22,7 +25,14 @@ def unrounded_updates():
 
     def recorded_step(*arguments, **options):
         result = train_step(*arguments, **options)
-        numbers = metrics.get_smoothed_values("train_inner")
+        # Scores are rounded before they are logged, beside their exact values.
+        logged = metrics._aggregators["train_inner"]
+        exact = {
+            name: logged.get_smoothed_value(EXACT + name)
+            for name in logged
+            if EXACT + name in logged
+        }
+        numbers = {**logged.get_smoothed_values(), **exact}
         updates.append({name: float(number) for name, number in numbers.items()})
         return result
 
