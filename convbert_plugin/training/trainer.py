@@ -66,6 +66,7 @@ class SurvivingTrainer(Trainer):
         leaving.leave_if_asked(self)
         return super().cumulative_training_time()
 
+    @gone_workers_told()
     def valid_step(self, sample: Any, raise_oom: bool = False) -> Any:
         leaving.leave_if_asked(self)
         return super().valid_step(sample, raise_oom)
@@ -75,10 +76,6 @@ class SurvivingTrainer(Trainer):
         if isinstance(sys.exc_info()[1], FloatingPointError):
             raise NotFinite
         return super().save_checkpoint(filename, {**extra_state, **self.kept_besides})
-
-    @gone_workers_told()
-    def valid_step(self, *arguments: Any, **options: Any) -> Any:
-        return super().valid_step(*arguments, **options)
 
 
 def take_over(trainer: Trainer) -> None:
