@@ -1,18 +1,24 @@
 """Open the lines that fairseq-preprocess binarized, and see that they are what they should be."""
 
+import logging
 import os
-import struct
-from typing import Protocol
+import zlib
+from typing import Protocol, Union
 
 import numpy as np
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary
 from torch import Tensor
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.data.indexed_reading import JoinedLines, LineFile
+from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.text_files import PathLike
 
-# Lines whose token ids are compared with the vocabulary when data is opened.
-LINES_CHECKED = 1000
+logger = logging.getLogger(__name__)
+
+StoredLines = Union[LineFile, JoinedLines]
+
+# Lines of a file that are looked at where the whole is not yet read.
+LINES_GLANCED_AT = 64
 
 
 class IndexedLines(Protocol):
@@ -31,55 +37,111 @@ def open_lines(
     vocabulary: Dictionary,
     combine: bool = False,
     remedy: str = "fairseq-preprocess",
-) -> IndexedLines:
+) -> StoredLines:
     """Indexed lines of ``path`` (.bin and .idx; with ``combine`` also path1, path2, ...).
 
-    ``remedy`` is what makes such files, for the error.
+    All of them are read once, and seen to hold ids of the vocabulary. ``remedy`` is what makes such
+    files, for the error.
 
     Raises:
         UserError: files that are missing, damaged, without text or of another vocabulary.
     """
-    for file in (f"{path}.bin", f"{path}.idx"):
-        if not os.path.isfile(file):
-            raise UserError(f"{file} is missing: make it with {remedy}, or name another split")
-    if os.path.getsize(f"{path}.bin") == 0:
+    files = _files(path, vocabulary, combine, remedy)
+    for file in files:
+        file.check_index()
+        file.content = _checked_content(file, vocabulary)
+    logger.info(f"{path}: {counted(sum(map(len, files)), 'line')}")
+    return files[0] if len(files) == 1 else JoinedLines(files)
+
+
+def glance_at_lines(
+    path: PathLike,
+    vocabulary: Dictionary,
+    combine: bool = False,
+    remedy: str = "fairseq-preprocess",
+) -> None:
+    """See early that ``open_lines`` will probably open a path, however large its files are.
+
+    Raises:
+        UserError: as ``open_lines``, as far as the sizes of files and some of their lines tell.
+    """
+    for file in _files(path, vocabulary, combine, remedy):
+        count = min(len(file), LINES_GLANCED_AT)
+        for index in np.linspace(0, len(file) - 1, count).astype(int).tolist():
+            ids = file.ids(index)
+            _check_ids(file, vocabulary, ids, int(file.starts[index]) // file.kind.itemsize)
+            if ids[-1] != vocabulary.eos():
+                raise _not_ended(file, vocabulary, index + 1)
+
+
+def _files(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: str) -> list[LineFile]:
+    """The files of a path, opened; there is text in them."""
+    paths = _parts(str(path)) if combine else [str(path)]
+    files = [LineFile(each, remedy, vocabulary.eos()) for each in paths]
+    if sum(file.tokens - len(file) for file in files) == 0:
         raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
-    try:
-        lines = data_utils.load_indexed_dataset(str(path), vocabulary, combine=combine)
-        has_random_access = not getattr(lines, "supports_prefetch", False)
-        if has_random_access:
-            lines[len(lines) - 1]
-    except (AssertionError, ValueError, struct.error):
-        raise UserError(
-            f"{path}.bin does not fit its .idx, or is cut short: make both with {remedy}"
-        ) from None
-    if not has_random_access:
-        raise UserError(
-            f"{path}.bin: this format has no random access: binarize with --dataset-impl mmap"
-        )
-    _check_lines(f"{path}.bin", lines, vocabulary)
-    return lines
+    return files
+
+
+def _parts(path: str) -> list[str]:
+    """It, and with numbers behind it those that fairseq takes as one with it."""
+    paths = [path]
+    while _is_there(following := f"{path}{len(paths)}"):
+        paths.append(following)
+    beyond = f"{path}{len(paths) + 1}"
+    if _is_there(beyond):
+        logger.warning(f"{beyond}.bin: is left out, for {following}.bin is missing before it")
+    return paths
+
+
+def _is_there(path: str) -> bool:
+    """One of both files is enough: what lacks the other is to be told."""
+    return any(os.path.lexists(f"{path}{suffix}") for suffix in (".bin", ".idx"))
+
+
+def _checked_content(file: LineFile, vocabulary: Dictionary) -> int:
+    """What stands for the tokens of a file, all of which are seen to be sound."""
+    content, last = 0, file.tokens - 1
+    for first, ids in file.parts():
+        _check_ids(file, vocabulary, ids, first)
+        # Of the lines that end here, those that begin with what follows, and the very last one.
+        begin, end = file.lines_up_to(first), file.lines_up_to(first + len(ids))
+        ends = file.starts[begin:end] // file.kind.itemsize - 1 - first
+        if first <= last < first + len(ids):
+            ends = np.append(ends, last - first)
+        others = np.flatnonzero(ids[ends] != vocabulary.eos())
+        if len(others):
+            raise _not_ended(file, vocabulary, begin + int(others[0]))
+        # Faster than a checksum of all.
+        words = ids.view(np.uint8)
+        whole = len(words) // 8 * 8
+        summed = (int(words[:whole].view(np.uint64).sum()), zlib.crc32(words[whole:].tobytes()))
+        content = zlib.crc32(repr(summed).encode(), content)
+    return content
+
+
+def _check_ids(file: LineFile, vocabulary: Dictionary, ids: np.ndarray, first: int) -> None:
+    """Of tokens from number ``first`` on."""
+    lowest = int(ids.min()) if file.kind.kind == "i" else 0
+    if lowest >= 0 and int(ids.max()) < len(vocabulary):
+        return
+    place = int(np.flatnonzero((ids < 0) | (ids >= len(vocabulary)))[0])
+    raise UserError(
+        f"{file.data_path}: token {int(ids[place])} on line {file.lines_up_to(first + place):,} is "
+        f"not among the {len(vocabulary):,} of dict.txt; this data is damaged, or was made with "
+        f"another vocabulary: binarize it again with {file.remedy}"
+    )
+
+
+def _not_ended(file: LineFile, vocabulary: Dictionary, line: int) -> UserError:
+    return UserError(
+        f"{file.data_path}: line {line:,} does not end in {vocabulary[vocabulary.eos()]}; this "
+        "data is damaged, or was made with another vocabulary: binarize it again with "
+        f"{file.remedy} and this dict.txt"
+    )
 
 
 def document_count(sizes: np.ndarray) -> int:
     """Runs of lines [n] that are not empty, an empty one being an end-of-sequence token alone."""
     is_text = sizes > 1
     return int(is_text[0]) + int((is_text[1:] & ~is_text[:-1]).sum())
-
-
-def _check_lines(path: str, lines: IndexedLines, vocabulary: Dictionary) -> None:
-    nonempty = np.flatnonzero(np.asarray(lines.sizes) > 1)
-    if not len(nonempty):
-        raise UserError(f"{path}: no text in it; binarize a corpus that has some")
-    for index in nonempty[np.linspace(0, len(nonempty) - 1, LINES_CHECKED).astype(int)]:
-        line = lines[int(index)]
-        if line.max() >= len(vocabulary):
-            raise UserError(
-                f"{path}: token {int(line.max())} is not among the {len(vocabulary):,} of "
-                "dict.txt; this data was made with another vocabulary: binarize it again"
-            )
-        if line[-1] != vocabulary.eos():
-            raise UserError(
-                f"{path}: line {index + 1} does not end in {vocabulary[vocabulary.eos()]}; this "
-                "data was made with another vocabulary: binarize it again with this dict.txt"
-            )

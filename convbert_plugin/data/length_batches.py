@@ -1,10 +1,12 @@
 """Batches of examples of like length, none of them left out."""
 
-from typing import Any, Optional, Sequence
+from typing import Any, Iterable, Optional, Sequence
 
 import numpy as np
 from fairseq.data import FairseqDataset
 
+from convbert_plugin.data.binarized import IndexedLines
+from convbert_plugin.data.indexed_reading import JoinedLines, LineFile
 from convbert_plugin.errors import UserError
 
 
@@ -12,6 +14,16 @@ class LengthBatchedDataset(FairseqDataset):
     """What data sets of examples with known ``sizes`` [n] share: how they are put into batches."""
 
     sizes: np.ndarray
+
+    def lines_read(self) -> Iterable[IndexedLines]:
+        """What the examples are made of."""
+        raise NotImplementedError
+
+    def check_unchanged(self) -> None:
+        """Raise UserError where a file that is read was written to since it was opened."""
+        for lines in self.lines_read():
+            if isinstance(lines, (LineFile, JoinedLines)):
+                lines.check_unchanged()
 
     def __len__(self) -> int:
         return len(self.sizes)

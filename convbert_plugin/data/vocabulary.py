@@ -79,13 +79,13 @@ class Vocabulary(Dictionary):
         folder = Path(f).absolute().parent
         self.check_folder(folder)
         super().save(str(Path(f).absolute()))
-        write_missing(folder, {name: read_file(f) for name, f in self.tokenizer_files.items()})
+        write_missing(folder, self._tokenizer_contents)
 
     def check_folder(self, folder: Path) -> None:
         """Raise UserError if another tokenizer's files stand in ``folder``."""
         for name in TOKENIZER_FILES:
-            held, own = folder / name, self.tokenizer_files.get(name)
-            if held.exists() and (own is None or read_file(held) != read_file(own)):
+            held, own = folder / name, self._tokenizer_contents.get(name)
+            if held.exists() and read_file(held) != own:
                 raise UserError(
                     f"{held}: belongs to another tokenizer than this dictionary: choose another "
                     "folder, or remove the old data with its tokenizer"
@@ -121,6 +121,11 @@ class Vocabulary(Dictionary):
     def fingerprint(self) -> str:
         """A hex digest of the symbols in order: equal exactly when all ids are equal."""
         return fingerprint(self.symbols)
+
+    @cached_property
+    def _tokenizer_contents(self) -> dict[str, bytes]:
+        """Kept, for a run writes them with each checkpoint, and its data may have gone by then."""
+        return {name: read_file(path) for name, path in self.tokenizer_files.items()}
 
     @cached_property
     def outcomes(self) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import FairseqTask
 
 from convbert_plugin.criterions.task_loss import check_pair
+from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
@@ -30,6 +31,7 @@ from convbert_plugin.training.finite_numbers import check_skips
 from convbert_plugin.training.library_noise import silence
 from convbert_plugin.training.run_config import RunConfig
 from convbert_plugin.training.run_lock import RunLock, lock_run
+from convbert_plugin.training.told_epochs import tell
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,10 @@ class EncoderTask(FairseqTask):
     @property
     def target_dictionary(self) -> Vocabulary:
         return self.vocabulary
+
+    def get_batch_iterator(self, dataset: LengthBatchedDataset, *args: Any, **kwargs: Any) -> Any:
+        dataset.check_unchanged()
+        return tell(super().get_batch_iterator(dataset, *args, **kwargs))
 
     def max_positions(self) -> int:
         return self.cfg.tokens_per_sample

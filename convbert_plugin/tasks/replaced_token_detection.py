@@ -4,7 +4,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, cast
+from typing import Any, Hashable, NamedTuple, Optional, cast
 
 import numpy as np
 from fairseq.criterions import FairseqCriterion
@@ -15,7 +15,7 @@ from omegaconf import MISSING
 from torch import nn
 
 from convbert_plugin.criterions.graphed_loss import GraphedLoss
-from convbert_plugin.data.binarized import document_count, open_lines
+from convbert_plugin.data.binarized import document_count, glance_at_lines, open_lines
 from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining.pretraining_dataset import (
     PretrainingDataset,
@@ -94,11 +94,17 @@ class ReplacedTokenDetectionTask(EncoderTask):
     def __init__(self, cfg: RunConfig, vocabulary: Vocabulary):
         super().__init__(cfg, vocabulary)
         self.graphed_loss = GraphedLoss()
+        self.contents: dict[Path, Hashable] = {}
 
     @classmethod
     def open(cls, cfg: ReplacedTokenDetectionTaskConfig) -> "ReplacedTokenDetectionTask":
         if not 0 < cfg.mask_prob < 1:
             raise UserError(f"--mask-prob {cfg.mask_prob}: choose a share between 0 and 1")
+        if "" in str(cfg.data).split(os.pathsep):
+            raise UserError(
+                f"{cfg.data}: a shard without a name: name folders made by {DATA_MAKER}, with one "
+                f"{os.pathsep!r} between two"
+            )
         first, *others = _shards(cfg.data)
         vocabulary = open_vocabulary(first, DATA_MAKER)
         for folder in others:
@@ -118,6 +124,8 @@ class ReplacedTokenDetectionTask(EncoderTask):
         super().begin()
         if self.cfg.cuda_graphs:
             check_one_gpu(self.cfg)
+        for folder in _shards(self.cfg.data)[1:]:
+            glance_at_lines(folder / self.cfg.train_subset, self.vocabulary, combine=True)
         # What was begun before this was asked for goes on.
         if not (self.vocabulary.tokenizer_files or self.start.is_own):
             raise UserError(
@@ -176,6 +184,11 @@ class ReplacedTokenDetectionTask(EncoderTask):
         folder = shards[(epoch - 1) % len(shards)]
         path = folder / split
         lines = open_lines(path, self.vocabulary, combine)
+        if self.contents.setdefault(path, lines.content) != lines.content:
+            raise UserError(
+                f"{path}.bin: holds other text than when this run read it before: put that back, "
+                "or start the run again to go on with this"
+            )
         sizes = np.asarray(lines.sizes)
         cfg = self.cfg
         dataset = PretrainingDataset(

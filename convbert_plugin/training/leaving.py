@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any, Callable, Mapping, Optional, Union
 
 import torch
-from fairseq import checkpoint_utils
 
 from convbert_plugin.training import end_signals
+from convbert_plugin.training.keeping import keep_progress
 from convbert_plugin.training.resuming import LEFT_IN_EPOCH
 
 # What a worker adds to the sum: that it was asked, and by which signal.
@@ -62,11 +62,7 @@ def save_undisturbed(save: Callable, cfg: Any, trainer: Any, *place: Any) -> Opt
 
 def save_and_leave(trainer: Any, number: int) -> None:
     """Write the last checkpoint of a run at the place where it stands, and end this worker."""
-    saving = trainer.cfg.checkpoint.copy()
-    saving.no_last_checkpoints, saving.no_epoch_checkpoints = False, True
-    saving.save_interval_updates = 0
-    trainer.kept_besides = {LEFT_IN_EPOCH: trainer.epochs.epoch}
-    path = checkpoint_utils.save_checkpoint(saving, trainer, trainer.epochs, None)
+    path = keep_progress(trainer, {LEFT_IN_EPOCH: trainer.epochs.epoch})
     if trainer.data_parallel_world_size > 1:
         # Who starts the workers may end the others when the first is gone.
         torch.distributed.barrier(trainer.data_parallel_process_group)

@@ -1,10 +1,12 @@
 """fairseq's trainer as the tasks here need it: for runs of days on machines that are taken away."""
 
+import contextlib
 import sys
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from fairseq.trainer import Trainer
 
+from convbert_plugin.errors import UserError
 from convbert_plugin.training import end_signals, leaving
 from convbert_plugin.training.finite_numbers import (
     LeftOut,
@@ -12,6 +14,9 @@ from convbert_plugin.training.finite_numbers import (
     leave_aggregation,
     leave_out,
 )
+from convbert_plugin.training.keeping import keep_progress
+from convbert_plugin.training.resuming import LEFT_IN_EPOCH
+from convbert_plugin.training.told_epochs import ending_after
 from convbert_plugin.training.workers import gone_workers_told
 
 
@@ -23,14 +28,25 @@ class SurvivingTrainer(Trainer):
     ``kept_besides`` is what a checkpoint keeps beside what fairseq does.
     """
 
-    epochs: Any
+    epochs: Any = None
     left_out = LeftOut()
     requests: Any = 0
     kept_besides: Mapping = {}
+    # How many updates the last checkpoint holds.
+    kept_updates = 0
 
     def get_train_iterator(self, *arguments: Any, **options: Any) -> Any:
-        self.epochs = super().get_train_iterator(*arguments, **options)
+        with self.progress_kept():
+            epochs = super().get_train_iterator(*arguments, **options)
+        if self.epochs is None:
+            self.kept_updates = self.get_num_updates()
+        self.epochs = ending_after(epochs, self.progress_kept)
         return self.epochs
+
+    def get_valid_iterator(self, *arguments: Any, **options: Any) -> Any:
+        with self.progress_kept(in_validation=True):
+            epochs = super().get_valid_iterator(*arguments, **options)
+        return ending_after(epochs, lambda: self.progress_kept(in_validation=True))
 
     # fairseq-hydra-train imports the tasks too late for what is around the whole run.
     @gone_workers_told()
@@ -75,7 +91,19 @@ class SurvivingTrainer(Trainer):
         # What fairseq begins with where it finds such gradients.
         if isinstance(sys.exc_info()[1], FloatingPointError):
             raise NotFinite
-        return super().save_checkpoint(filename, {**extra_state, **self.kept_besides})
+        saved = super().save_checkpoint(filename, {**extra_state, **self.kept_besides})
+        self.kept_updates = self.get_num_updates()
+        return saved
+
+    @contextlib.contextmanager
+    def progress_kept(self, in_validation: bool = False) -> Iterator[None]:
+        """Where data that were there when the run began have gone, what was learned is kept."""
+        try:
+            yield
+        except UserError:
+            if self.epochs is not None and self.get_num_updates() > self.kept_updates:
+                keep_progress(self, {LEFT_IN_EPOCH: self.epochs.epoch} if in_validation else {})
+            raise
 
 
 def take_over(trainer: Trainer) -> None:

@@ -1,10 +1,11 @@
 """Prepared GLUE rows to batches."""
 
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Sequence
 
 import numpy as np
 import torch
 
+from convbert_plugin.data.binarized import IndexedLines
 from convbert_plugin.data.collation import collate
 from convbert_plugin.data.glue.glue_files import PreparedRows
 from convbert_plugin.data.length_batches import LengthBatchedDataset
@@ -40,6 +41,9 @@ class GlueDataset(LengthBatchedDataset):
             lengths.sum(axis=0) + specials, 2 if options.double_unordered else 1
         )
         self.sizes = np.minimum(self.full_lengths, options.max_length)
+
+    def lines_read(self) -> Sequence[IndexedLines]:
+        return self.rows.texts
 
     def __getitem__(self, index: int) -> dict:
         """One example: its id, tokens, segments and target, where there is one."""

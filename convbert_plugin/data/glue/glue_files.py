@@ -1,7 +1,7 @@
 """Open data that ``convbert prepare-glue`` made, as ``--task glue`` takes it."""
 
 from pathlib import Path
-from typing import NamedTuple, Optional, Sized
+from typing import NamedTuple, Optional, Sequence, Sized
 
 import numpy as np
 from fairseq.data import Dictionary
@@ -27,7 +27,7 @@ class PreparedRows(NamedTuple):
     Targets are classes (int64), or scores brought to 0 to 1 (float64).
     """
 
-    texts: list[IndexedLines]
+    texts: Sequence[IndexedLines]
     targets: Optional[np.ndarray]
 
 

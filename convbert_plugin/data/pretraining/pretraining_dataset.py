@@ -65,6 +65,9 @@ class PretrainingDataset(LengthBatchedDataset):
         self.replaceable_ids = np.flatnonzero(~special)
         self.epoch = 1
 
+    def lines_read(self) -> List[IndexedLines]:
+        return [self.lines]
+
     def __getitem__(self, index: int) -> dict:
         """One example: its id, tokens, masked tokens, segments, masked positions and uniforms."""
         options = self.options

@@ -6,6 +6,7 @@ from typing import List, NamedTuple
 import numpy as np
 import torch
 
+from convbert_plugin.data.binarized import IndexedLines
 from convbert_plugin.data.collation import collate
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.pairs import frame
@@ -57,6 +58,9 @@ class SquadDataset(LengthBatchedDataset):
     def texts(self) -> QuestionTexts:
         """The texts of the questions and of their contexts."""
         return self.questions.texts()
+
+    def lines_read(self) -> List[IndexedLines]:
+        return [self.questions.contexts, self.questions.questions]
 
     def __getitem__(self, index: int) -> dict:
         """One window: its number, tokens, segments, where its context lies, and the answer."""
