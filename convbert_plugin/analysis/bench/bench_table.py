@@ -3,9 +3,10 @@
 from typing import Any, Callable, Iterable, NamedTuple, Optional, Sequence
 
 from convbert_plugin.analysis.bench.comparing import Outcome, Result
-from convbert_plugin.analysis.bench.costs import FORMULAS, recipe_of
+from convbert_plugin.analysis.bench.costs import FORMULAS
 from convbert_plugin.analysis.bench.machine import Machine
 from convbert_plugin.analysis.bench.timing import Spread, spread, times_as_fast
+from convbert_plugin.analysis.profiling.recipes import RECIPES
 
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 ABSENT = "–"
@@ -167,7 +168,7 @@ def formulas_text() -> str:
 
 def recipe_text(name: str, arch: str, tokens_per_second: float) -> str:
     """The released pretraining at the measured rate of a variant."""
-    recipe = recipe_of(arch)
+    recipe = RECIPES[arch]
     return (
         f"  {name}: {recipe.hours(tokens_per_second):,.1f} hours at this rate for the released "
         f"pretraining of {arch}, {recipe.updates:,} updates of {recipe.batch} x {recipe.length}\n"

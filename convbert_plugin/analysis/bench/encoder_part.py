@@ -15,15 +15,15 @@ from convbert_plugin.analysis.bench.comparing import (
     Workload,
     farthest,
 )
-from convbert_plugin.analysis.bench.costs import (
+from convbert_plugin.analysis.bench.machine import DTYPES, step_clock
+from convbert_plugin.analysis.bench.own_models import OwnEncoder
+from convbert_plugin.analysis.bench.plan import COMPILED, SEED, Plan, Setting, shape_of
+from convbert_plugin.analysis.profiling.operations import (
     Product,
     stack_flops,
     stack_products,
     with_backward,
 )
-from convbert_plugin.analysis.bench.machine import DTYPES, step_clock
-from convbert_plugin.analysis.bench.own_models import OwnEncoder
-from convbert_plugin.analysis.bench.plan import COMPILED, SEED, Plan, Setting, shape_of
 from convbert_plugin.formats.keys import transformers_names
 from convbert_plugin.models.parts import KEYS
 

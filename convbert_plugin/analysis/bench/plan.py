@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from convbert_plugin.analysis.bench.costs import recipe_of
+from convbert_plugin.analysis.profiling.recipes import RECIPES
 from convbert_plugin.data.indexed_writing import write_lines
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.files.text_files import PathLike
@@ -133,7 +133,7 @@ class Plan:
 
     def setting(self, arch: str, **changes: Any) -> Setting:
         """For a model of that architecture."""
-        default = recipe_of(arch).batch if self.device == "cuda" else BATCHES[arch]
+        default = RECIPES[arch].batch if self.device == "cuda" else BATCHES[arch]
         options = ("--conv-backend", self.backends[0]) if self.backends else ()
         setting = Setting(
             arch=arch,

@@ -14,7 +14,6 @@ from convbert_plugin.analysis.bench.comparing import (
     Work,
     farthest,
 )
-from convbert_plugin.analysis.bench.costs import step_flops
 from convbert_plugin.analysis.bench.encoder_part import HERE, in_mode, worst
 from convbert_plugin.analysis.bench.machine import step_clock
 from convbert_plugin.analysis.bench.own_models import OwnTraining
@@ -25,6 +24,7 @@ from convbert_plugin.analysis.bench.plan import (
     generator_shape_of,
     shape_of,
 )
+from convbert_plugin.analysis.profiling.operations import step_flops
 from convbert_plugin.data.pretraining.masking import masked_count
 
 PART = "step"

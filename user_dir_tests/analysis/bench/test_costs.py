@@ -7,14 +7,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from convbert_plugin.analysis.bench.costs import (
-    RECIPES,
-    OpSize,
-    stack_flops,
-    step_flops,
-    with_backward,
-)
+from convbert_plugin.analysis.bench.costs import OpSize
 from convbert_plugin.analysis.bench.peers import peer_model
+from convbert_plugin.analysis.profiling.operations import stack_flops, step_flops, with_backward
+from convbert_plugin.analysis.profiling.recipes import RECIPES
 from convbert_plugin.models.config import ConvBertConfig, stack_shape
 from user_dir_tests.models.building import random_tokens, toy_model
 
