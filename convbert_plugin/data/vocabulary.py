@@ -1,5 +1,6 @@
 """The dictionary: fairseq's, or a WordPiece vocabulary that keeps its own ids."""
 
+import io
 import os
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from convbert_plugin.errors import UserError, listed
 from convbert_plugin.files.text_files import PathLike, read_file
+from convbert_plugin.files.whole_output import whole_file
 from convbert_plugin.tokenization.symbols import (
     FAIRSEQ_SPECIALS,
     check_same_symbols,
@@ -78,7 +80,13 @@ class Vocabulary(Dictionary):
             return super().save(f)
         folder = Path(f).absolute().parent
         self.check_folder(folder)
-        super().save(str(Path(f).absolute()))
+        rows = io.StringIO()
+        super().save(rows)
+        content = rows.getvalue().encode()
+        # A run saves it with each checkpoint.
+        if not (os.path.isfile(f) and read_file(f) == content):
+            with whole_file(f) as file:
+                file.write(content)
         write_missing(folder, self._tokenizer_contents)
 
     def check_folder(self, folder: Path) -> None:

@@ -39,6 +39,7 @@ class RunRecord:
     def __init__(self, folder: PathLike, description: dict, is_resumed: bool):
         self.path = Path(folder) / RECORD_FILE
         self.values = {**description, "validations": []}
+        self.is_written = True
         if is_resumed and os.path.lexists(self.path):
             earlier = read_record(self.path)
             self.values["start"] = earlier["start"]
@@ -71,7 +72,13 @@ class RunRecord:
             or (before["updates"] == updates and before["subset"] != subset)
         ]
         self.values["validations"] = [*kept, entry]
+        self.write()
+
+    def write(self) -> None:
+        """Write it; errors as ``write_json``, after which ``is_written`` is false."""
+        self.is_written = False
         write_json(self.path, self.values)
+        self.is_written = True
 
 
 def read_record(path: Path) -> dict:

@@ -9,7 +9,9 @@ from convbert_plugin import criterions, optim  # noqa: F401
 # not for a Python program that did so before.
 from convbert_plugin.tasks import glue, replaced_token_detection, squad  # noqa: F401
 from convbert_plugin.training.checkpoint_files import make_whole
+from convbert_plugin.training.curves import keep_curves
 from convbert_plugin.training.workers import tell_of_workers
 
 make_whole()
+keep_curves()
 tell_of_workers()

@@ -114,6 +114,11 @@ class EncoderTask(FairseqTask):
         if usable is not None and length > usable and not self._may_extend:
             self.tell(untrained_positions(self.start.path, length, usable))
 
+    def keep_folder(self) -> None:
+        """Called before a checkpoint is written: see that the folder is this run's still."""
+        if self.lock:
+            self.lock.keep()
+
     def _writes(self) -> bool:
         """Whether a run leaves something in its folder."""
         return self.keeps_record or not self.cfg._get_root().checkpoint.no_save

@@ -21,6 +21,7 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.tasks.encoder_task import EncoderTask
 from convbert_plugin.tasks.run_settings import data_fingerprints, options_of, settings_of
+from convbert_plugin.training.checkpoint_writing import going_on
 from convbert_plugin.training.run_config import RunConfig
 
 LOSS = "loss"
@@ -174,7 +175,14 @@ class FineTuningTask(EncoderTask):
         super().post_validate(model, stats, agg)
         if self.cfg.distributed_rank == 0:
             scores = {name: stats[name] for name in (LOSS, *self.scores, *self.beside)}
-            self.record.add(subset, stats["num_updates"], scores)
+            with going_on(self.tell):
+                self.record.add(subset, stats["num_updates"], scores)
+
+    def get_checkpoint_dict(self) -> dict[str, dict]:
+        record = vars(self).get("record")
+        if record and not record.is_written:
+            record.write()
+        return super().get_checkpoint_dict()
 
     @cached_property
     def record(self) -> RunRecord:

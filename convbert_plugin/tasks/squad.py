@@ -28,6 +28,7 @@ from convbert_plugin.models.parts import QUESTION_ANSWERING_HEAD
 from convbert_plugin.modules.span_heads import NULL_THRESHOLDS, QUESTION_ANSWERING_HEADS
 from convbert_plugin.tasks.answered_questions import AnsweredQuestions, answered_questions
 from convbert_plugin.tasks.fine_tuning import FineTuningConfig, FineTuningTask, Score
+from convbert_plugin.training.checkpoint_writing import going_on
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +212,8 @@ class SquadFineTuningTask(FineTuningTask):
         super().post_validate(model, stats, agg)
         if self.cfg.distributed_rank == 0 and self._answered is not None:
             path = Path(self.cfg.save_dir) / ANSWERS_FILE.format(subset=subset)
-            write_json(path, self._answered[1].for_report())
+            with going_on(self.tell):
+                write_json(path, self._answered[1].for_report())
 
     def _score(self, name: str) -> Score:
         def score(table: Tensor) -> float:

@@ -7,7 +7,7 @@ process that registers the tasks, whichever command started it, these stand in t
 
 import functools
 import os
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
@@ -16,9 +16,10 @@ from convbert_plugin.errors import UserError, under_a_command_of_fairseq
 from convbert_plugin.files.whole_output import whole_copy, whole_file
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
+from convbert_plugin.training.checkpoint_writing import save_or_go_on
 from convbert_plugin.training.checkpoints import Start, check_loaded
 from convbert_plugin.training.leaving import finish_update, save_undisturbed
-from convbert_plugin.training.trainer import take_over
+from convbert_plugin.training.trainer import SurvivingTrainer, take_over
 
 # In what fairseq says where an epoch is shorter than the place in it.
 MISMATCH = "dataloader mismatch"
@@ -52,8 +53,17 @@ def _whole_copy(copy: Callable) -> Callable:
     return whole
 
 
+def _lasting_save(save: Callable) -> Callable:
+    def save_checkpoint(cfg: Any, trainer: Any, *place: Any) -> Optional[str]:
+        lasts = isinstance(trainer, SurvivingTrainer) and not cfg.no_save
+        saving = functools.partial(save_or_go_on, save) if lasts else save
+        return saving(cfg, trainer, *place)
+
+    return save_checkpoint
+
+
 def _undisturbed_save(save: Callable) -> Callable:
-    return functools.partial(save_undisturbed, save)
+    return functools.partial(save_undisturbed, _lasting_save(save))
 
 
 def _checked_load(load: Callable) -> Callable:

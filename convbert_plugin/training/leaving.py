@@ -71,6 +71,8 @@ def save_and_leave(trainer: Any, number: int) -> None:
 
 def _saved(trainer: Any, path: Optional[str]) -> str:
     update = f"at update {trainer.get_num_updates():,}"
+    if trainer.unwritten:
+        return f"{update}, not saved: {trainer.unwritten.reason}"
     return f"{update}, saved in {path}: the same command goes on from there" if path else update
 
 

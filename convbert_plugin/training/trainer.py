@@ -2,12 +2,14 @@
 
 import contextlib
 import sys
-from typing import Any, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Iterator, Mapping, Optional
 
 from fairseq.trainer import Trainer
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.training import end_signals, leaving
+from convbert_plugin.training.checkpoint_writing import Unwritten, save_what_is_left
 from convbert_plugin.training.finite_numbers import (
     LeftOut,
     NotFinite,
@@ -25,7 +27,9 @@ class SurvivingTrainer(Trainer):
 
     ``epochs`` are those that it goes through, at the place where it stands. ``left_out``: updates
     whose numbers were not finite. ``requests`` sums up which workers were asked to leave;
-    ``kept_besides`` is what a checkpoint keeps beside what fairseq does.
+    ``kept_besides`` is what a checkpoint keeps beside what fairseq does. ``unwritten``: the
+    checkpoint that is missing on the disk, if the last one is; ``written``: the file that was last
+    written whole.
     """
 
     epochs: Any = None
@@ -34,10 +38,13 @@ class SurvivingTrainer(Trainer):
     kept_besides: Mapping = {}
     # How many updates the last checkpoint holds.
     kept_updates = 0
+    unwritten: Optional[Unwritten] = None
+    written: Optional[Path] = None
 
-    def get_train_iterator(self, *arguments: Any, **options: Any) -> Any:
+    def get_train_iterator(self, epoch: int, *arguments: Any, **options: Any) -> Any:
+        save_what_is_left(self, epoch)
         with self.progress_kept():
-            epochs = super().get_train_iterator(*arguments, **options)
+            epochs = super().get_train_iterator(epoch, *arguments, **options)
         if self.epochs is None:
             self.kept_updates = self.get_num_updates()
         self.epochs = ending_after(epochs, self.progress_kept)
@@ -93,6 +100,7 @@ class SurvivingTrainer(Trainer):
             raise NotFinite
         saved = super().save_checkpoint(filename, {**extra_state, **self.kept_besides})
         self.kept_updates = self.get_num_updates()
+        self.written = saved and Path(saved)
         return saved
 
     @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 import json
 import os
-import resource
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -131,44 +129,3 @@ def test_another_task_in_the_folder_is_no_beginning(corpus, fairseq_train, pretr
     torch.save(state, pretrained.folder / BEST)
     run = fairseq_train(corpus.data, pretrained.folder, "--max-update", "1")
     assert len(run.logs["train_inner"]) == 1
-
-
-@pytest.fixture
-def little_room():
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk(corpus, fairseq_train, pretrained, little_room, caplog):
-    before = (pretrained.folder / LAST).read_bytes()
-    with pytest.raises(SystemExit) as ended:
-        fairseq_train(corpus.data, pretrained.folder, *SAVING, "--max-update", "4")
-    path = pretrained.folder / NEWER
-    advice = "make room, or choose another place"
-    assert ended.value.code == f"{path}: cannot be written (File too large): {advice}"
-    assert "Traceback" not in caplog.text
-    assert (pretrained.folder / LAST).read_bytes() == before
-    names = {file.name for file in pretrained.folder.iterdir()}
-    assert not [name for name in names if name.endswith((".tmp", ".part"))]
-    assert NEWER not in names
-
-
-def test_a_disk_that_is_full_when_it_comes_to_the_copy(
-    corpus, fairseq_train, pretrained, monkeypatch
-):
-    def half(source, copy, *_):
-        copy.write(source.read(1000))
-        raise OSError(28, "No space left on device")
-
-    before = (pretrained.folder / LAST).read_bytes()
-    monkeypatch.setattr(shutil, "copyfileobj", half)
-    with pytest.raises(SystemExit) as ended:
-        fairseq_train(corpus.data, pretrained.folder, *SAVING, "--max-update", "4")
-    assert "cannot be written (No space left on device)" in ended.value.code
-    assert (pretrained.folder / LAST).read_bytes() == before
-    # What was to be copied is whole, and the newest.
-    monkeypatch.undo()
-    run = fairseq_train(corpus.data, pretrained.folder, *SAVING, "--max-update", "6")
-    assert len(run.logs["train_inner"]) == 2
