@@ -37,11 +37,15 @@ def lasting(writer: type) -> type:
         def __init__(self, folder: str):
             self.event_writer = EventFile(folder)
 
-    class LastingSummaryWriter(writer):  # type: ignore[misc, valid-type]
+    class LastingSummaryWriter(writer):
+        file_writer: Any
+        all_writers: Any
+
         def _get_file_writer(self) -> FileWriter:
             if self.file_writer is None:
-                self.file_writer = EventWriter(str(self.log_dir))
-                self.all_writers = {self.file_writer.get_logdir(): self.file_writer}
+                folder = str(self.log_dir)
+                self.file_writer = EventWriter(folder)
+                self.all_writers = {folder: self.file_writer}
             return self.file_writer
 
     return LastingSummaryWriter
