@@ -308,11 +308,12 @@ class ConvBertAdamW(FairseqOptimizer):
 
     def get_lr(self) -> float:
         """Return the base rate, which is that of the heads."""
-        return self._base_lr
+        # Of the groups, which a schedule of torch's sets by itself.
+        group = max(self.param_groups, key=lambda group: group["lr_factor"])
+        return group["lr"] / group["lr_factor"]
 
     def set_lr(self, lr: float) -> None:
         """Set the base rate; every group gets it times its own factor."""
-        self._base_lr = lr
         for group in self.param_groups:
             group["lr"] = lr * group["lr_factor"]
 

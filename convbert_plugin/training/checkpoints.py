@@ -31,8 +31,10 @@ from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 from convbert_plugin.training.resuming import (
     BLOCKWISE,
+    OF_A_RATE,
     OPTIMIZER,
     RESETS,
+    SCHEDULES_OF_A_RATE,
     WRAPPERS,
     check_components,
     check_progress,
@@ -114,7 +116,8 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     )
     task_class = TASK_REGISTRY[cfg._name].__name__
     resets = _resets(cfg) if resumed else RESETS
-    check_progress(checkpoint, start, task_class, resets)
+    of_a_rate = getattr(cfg._get_root().lr_scheduler, "_name", None) in SCHEDULES_OF_A_RATE
+    check_progress(checkpoint, start, task_class, [*resets, *([OF_A_RATE] if of_a_rate else ())])
     if OPTIMIZER not in resets:
         check_components(checkpoint, start, _components(cfg))
     objective = next(filter(None, map(checkpoint.task.get, OBJECTIVE_OPTIONS)), None)

@@ -11,11 +11,14 @@ from convbert_plugin.errors import UserError, counted, readable, shown
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.formats.safe_loading import PLAIN_TYPES, repeat_themselves, tensor_problem
+from convbert_plugin.training.exact_resume import COUNTERS, EARLY_STOPPING, PLATEAU, RATES
 
 # fairseq's options after which it leaves a field alone, and one that left some out.
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
 OPTIMIZER, LR_SCHEDULER, METERS, DATALOADER = RESETS
 NO_OPTIMIZER_STATE = "no_save_optimizer_state"
+# Schedules that keep a rate alone, where the others keep the best score.
+OF_A_RATE, SCHEDULES_OF_A_RATE = "schedule_of_a_rate", ("fixed", "manual")
 # What stands for the optimizer under --fp16, --bf16 or --amp, and under --use-bmuf.
 WRAPPERS = ("FP16Optimizer", "MemoryEfficientFP16Optimizer", "AMPOptimizer")
 BLOCKWISE = "FairseqBMUF"
@@ -180,6 +183,25 @@ def _are_seconds(value: Any) -> bool:
     return is_number(value) and math.isfinite(value)
 
 
+def _is_plateau(value: Any) -> bool:
+    return (
+        _is_table(value)
+        and value.keys() == {*COUNTERS, RATES}
+        and all(is_count(value[name]) for name in COUNTERS)
+        and _list_of(is_number)(value[RATES])
+    )
+
+
+def _is_waiting(value: Any) -> bool:
+    """As fairseq counts for --patience."""
+    return (
+        _is_table(value)
+        and value.keys() == {"best", "num_runs"}
+        and is_number(value["best"])
+        and is_count(value["num_runs"])
+    )
+
+
 NOTHING = Kind(lambda value: False, "nothing")
 TABLE = Kind(_is_table, "a dictionary")
 TEXT = Kind(_is_text, "a name")
@@ -190,6 +212,8 @@ SCORE = Kind(lambda value: value is None or is_number(value), "a number or None"
 SECONDS = Kind(_are_seconds, "a number of seconds")
 GROUPS = Kind(_are_groups, "a list of groups of parameters, with plain options,")
 STATES = Kind(_are_states, "a dictionary of sound tensors and numbers for each parameter")
+WAITED = Kind(_is_plateau, "what a schedule counts and the rates of the groups")
+WAITING = Kind(_is_waiting, "a best score and how many validations had no better one")
 METRICS = Kind(_are_metrics, "a dictionary of fairseq's meters, each by its name,")
 
 HISTORY, OPTIMIZER_STATE, EXTRA = "optimizer_history", "last_optimizer_state", "extra_state"
@@ -197,6 +221,7 @@ HISTORY, OPTIMIZER_STATE, EXTRA = "optimizer_history", "last_optimizer_state", "
 LEFT_IN_EPOCH = "left_in_epoch"
 # The trainer goes on from the last entry alone.
 LAST = (HISTORY, -1)
+SCHEDULE = (*LAST, "lr_scheduler_state")
 ITERATOR = (EXTRA, "train_iterator")
 OF_OPTIMIZER = (OPTIMIZER, NO_OPTIMIZER_STATE)
 OF_LR_SCHEDULER = (*OF_OPTIMIZER, LR_SCHEDULER)
@@ -204,8 +229,10 @@ OF_LR_SCHEDULER = (*OF_OPTIMIZER, LR_SCHEDULER)
 # fairseq does without.
 FIELDS = (
     Field((*LAST, "optimizer"), NOTHING, is_required=False),
-    Field((*LAST, "lr_scheduler_state"), TABLE),
-    Field((*LAST, "lr_scheduler_state", "best"), SCORE, OF_LR_SCHEDULER),
+    Field(SCHEDULE, TABLE),
+    Field((*SCHEDULE, "best"), SCORE, (*OF_LR_SCHEDULER, OF_A_RATE)),
+    Field((*SCHEDULE, "lr"), NUMBER, OF_LR_SCHEDULER, is_required=False),
+    Field((*SCHEDULE, PLATEAU), WAITED, OF_LR_SCHEDULER, is_required=False),
     Field((*LAST, "num_updates"), COUNT, OF_OPTIMIZER, is_required=False),
     Field((*LAST, "criterion_name"), TEXT, OF_OPTIMIZER),
     Field((*LAST, "optimizer_name"), TEXT, OF_OPTIMIZER),
@@ -225,6 +252,8 @@ FIELDS = (
     Field((EXTRA, "previous_training_time"), SECONDS, is_required=False),
     Field((EXTRA, "metrics"), METRICS, (METERS,), is_required=False),
     Field((EXTRA, "best"), NUMBER, (OPTIMIZER, METERS), is_required=False),
+    Field((EXTRA, "val_loss"), SCORE, OF_LR_SCHEDULER, is_required=False),
+    Field((EXTRA, EARLY_STOPPING), WAITING, (METERS,), is_required=False),
 )
 
 

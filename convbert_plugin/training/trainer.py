@@ -10,6 +10,7 @@ from fairseq.trainer import Trainer
 from convbert_plugin.errors import UserError
 from convbert_plugin.training import end_signals, leaving
 from convbert_plugin.training.checkpoint_writing import Unwritten, save_what_is_left
+from convbert_plugin.training.exact_resume import recall, remember
 from convbert_plugin.training.finite_numbers import (
     LeftOut,
     NotFinite,
@@ -112,6 +113,25 @@ class SurvivingTrainer(Trainer):
             if self.epochs is not None and self.get_num_updates() > self.kept_updates:
                 keep_progress(self, {LEFT_IN_EPOCH: self.epochs.epoch} if in_validation else {})
             raise
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        remember(self, state)
+        return state
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        reset_optimizer: bool = False,
+        reset_lr_scheduler: bool = False,
+        optimizer_overrides: Optional[dict] = None,
+        reset_meters: bool = False,
+    ) -> Optional[dict[str, Any]]:
+        resets = reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters
+        extra_state = super().load_checkpoint(filename, *resets)
+        if extra_state is not None:
+            recall(self, extra_state, reset_optimizer or reset_lr_scheduler, reset_meters)
+        return extra_state
 
 
 def take_over(trainer: Trainer) -> None:

@@ -165,6 +165,12 @@ def compose_options(config_name, overrides, strict):
 
 @pytest.fixture(scope="session", autouse=True)
 def _options_are_composed_once():
+    with options_composed_once():
+        yield
+
+
+@contextlib.contextmanager
+def options_composed_once():
     """fairseq has hydra compose 300 options for each run, nearly all of them those of the last.
 
     It takes longer than a tiny training.

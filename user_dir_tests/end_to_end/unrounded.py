@@ -19,9 +19,10 @@ EXACT = "_exact_"
 
 
 @contextlib.contextmanager
-def unrounded_updates():
-    """A list that gets the numbers of each update while fairseq trains."""
-    updates, train_step, safe_round = [], Trainer.train_step, meters.safe_round
+def unrounded_updates(updates=None):
+    """A list, or what else can append, that gets the numbers of each update as fairseq trains."""
+    updates = [] if updates is None else updates
+    train_step, safe_round = Trainer.train_step, meters.safe_round
 
     def recorded_step(*arguments, **options):
         result = train_step(*arguments, **options)

@@ -1,0 +1,339 @@
+"""Trainings of every kind, cut off at several places and gone on with, against uninterrupted ones.
+
+    python -m user_dir_tests.end_to_end.resuming_matrix [--pairs | NAME...] [--data FOLDER]
+
+A cell is a training by one value of each axis below. It is run once to its end; then again from
+checkpoints that it has left in the middle and at the end of an epoch, once killed on the way and
+resumed a second time, and with another number of loaders. All that a run leaves has to be equal to
+the bit: weights, averages, the state of the schedule and of the meters, the numbers of each update,
+scores of validation, the record. Without --pairs the cells show each value once; with it each two
+values of two axes meet in one. Prints a table, and leaves with 1 where something differs.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from user_dir_tests.end_to_end.toy_trainings import (
+    TASKS,
+    USUAL,
+    parse_once,
+    toy_data,
+    train_in_a_fork,
+)
+
+UPDATES, INTERVAL = 13, 4
+SAVING = ("--max-update", str(UPDATES), "--save-interval-updates", str(INTERVAL))
+WARMUP = ("--warmup-updates", "4")
+TOTAL = (*WARMUP, "--total-num-update", str(UPDATES))
+# Options by axis and value; of a task, the name of its data before them.
+AXES = {
+    "task": TASKS,
+    "loaders": {count: ("--num-workers", count) for count in ("0", "1", "2")},
+    "batches an update": {count: ("--update-freq", count) for count in ("1", "2")},
+    "precision": {
+        "fp32": (),
+        "bf16": ("--autocast-dtype", "bfloat16"),
+    },
+    "dropout": {rate: ("--dropout", rate, "--attention-dropout", rate) for rate in ("0", "0.1")},
+    "layers": {"kept": (), "recomputed": ("--checkpoint-activations",)},
+    "optimizer": {
+        "convbert_adamw": ("--optimizer", "convbert_adamw", "--layer-lr-decay", "0.8"),
+        "corrected": ("--optimizer", "convbert_adamw", "--bias-correction"),
+        "adam": ("--optimizer", "adam"),
+    },
+    "schedule": {
+        "convbert_linear": TOTAL,
+        "polynomial_decay": TOTAL,
+        "inverse_sqrt": WARMUP,
+        "cosine": (*WARMUP, "--lr-period-updates", "6"),
+        "fixed": (*WARMUP, "--force-anneal", "2", "--lr-shrink", "0.5"),
+        "reduce_lr_on_plateau": ("--lr-shrink", "0.5", "--lr-threshold", "10"),
+        "tri_stage": ("--warmup-steps", "3", "--hold-steps", "3", "--decay-steps", "9"),
+        "triangular": ("--max-lr", "4e-3", "--lr-period-updates", "6"),
+        "step": (*WARMUP, "--lr-deacy-period", "3"),
+    },
+    "log every": {interval: ("--log-interval", interval) for interval in ("1", "4")},
+}
+# Of fairseq's other options each by itself, on replaced tokens with what is first on each axis.
+OTHERS = {
+    "compile": ("--compile", "--dropout", "0.1"),
+    "compile, recomputed": ("--compile", "--checkpoint-activations", "--dropout", "0.1"),
+    "max-tokens": ("--max-tokens", "400"),
+    "update-freq by epochs": ("--update-freq", "2,1,3"),
+    "patience": ("--patience", "2", "--lr", "0.03"),
+    "curriculum": ("--curriculum", "1", "--update-ordered-indices-seed"),
+    "skip-remainder-batch": ("--skip-remainder-batch", "--update-freq", "3"),
+    "validate-interval": ("--validate-interval", "2"),
+    "no buffer": ("--data-buffer-size", "0", "--num-workers", "2"),
+    "pads-visible": ("--pads-visible",),
+    "EMA": ("--store-ema", "--ema-decay", "0.9"),
+    "EMA every third": ("--store-ema", "--ema-decay", "0.9", "--ema-update-freq", "3"),
+    "EMA in fp32": ("--store-ema", "--ema-decay", "0.9", "--ema-fp32"),
+    "rates by epochs": ("--lr-scheduler", "fixed", "--lr", "2e-3,1e-3"),
+    "plateau after a warm-up": (
+        *("--lr-scheduler", "reduce_lr_on_plateau", "--warmup-updates", "3", "--lr-patience", "1"),
+        *("--lr-threshold", "10", "--lr-shrink", "0.3", "--layer-lr-decay", "0.7"),
+    ),
+    "sgd": ("--optimizer", "sgd", "--momentum", "0.9"),
+    "nag": ("--optimizer", "nag", "--momentum", "0.9"),
+    "adafactor": ("--optimizer", "adafactor"),
+    "adamax": ("--optimizer", "adamax"),
+    "lamb": ("--optimizer", "lamb"),
+}
+
+
+class Cell(NamedTuple):
+    """A training: the values of the axes, the name of its data and the words for fairseq-train."""
+
+    name: str
+    data: str
+    words: tuple
+
+
+def cell_of(values):
+    """The cell of values by axis."""
+    options = {axis: AXES[axis][value] for axis, value in values.items()}
+    data, *of_task = options.pop("task")
+    words = (*of_task, *itertools.chain.from_iterable(options.values()))
+    rate = "2e-4" if values["schedule"] == "triangular" else "2e-3"
+    name = ", ".join(f"{axis} {value}" for axis, value in values.items())
+    return Cell(name, data, (*words, "--lr-scheduler", values["schedule"], "--lr", rate))
+
+
+def covering(strength, seed=0):
+    """Cells in which all values of any ``strength`` axes meet: of random ones the most telling."""
+    rng = random.Random(seed)
+
+    def meetings(values):
+        return set(itertools.combinations(values.items(), strength))
+
+    left = {
+        meeting
+        for axes in itertools.combinations(AXES, strength)
+        for meeting in itertools.product(*[[(axis, v) for v in AXES[axis]] for axis in axes])
+    }
+    while left:
+        wanted = dict(min(left))
+        drawn = [
+            {axis: wanted.get(axis) or rng.choice([*AXES[axis]]) for axis in AXES}
+            for _ in range(100)
+        ]
+        best = max(drawn, key=lambda values: len(meetings(values) & left))
+        left -= meetings(best)
+        yield cell_of(best)
+
+
+def others():
+    """The cells of single options."""
+    first = {axis: next(iter(values)) for axis, values in AXES.items()}
+    for name, options in OTHERS.items():
+        values = {**first, "optimizer": "adam"} if "--optimizer" in options else first
+        plain = cell_of(values)
+        yield plain._replace(name=name, words=(*plain.words, *options))
+
+
+class Updates:
+    """Writes the numbers of each update down; after so many updates it is killed."""
+
+    def __init__(self, path, last):
+        self.file, self.last, self.count = path.open("a"), last, 0
+
+    def append(self, numbers):
+        self.file.write(f"{json.dumps(numbers)}\n")
+        self.file.flush()
+        self.count += 1
+        if self.count == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Run(NamedTuple):
+    """What trainings in a folder have left."""
+
+    folder: Path
+
+    def train(self, data, words, last=None):
+        """In a fork; ``last``: after so many updates it is killed."""
+        words = (data, *USUAL, *SAVING, *words, "--save-dir", self.folder)
+        status = train_in_a_fork(words, self.log, Updates(self.numbers, last))
+        expected = 0 if last is None else -signal.SIGKILL
+        assert status == expected, f"left with {status}: {self.log.read_text()[-3000:]}"
+
+    @property
+    def log(self):
+        return self.folder.with_suffix(".log")
+
+    @property
+    def numbers(self):
+        return self.folder.with_suffix(".updates")
+
+    def updates(self):
+        """The numbers of each update, the last ones of those that were done again."""
+        rows = map(json.loads, self.numbers.read_text().splitlines())
+        return {int(row["num_updates"]): without_times(row) for row in rows}
+
+    def lines(self):
+        """What is logged, by its kind and update."""
+        found = {}
+        for tag, text in re.findall(r"\| (train\w*|valid) \| (\{.*\})", self.log.read_text()):
+            row = json.loads(text)
+            number = next(row[name] for name in row if name.endswith("num_updates"))
+            found[tag, number] = without_times(row)
+        return found
+
+    def states(self):
+        """All checkpoints by name, as flat tables."""
+        return {path.name: state_of(path) for path in self.folder.glob("checkpoint*.pt")}
+
+
+# No others are logged.
+METERS = ("train", "train_inner")
+TIMES = re.compile(r"(train_)?(wall|train_wall|wps|ups)")
+# Where the runs stand, how they are loaded, and how long they took.
+APART = re.compile(
+    r"/cfg/.*(save_dir|num_workers|restore_file|no_progress_bar)|/extra_state/previous_training_time"
+)
+
+
+def without_times(numbers):
+    return {name: value for name, value in numbers.items() if not TIMES.fullmatch(name)}
+
+
+def state_of(path):
+    state = torch.load(path, weights_only=True)
+    # One that was resumed keeps what it was resumed from.
+    state["optimizer_history"] = state["optimizer_history"][-1:]
+    meters = state["extra_state"]["metrics"]
+    state["extra_state"]["metrics"] = {
+        name: {row[1]: row for row in meters[name] if not TIMES.fullmatch(row[1])}
+        for name in METERS
+    }
+    return {name: value for name, value in flat(state) if not APART.fullmatch(name)}
+
+
+def flat(value, name=""):
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, (list, tuple)):
+        parts = enumerate(value)
+    else:
+        yield name, value
+        return
+    for part, held in parts:
+        yield from flat(held, f"{name}/{part}")
+
+
+def is_equal(one, other):
+    if torch.is_tensor(one) and torch.is_tensor(other):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    return type(one) is type(other) and one == other
+
+
+def differences(ours, theirs, what):
+    """Where two tables, which hold tables, differ, of the entries that ours has."""
+    for key, table in ours.items():
+        expected = theirs.get(key)
+        if expected is None:
+            yield f"{what} {key}: not there without the interruption"
+            continue
+        for name in sorted(table.keys() | expected.keys(), key=str):
+            one, other = table.get(name), expected.get(name)
+            if not is_equal(one, other):
+                yield f"{what} {key}: {name}: {shown(one)} for {shown(other)}"
+
+
+def shown(value):
+    if torch.is_tensor(value) and value.numel() > 1:
+        return f"a tensor of mean {value.double().mean():.9g}"
+    return value
+
+
+def compare(ours, theirs, begin):
+    """All in which a resumed run differs from the whole one, after update ``begin``."""
+    updates, lines, states = ours.updates(), ours.lines(), ours.states()
+    missing = set(range(begin + 1, max(theirs.updates()) + 1)) ^ updates.keys()
+    found = [f"updates {sorted(missing)} were not done, or too many"] if missing else []
+    found += differences(updates, theirs.updates(), "update")
+    found += differences(lines, theirs.lines(), "log")
+    found += differences(states, theirs.states(), "checkpoint")
+    record = "scores.json"
+    if (theirs.folder / record).exists():
+        records = [json.loads((run.folder / record).read_text()) for run in (ours, theirs)]
+        found += differences(*[{"": dict(flat(one))} for one in records], record)
+    return found
+
+
+def check(cell, data, folder):
+    """What differs in a cell, by how it was interrupted."""
+    whole = Run(folder / "whole")
+    parse_once((data[cell.data], *USUAL, *SAVING, *cell.words))
+    whole.train(data[cell.data], cell.words)
+    middles = {path.name for path in whole.folder.glob("checkpoint_[0-9]*.pt")}
+    middle = min(middles, key=lambda name: int(re.findall(r"\d+", name)[-1]))
+    ways = {
+        "at its end": ("checkpoint1.pt", ("--num-workers", "1"), None),
+        "in an epoch, twice": (middle, (), 6),
+    }
+    found = {}
+    for way, (name, words, last) in ways.items():
+        run = Run(folder / re.sub(r"\W+", "_", way))
+        run.folder.mkdir()
+        for path in whole.folder.iterdir():
+            if path.suffix != ".pt":
+                shutil.copy(path, run.folder)
+        shutil.copy(whole.folder / name, run.folder / "checkpoint_last.pt")
+        state = torch.load(whole.folder / name, weights_only=True)
+        begin = state["optimizer_history"][-1]["num_updates"]
+        if last is not None:
+            run.train(data[cell.data], cell.words, last)
+        run.train(data[cell.data], (*cell.words, *words))
+        found[way] = compare(run, whole, begin)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", action="store_true")
+    parser.add_argument("--others", action="store_true")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1))
+    parser.add_argument("--only", type=re.compile, default=re.compile(""))
+    given = parser.parse_args()
+    cells = [*(others() if given.others else covering(2 if given.pairs else 1))]
+    cells = cells[given.part[0] :: given.part[1]]
+    failed = 0
+    with toy_data() as (place, data):
+        for number, cell in enumerate(cells):
+            if not given.only.search(cell.name):
+                continue
+            begin = time.monotonic()
+            folder = place / f"cell_{number}"
+            folder.mkdir()
+            try:
+                found = check(cell, data, folder)
+            except (AssertionError, SystemExit) as error:
+                found = {"": [str(error)]}
+            shutil.rmtree(folder)
+            print(f"{number}: {cell.name} ({time.monotonic() - begin:.1f} s)")
+            for way, lines in found.items():
+                failed += bool(lines)
+                print(f"    {way}: {'; '.join(lines[:3]) or 'equal'} {len(lines)}", flush=True)
+    print(f"{len(cells)} cells, {failed} differ")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main()))
