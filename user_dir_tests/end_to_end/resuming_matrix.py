@@ -1,13 +1,14 @@
-"""Trainings of every kind, cut off at several places and gone on with, against uninterrupted ones.
+"""Trainings of every kind, cut off twice and gone on with, against the uninterrupted ones.
 
-    python -m user_dir_tests.end_to_end.resuming_matrix [--pairs | NAME...] [--data FOLDER]
+    python -m user_dir_tests.end_to_end.resuming_matrix [--few] [--part N OF]
 
-A cell is a training by one value of each axis below. It is run once to its end; then again from
-checkpoints that it has left in the middle and at the end of an epoch, once killed on the way and
-resumed a second time, and with another number of loaders. All that a run leaves has to be equal to
-the bit: weights, averages, the state of the schedule and of the meters, the numbers of each update,
-scores of validation, the record. Without --pairs the cells show each value once; with it each two
-values of two axes meet in one. Prints a table, and leaves with 1 where something differs.
+A cell is a training by one value of each axis below; in the whole matrix each two values of two
+axes meet in one. With --few, some values of each axis stand in one, as in the suite. It is run to
+its end, and again from a checkpoint in the middle of an epoch: killed behind the end of that, it
+goes on from there with another number of loaders. All that it leaves has to be equal to the bit:
+weights, averages, the state of the schedule and of the meters, the numbers of each update, scores
+of validation, the record. fairseq's other options are tried one by one. Prints tables, and leaves
+with 1 where something differs.
 """
 
 import argparse
@@ -20,7 +21,6 @@ import re
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ from user_dir_tests.end_to_end.toy_trainings import (
 
 UPDATES, INTERVAL = 13, 4
 SAVING = ("--max-update", str(UPDATES), "--save-interval-updates", str(INTERVAL))
+HISTORY, RECORD = "optimizer_history", "scores.json"
 WARMUP = ("--warmup-updates", "4")
 TOTAL = (*WARMUP, "--total-num-update", str(UPDATES))
 # Options by axis and value; of a task, the name of its data before them.
@@ -95,11 +96,19 @@ OTHERS = {
 }
 
 
+# Of the axes with many values, those that the suite has time for.
+FEW = {
+    "task": ("masked LM, full blocks", "replaced tokens", "GLUE, scores", "SQuAD 2.0"),
+    "schedule": ("convbert_linear", "reduce_lr_on_plateau", "fixed", "cosine"),
+}
+
+
 class Cell(NamedTuple):
-    """A training: the values of the axes, the name of its data and the words for fairseq-train."""
+    """A training: what it is called in a table, its data, its loaders, words for fairseq-train."""
 
     name: str
     data: str
+    loaders: str
     words: tuple
 
 
@@ -109,11 +118,11 @@ def cell_of(values):
     data, *of_task = options.pop("task")
     words = (*of_task, *itertools.chain.from_iterable(options.values()))
     rate = "2e-4" if values["schedule"] == "triangular" else "2e-3"
-    name = ", ".join(f"{axis} {value}" for axis, value in values.items())
-    return Cell(name, data, (*words, "--lr-scheduler", values["schedule"], "--lr", rate))
+    words += ("--lr-scheduler", values["schedule"], "--lr", rate)
+    return Cell(" | ".join(values.values()), data, values["loaders"], words)
 
 
-def covering(strength, seed=0):
+def covering(strength, axes, seed=0):
     """Cells in which all values of any ``strength`` axes meet: of random ones the most telling."""
     rng = random.Random(seed)
 
@@ -122,13 +131,13 @@ def covering(strength, seed=0):
 
     left = {
         meeting
-        for axes in itertools.combinations(AXES, strength)
-        for meeting in itertools.product(*[[(axis, v) for v in AXES[axis]] for axis in axes])
+        for names in itertools.combinations(axes, strength)
+        for meeting in itertools.product(*[[(axis, v) for v in axes[axis]] for axis in names])
     }
     while left:
         wanted = dict(min(left))
         drawn = [
-            {axis: wanted.get(axis) or rng.choice([*AXES[axis]]) for axis in AXES}
+            {axis: wanted.get(axis) or rng.choice([*values]) for axis, values in axes.items()}
             for _ in range(100)
         ]
         best = max(drawn, key=lambda values: len(meetings(values) & left))
@@ -193,6 +202,11 @@ class Run(NamedTuple):
             found[tag, number] = without_times(row)
         return found
 
+    def checkpoints(self, pattern):
+        """How many updates went into checkpoints of such names, with their paths."""
+        paths = self.folder.glob(pattern)
+        return [(torch.load(p, weights_only=True)[HISTORY][-1]["num_updates"], p) for p in paths]
+
     def states(self):
         """All checkpoints by name, as flat tables."""
         return {path.name: state_of(path) for path in self.folder.glob("checkpoint*.pt")}
@@ -214,7 +228,7 @@ def without_times(numbers):
 def state_of(path):
     state = torch.load(path, weights_only=True)
     # One that was resumed keeps what it was resumed from.
-    state["optimizer_history"] = state["optimizer_history"][-1:]
+    state[HISTORY] = state[HISTORY][-1:]
     meters = state["extra_state"]["metrics"]
     state["extra_state"]["metrics"] = {
         name: {row[1]: row for row in meters[name] if not TIMES.fullmatch(row[1])}
@@ -264,74 +278,76 @@ def shown(value):
 
 def compare(ours, theirs, begin):
     """All in which a resumed run differs from the whole one, after update ``begin``."""
-    updates, lines, states = ours.updates(), ours.lines(), ours.states()
-    missing = set(range(begin + 1, max(theirs.updates()) + 1)) ^ updates.keys()
-    found = [f"updates {sorted(missing)} were not done, or too many"] if missing else []
-    found += differences(updates, theirs.updates(), "update")
-    found += differences(lines, theirs.lines(), "log")
-    found += differences(states, theirs.states(), "checkpoint")
-    record = "scores.json"
-    if (theirs.folder / record).exists():
-        records = [json.loads((run.folder / record).read_text()) for run in (ours, theirs)]
-        found += differences(*[{"": dict(flat(one))} for one in records], record)
+    found = []
+    for what in ("updates", "lines", "states"):
+        one, other = getattr(ours, what)(), getattr(theirs, what)()
+        found += differences(one, other, what)
+        if what != "states":
+            after = {key for key in other if update_of(key) > begin}
+            found += [f"{what}: {key} is missing" for key in after - one.keys()]
+    if (theirs.folder / RECORD).exists():
+        records = [json.loads((run.folder / RECORD).read_text()) for run in (ours, theirs)]
+        found += differences(*[{"": dict(flat(one))} for one in records], RECORD)
     return found
+
+
+def update_of(key):
+    """Of a number, or a kind and a number."""
+    return int(key[-1] if isinstance(key, tuple) else key)
 
 
 def check(cell, data, folder):
-    """What differs in a cell, by how it was interrupted."""
-    whole = Run(folder / "whole")
+    """All in which a training of the cell that is cut off twice differs from the whole one."""
+    whole, run = Run(folder / "whole"), Run(folder / "cut_off")
     parse_once((data[cell.data], *USUAL, *SAVING, *cell.words))
     whole.train(data[cell.data], cell.words)
-    middles = {path.name for path in whole.folder.glob("checkpoint_[0-9]*.pt")}
-    middle = min(middles, key=lambda name: int(re.findall(r"\d+", name)[-1]))
-    ways = {
-        "at its end": ("checkpoint1.pt", ("--num-workers", "1"), None),
-        "in an epoch, twice": (middle, (), 6),
-    }
-    found = {}
-    for way, (name, words, last) in ways.items():
-        run = Run(folder / re.sub(r"\W+", "_", way))
-        run.folder.mkdir()
-        for path in whole.folder.iterdir():
-            if path.suffix != ".pt":
-                shutil.copy(path, run.folder)
-        shutil.copy(whole.folder / name, run.folder / "checkpoint_last.pt")
-        state = torch.load(whole.folder / name, weights_only=True)
-        begin = state["optimizer_history"][-1]["num_updates"]
-        if last is not None:
-            run.train(data[cell.data], cell.words, last)
-        run.train(data[cell.data], (*cell.words, *words))
-        found[way] = compare(run, whole, begin)
-    return found
+    begin, middle = min(whole.checkpoints("checkpoint_[0-9]*_[0-9]*.pt"))
+    end, _ = min(one for one in whole.checkpoints("checkpoint[0-9]*.pt") if one[0] > begin)
+    # All but the later checkpoints stands there as it was.
+    shutil.copytree(whole.folder, run.folder, ignore=shutil.ignore_patterns("*.pt"))
+    shutil.copy(middle, run.folder / "checkpoint_last.pt")
+    run.train(data[cell.data], cell.words, last=end + 1 - begin)
+    other = ("--num-workers", str((int(cell.loaders) + 1) % 3))
+    run.train(data[cell.data], (*cell.words, *other))
+    return compare(run, whole, begin)
+
+
+def print_table(columns, cells, data, folder):
+    """Check cells; in how many something differs."""
+    print("| " + " | ".join((*columns, "differs in")) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    failed = 0
+    for number, cell in enumerate(cells):
+        place = folder / str(number)
+        place.mkdir(parents=True)
+        try:
+            found = check(cell, data, place)
+        except (AssertionError, SystemExit) as error:
+            found = [str(error)]
+        failed += bool(found)
+        told = "; ".join(found[:3]) + f" ({len(found)} in all)" if found else "nothing"
+        print(f"| {cell.name} | {told} |", flush=True)
+        shutil.rmtree(place)
+    return failed
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", action="store_true")
-    parser.add_argument("--others", action="store_true")
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1))
-    parser.add_argument("--only", type=re.compile, default=re.compile(""))
+    parser.add_argument("--few", action="store_true", help="what the suite has time for")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("N", "OF"))
     given = parser.parse_args()
-    cells = [*(others() if given.others else covering(2 if given.pairs else 1))]
-    cells = cells[given.part[0] :: given.part[1]]
-    failed = 0
+    part = slice(given.part[0], None, given.part[1])
+    cells = covering(1, {**AXES, **FEW}) if given.few else covering(2, AXES)
+    tables = [([*AXES], [*cells][part])]
+    if not given.few:
+        tables.append((["option"], [*others()][part]))
     with toy_data() as (place, data):
-        for number, cell in enumerate(cells):
-            if not given.only.search(cell.name):
-                continue
-            begin = time.monotonic()
-            folder = place / f"cell_{number}"
-            folder.mkdir()
-            try:
-                found = check(cell, data, folder)
-            except (AssertionError, SystemExit) as error:
-                found = {"": [str(error)]}
-            shutil.rmtree(folder)
-            print(f"{number}: {cell.name} ({time.monotonic() - begin:.1f} s)")
-            for way, lines in found.items():
-                failed += bool(lines)
-                print(f"    {way}: {'; '.join(lines[:3]) or 'equal'} {len(lines)}", flush=True)
-    print(f"{len(cells)} cells, {failed} differ")
+        failed = sum(
+            print_table(columns, cells, data, place / f"table{number}")
+            for number, (columns, cells) in enumerate(tables)
+        )
+    count = sum(len(cells) for _, cells in tables)
+    print(f"\n{count} trainings, of which {failed} did not go on as they would have")
     return failed
 
 

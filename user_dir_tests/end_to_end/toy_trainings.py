@@ -77,7 +77,7 @@ def make_data(folder):
     shard = shutil.copytree(corpus.data, folder / "shard")
     for suffix in ("bin", "idx"):
         shutil.copy(corpus.data / f"valid.{suffix}", shard / f"train.{suffix}")
-    made = {"corpus": corpus.data, "shards": f"{shard}{os.pathsep}{corpus.data}"}
+    made = {"corpus": corpus.data, "shards": f"{corpus.data}{os.pathsep}{shard}"}
     tokenizer = ("--tokenizer", corpus.data)
     sources = {
         "rte": write_pairs(folder / "RTE", ("entailment", "not_entailment")),
