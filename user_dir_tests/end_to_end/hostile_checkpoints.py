@@ -532,6 +532,22 @@ UNFINISHED = {
         with_entry((*LAST, "lr_scheduler_state", "best"), "low"),
         "lr_scheduler_state.best is 'low'",
     ),
+    "plateau_of_a_number": (
+        with_entry((*LAST, "lr_scheduler_state", "plateau"), 3),
+        "plateau is 3",
+    ),
+    "plateau_of_no_rates": (
+        with_entry(
+            (*LAST, "lr_scheduler_state", "plateau"),
+            {"num_bad_epochs": 0, "cooldown_counter": 0, "rates": ["fast"]},
+        ),
+        "lr_scheduler_state.plateau is of the type dict",
+    ),
+    "waited_in_words": (
+        with_entry(("extra_state", "early_stopping"), {"best": 1.0, "num_runs": "two"}),
+        "extra_state.early_stopping is of the type dict",
+    ),
+    "score_in_words": (with_entry(("extra_state", "val_loss"), "low"), "val_loss is 'low'"),
     "updates_in_words": (with_entry((*LAST, "num_updates"), "two"), "num_updates is 'two'"),
     "updates_below_zero": (with_entry((*LAST, "num_updates"), -2), "num_updates is -2"),
     "no_criterion": (with_entry((*LAST, "criterion_name"), DROP), "criterion_name is missing"),

@@ -175,14 +175,15 @@ class Run(NamedTuple):
 
     def train(self, data, words, last=None):
         """In a fork; ``last``: after so many updates it is killed."""
+        log = self.folder.with_suffix(f".{len(self.logs())}.log")
         words = (data, *USUAL, *SAVING, *words, "--save-dir", self.folder)
-        status = train_in_a_fork(words, self.log, Updates(self.numbers, last))
+        status = train_in_a_fork(words, log, Updates(self.numbers, last))
         expected = 0 if last is None else -signal.SIGKILL
-        assert status == expected, f"left with {status}: {self.log.read_text()[-3000:]}"
+        assert status == expected, f"left with {status}: {log.read_text()[-3000:]}"
 
-    @property
-    def log(self):
-        return self.folder.with_suffix(".log")
+    def logs(self):
+        """Of the trainings so far, in their order."""
+        return sorted(self.folder.parent.glob(f"{self.folder.name}.*.log"))
 
     @property
     def numbers(self):
@@ -196,7 +197,7 @@ class Run(NamedTuple):
     def lines(self):
         """What is logged, by its kind and update."""
         found = {}
-        for tag, text in re.findall(r"\| (train\w*|valid) \| (\{.*\})", self.log.read_text()):
+        for tag, text in LOGGED.findall("".join(log.read_text() for log in self.logs())):
             row = json.loads(text)
             number = next(row[name] for name in row if name.endswith("num_updates"))
             found[tag, number] = without_times(row)
@@ -212,9 +213,11 @@ class Run(NamedTuple):
         return {path.name: state_of(path) for path in self.folder.glob("checkpoint*.pt")}
 
 
+# As this process and a command write lines of a log.
+LOGGED = re.compile(r"INFO[: |]+(train\w*|valid\w*)[: |]+(\{.*\})")
 # No others are logged.
 METERS = ("train", "train_inner")
-TIMES = re.compile(r"(train_)?(wall|train_wall|wps|ups)")
+TIMES = re.compile(r"(train_|valid_)?(wall|train_wall|wps|ups)")
 # Where the runs stand, how they are loaded, and how long they took.
 APART = re.compile(
     r"/cfg/.*(save_dir|num_workers|restore_file|no_progress_bar)|/extra_state/previous_training_time"
