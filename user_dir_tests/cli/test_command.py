@@ -55,6 +55,7 @@ HEAVY = {"torch", "fairseq", "transformers", "scipy", "sklearn", "hydra", "tenso
         "predict-glue --path nowhere DATA OUT",
         "predict-glue --path RUN TEXT OUT",
         "predict-squad --path nowhere DATA OUT",
+        "attention --path nowhere TEXT/train.txt OUT.json",
         "convert --from tf --to fairseq nowhere OUT",
     ],
 )

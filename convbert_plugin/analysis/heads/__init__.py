@@ -1,0 +1,1 @@
+"""What attention heads and span kernels of a model look at in a text."""
