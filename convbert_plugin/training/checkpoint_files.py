@@ -18,6 +18,7 @@ from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
 from convbert_plugin.training.checkpoint_writing import save_or_go_on
 from convbert_plugin.training.checkpoints import Start, check_loaded
+from convbert_plugin.training.disk_room import check_room
 from convbert_plugin.training.leaving import finish_update, save_undisturbed
 from convbert_plugin.training.trainer import SurvivingTrainer, take_over
 
@@ -96,6 +97,8 @@ def _own_start(load: Callable) -> Callable:
                 f"{start.path or LAST_CHECKPOINT}: stands at a batch that its epoch has not with "
                 "this data and batch size: resume with those of the run, or add --reset-dataloader"
             ) from None
+        if not start.reached_limit:
+            check_room(trainer)
         finish_update(trainer, loaded[0])
         return loaded
 
