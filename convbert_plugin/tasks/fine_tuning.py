@@ -75,6 +75,7 @@ class FineTuningTask(EncoderTask):
         self.scores = scores
         self.beside = beside
         self.to_validate: list[str] = []
+        self.data_fingerprints: Mapping[str, str] = {}
         self.answers = answers._replace(length=cfg.tokens_per_sample)
         self.state.merge_state_dict({TASK: name, **to_keep({head: self.answers})})
 
@@ -93,6 +94,10 @@ class FineTuningTask(EncoderTask):
     def begin(self) -> None:
         self.check_best()
         super().begin()
+        if self.cfg.distributed_rank == 0:
+            # Now, for the data may have changed or gone by the first score.
+            splits = dict.fromkeys([self.cfg.train_subset, *self.cfg.valid_subset.split(",")])
+            self.data_fingerprints = data_fingerprints(Path(self.cfg.data), splits)
         if self.start.is_own:
             # Now, and not when another head's optimizer state fails to fit.
             self.load_state_dict(self.start.state)
@@ -202,7 +207,7 @@ class FineTuningTask(EncoderTask):
             "settings": {**settings_of(self.cfg, besides), **of_training},
             "data": {
                 "vocabulary": self.vocabulary.fingerprint(),
-                **data_fingerprints(Path(self.cfg.data), splits),
+                **{split: self.data_fingerprints[split] for split in splits},
             },
             **own,
         }

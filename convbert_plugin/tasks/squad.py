@@ -199,6 +199,9 @@ class SquadFineTuningTask(FineTuningTask):
             has_gold=True,
         )
         dataset = SquadDataset(questions, self.vocabulary, options)
+        if split != self.cfg.train_subset:
+            # Damaged texts are told now, and not when all of it has been answered.
+            _ = dataset.texts
         logger.info(
             f"{self.cfg.data}: {split}: {counted(described.questions, 'question')} in "
             f"{counted(len(dataset), 'window')}, {int(dataset.holds_answer.sum()):,} of them with "

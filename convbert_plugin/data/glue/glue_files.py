@@ -18,6 +18,7 @@ from convbert_plugin.data.glue.glue_tasks import GlueTask
 from convbert_plugin.data.splits import check_is_prepared
 from convbert_plugin.data.vocabulary import Vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.sums import check_sums
 from convbert_plugin.files.text_files import PathLike, number
 
 
@@ -52,7 +53,8 @@ def open_rows(
     columns: list[Sized] = [*texts]
     targets = None
     if prepared.task.sources[split].label is not None:
-        targets = _targets(folder / LABELS / split, prepared.task, read_description(folder).task)
+        written = read_description(folder)
+        targets = _targets(folder / LABELS / split, prepared.task, written, split)
         columns.append(targets)
     counts = {len(column) for column in columns}
     if counts != {prepared.splits[split].rows}:
@@ -61,25 +63,41 @@ def open_rows(
             f"where {prepared.splits[split].rows} were prepared: make the folder anew with "
             f"{DATA_MAKER}"
         )
+    check_sums(folder, lambda path: len(path.parts) > 1 and path.stem == split, DATA_MAKER)
     return PreparedRows(texts, targets)
 
 
-def _targets(path: Path, task: GlueTask, written: GlueTask) -> np.ndarray:
+def _targets(path: Path, task: GlueTask, written: PreparedTask, split: str) -> np.ndarray:
+    """As the model has them; ``written``: what the folder says."""
     if task.score_range is not None:
         path = path.with_name(f"{path.name}.label")
         try:
             scores = np.array([number(line) for line in path.read_text().splitlines()])
+            _check_range(scores, written.task)
         except (OSError, ValueError):
-            raise UserError(
-                f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}"
-            ) from None
+            raise _damaged(path) from None
         lowest, highest = task.score_range
         return (scores - lowest) / (highest - lowest)
     dictionary = Dictionary()
-    for word in written.labels:
+    for word in written.task.labels:
         dictionary.add_symbol(word)
     lines = open_lines(path, dictionary, remedy=DATA_MAKER)
     labels = np.fromiter((int(lines[row][0]) for row in range(len(lines))), np.int64, len(lines))
+    counted = np.bincount(labels, minlength=len(dictionary)).tolist()
+    expected = [0] * dictionary.nspecial + [*written.splits[split].label_counts]
+    if len(lines) == written.splits[split].rows and counted != expected:
+        raise _damaged(Path(f"{path}.bin"))
     places = np.full(len(dictionary), -1)
     places[[dictionary.index(word) for word in task.labels]] = range(len(task.labels))
     return places[labels]
+
+
+def _check_range(scores: np.ndarray, task: GlueTask) -> None:
+    """Raise ValueError for scores that are not of the task's range, or not finite."""
+    lowest, highest = task.score_range or (-np.inf, np.inf)
+    if not ((scores >= lowest) & (scores <= highest)).all():
+        raise ValueError
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is missing or damaged: make the folder anew with {DATA_MAKER}")

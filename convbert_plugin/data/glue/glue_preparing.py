@@ -25,6 +25,7 @@ from convbert_plugin.data.indexed_writing import (
 from convbert_plugin.data.splits import VALID_NAMES
 from convbert_plugin.data.token_ids import TokenIds
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.sums import write_sums
 from convbert_plugin.files.tables import choose_quoting
 from convbert_plugin.files.text_files import files_named
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE, Tokenizer
@@ -89,6 +90,7 @@ def prepare(
     if counted := next((split.label_counts for split in splits.values() if split.label_counts), ()):
         write_dictionary(destination / LABELS / DICTIONARY_FILE, task.labels, counted)
     write_description(destination, prepared)
+    write_sums(destination)
     return Prepared(prepared, notes, warnings)
 
 

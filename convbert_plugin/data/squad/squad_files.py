@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from convbert_plugin.data.squad.squad_description import (
 from convbert_plugin.data.vocabulary import Vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed
+from convbert_plugin.files.sums import check_sums
 from convbert_plugin.files.text_files import PathLike
 
 
@@ -113,6 +115,7 @@ def open_questions(
         _array(path, OFFSETS, np.int32, (tokens, 2)),
         first_tokens,
     )
+    check_sums(folder, lambda path: path.parts[0] == split, DATA_MAKER)
     if not _belong_together(opened, prepared.splits[split]):
         raise _torn(path)
     return opened
@@ -126,15 +129,19 @@ def _torn(path: Path) -> UserError:
 
 
 def _array(folder: Path, name: str, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An array of a kind and shape, mapped into memory."""
+    """An array of a kind and shape.
+
+    It is read into memory: of a file that is cut while it is mapped, SIGBUS would tell.
+    """
     path = folder / f"{name}.npy"
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        is_right = array.dtype == kind and array.shape == shape
-    # What is no .npy is taken for a pickle, or an archive.
-    except (OSError, ValueError, EOFError, AttributeError):
-        is_right = False
-    if not is_right:
+        # Mapped first, for a header may promise more than there is.
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.array(mapped) if mapped.dtype == kind and mapped.shape == shape else None
+    # What is no .npy is taken for a pickle, or an archive; numpy reads a header as Python.
+    except (OSError, ValueError, EOFError, AttributeError, OverflowError, SyntaxError, TokenError):
+        array = None
+    if array is None:
         raise UserError(
             f"{path} is missing or damaged, or belongs to other files: make the folder anew with "
             f"{DATA_MAKER}"

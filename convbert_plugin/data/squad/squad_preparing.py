@@ -36,6 +36,7 @@ from convbert_plugin.data.squad.squad_json import Paragraph, SquadReader
 from convbert_plugin.data.squad.squad_windows import make_windows
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.array_files import array_file
+from convbert_plugin.files.sums import write_sums
 from convbert_plugin.files.text_files import behind, plain_name
 from convbert_plugin.formats.reading import Reading
 from convbert_plugin.tokenization.tokenizer_interface import Tokenizer
@@ -147,6 +148,7 @@ def prepare(
         before += path.stat().st_size
     prepared = PreparedSquad(splits)
     write_description(destination, prepared)
+    write_sums(destination)
     return Prepared(prepared, summaries)
 
 

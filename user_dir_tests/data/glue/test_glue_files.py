@@ -5,6 +5,7 @@ import functools
 import json
 import operator
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -152,6 +153,39 @@ DAMAGES = {
 }
 
 
+def flip(name, place=0):
+    def apply(folder):
+        content = bytearray((folder / name).read_bytes())
+        content[place] ^= 1
+        (folder / name).write_bytes(content)
+
+    return apply
+
+
+# What no structure tells, the sums do.
+DAMAGES |= {
+    "another class": (flip("label/train.bin"), r"label/train.bin is missing or damaged: "),
+    "another token": (flip("input0/train.bin"), r"input0/train.bin: is not what .*prepare-glue wr"),
+    "damaged sums": (
+        lambda folder: (folder / "SHA256SUMS").write_text("abc"),
+        r"SHA256SUMS: damaged: make the folder anew with convbert prepare-glue",
+    ),
+}
+
+
+def test_a_folder_that_an_earlier_version_wrote_has_no_sums(rte):
+    flip("input0/train.bin")(rte)
+    (rte / "SHA256SUMS").unlink()
+    assert read_back(rte, "train").targets == [1, 0, 1]
+
+
+def test_the_sums_are_those_of_sha256sum(rte):
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=rte, check=True)
+    rows = (rte / "SHA256SUMS").read_text().splitlines()
+    files = {path.relative_to(rte).as_posix() for path in rte.rglob("*") if path.is_file()}
+    assert {row.split("  ")[1] for row in rows} == files - {"SHA256SUMS"}
+
+
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_folder_is_one_line(rte, kind):
     damage, message = DAMAGES[kind]
@@ -183,7 +217,9 @@ def test_a_description_of_other_types_is_refused_or_works(rte, wrong):
             assert majority_scores(splits["train"].label_counts, 1, task.metrics)
 
 
-@pytest.mark.parametrize("content", ["0.5\n1.0\n", "0.5\nx\n1\n", "0.5\n1 2\n1\n", ""])
+@pytest.mark.parametrize(
+    "content", ["0.5\n4.0\n1.0\n", "-1.5\n0\n1\n", "0.5\n1.0\n", "0.5\nx\n1\n", "0.5\n1 2\n1\n", ""]
+)
 def test_damaged_scores_are_one_line(scores, content):
     (scores / "label" / "train.label").write_text(content)
     with pytest.raises(UserError, match=r"prepare-glue$") as error:

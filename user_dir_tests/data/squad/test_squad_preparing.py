@@ -391,8 +391,9 @@ DAMAGES = {
 }
 
 
+@pytest.mark.parametrize("has_sums", [False, True], ids=["earlier version", "sums"])
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_folder_is_one_line(kind, tmp_path, monkeypatch):
+def test_a_damaged_folder_is_one_line(kind, tmp_path, monkeypatch, has_sums):
     monkeypatch.chdir(tmp_path)
     paragraphs = [
         ("the bear", question("a", "q", ("bear", 4))),
@@ -402,10 +403,27 @@ def test_a_damaged_folder_is_one_line(kind, tmp_path, monkeypatch):
     opened(folder).texts()
     damage, message = DAMAGES[kind]
     damage(folder)
+    if has_sums:
+        message += "|test/.*: is not what convbert prepare-squad wrote"
+    else:
+        (folder / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match=message) as error:
         opened(folder).texts()
     assert "\n" not in str(error.value)
     assert not Path("ran").exists()
+
+
+def test_every_bit_of_a_split_counts(tmp_path):
+    """Of what nobody looks at otherwise, too: such as where within the context a token stands."""
+    folder, _ = prepared(tmp_path, bert(tmp_path), ("the bear", question("a", "q", ("bear", 4))))
+    for path in (folder / "test").iterdir():
+        content = path.read_bytes()
+        for place in range(0, len(content), 7):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+            with pytest.raises(UserError, match=rf"{path.stem}\.\w+|{folder}"):
+                opened(folder)
+        path.write_bytes(content)
+    opened(folder).texts()
 
 
 def test_a_split_that_is_not_there_is_one_line(tmp_path):
