@@ -195,18 +195,23 @@ class Sweep:
         self.running: set[subprocess.Popen] = set()
         self.failures: list[str] = []
         self.is_stopped = threading.Event()
+        self.signal = 0
 
     def do(self, runs: Sequence[Run], jobs: int) -> None:
         """Do the runs, some at once; a signal ends them all and this program."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self.stop)
+            # Under nohup a hang-up is to be ignored.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self.stop)
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(self.work, runs))
         if self.is_stopped.is_set():
-            sys.exit("stopped: run the same command again, and it goes on")
+            print("stopped: run the same command again, and it goes on", file=sys.stderr)
+            sys.exit(128 + self.signal)
 
-    def stop(self, *signal_and_frame) -> None:
+    def stop(self, number: int, frame) -> None:
         """End what is running; it goes on from its last checkpoint another time."""
+        self.signal = number
         self.is_stopped.set()
         for process in list(self.running):
             process.terminate()

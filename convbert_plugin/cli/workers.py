@@ -70,7 +70,8 @@ def _start_worker(load: Callable[[], Callable[[Any], Any]]) -> None:
 
     global _work_of_process
     # The parent ends the workers, also when Ctrl-C reaches the whole group of processes.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     if (parent := parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # The workers are the parallelism.

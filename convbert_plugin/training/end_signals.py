@@ -115,11 +115,11 @@ def leave(number: int, place: str = "") -> NoReturn:
 
 
 def _hear(number: int, frame: Optional[FrameType]) -> None:
+    if not (_in_command() or _request.is_ending):
+        _as_before(number, frame)
+        return
     # Whether it insists is for the watch to see.
     if _request.number:
-        return
-    if not _in_command():
-        _as_before(number, frame)
         return
     _request.number = number
     if asked_to_leave() and not _request.is_put_off:

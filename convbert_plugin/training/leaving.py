@@ -10,6 +10,7 @@ from typing import Any, Callable, Mapping, Optional, Union
 
 import torch
 
+from convbert_plugin.errors import counted
 from convbert_plugin.training import end_signals
 from convbert_plugin.training.keeping import keep_progress
 from convbert_plugin.training.resuming import LEFT_IN_EPOCH
@@ -35,10 +36,15 @@ def number_of(total: Union[float, torch.Tensor]) -> int:
 
 def where(trainer: Any) -> str:
     """Where a run stands that leaves without a checkpoint of its own."""
-    return (
-        f"at update {trainer.get_num_updates():,}: the same command goes on from its last "
-        "checkpoint (with --save-on-signal, from this update)"
-    )
+    update = f"at update {trainer.get_num_updates():,}"
+    behind = trainer.get_num_updates() - trainer.kept_updates
+    if trainer.data_parallel_rank:
+        # It writes none.
+        return update
+    if not behind:
+        return f"{update}: the same command goes on from there"
+    last = "the last checkpoint" if trainer.kept_updates else "the start"
+    return f"{update}, {counted(behind, 'update')} after {last} (--save-on-signal saves before it leaves)"
 
 
 def leave_if_asked(trainer: Any) -> None:
@@ -73,7 +79,10 @@ def _saved(trainer: Any, path: Optional[str]) -> str:
     update = f"at update {trainer.get_num_updates():,}"
     if trainer.unwritten:
         return f"{update}, not saved: {trainer.unwritten.reason}"
-    return f"{update}, saved in {path}: the same command goes on from there" if path else update
+    if path:
+        return f"{update}, saved in {path}: the same command goes on from there"
+    # Only the first worker saves, and says so.
+    return update if trainer.data_parallel_rank else f"{update}, not saved"
 
 
 def finish_update(trainer: Any, kept: Optional[Mapping]) -> None:

@@ -25,14 +25,17 @@ step() { printf '\n== %s\n' "$*"; }
 # Ends like the command before, with the last words in the log that is named. A training that lives
 # may write its own log there meanwhile.
 fail() {
-    local status=$?
-    if [ $status -gt 128 ]; then
+    local status=$? logged='\| (INFO|WARNING) \|'
+    # What could still say why it ends did so last.
+    if [ $status -gt 128 ] && tail -n 1 "$1" | grep -Eq "^$|$logged"; then
         echo "$1: ended by SIG$(kill -l $status)" >&2
     else
-        { grep -Ev '\| (INFO|WARNING) \|' "$1" || tail -n 1 "$1"; } | tail -n 1 >&2
+        { grep -Ev "$logged" "$1" || tail -n 1 "$1"; } | tail -n 1 >&2
     fi
     exit $status
 }
+# Ctrl-C reaches all of a pipeline: who reads does so to the end.
+to_the_end() { (trap '' INT TERM HUP && "$@"); }
 # once FILE NAME=SOURCE ... -- COMMAND ...: makes a file, unless it is there, made from the same.
 once() {
     local made=$1 sources=()
@@ -77,7 +80,7 @@ recipe=(
 )
 fairseq-train "$out/data" --user-dir convbert_plugin "${recipe[@]}" \
     --save-dir "$out/run" --tensorboard-logdir "$out/tensorboard" "$@" 2>&1 |
-    tee -a "$log" | python examples/pretraining/training_lines.py || fail "$log"
+    to_the_end tee -a "$log" | to_the_end python examples/pretraining/training_lines.py || fail "$log"
 
 log=$out/validate.log
 step "held-out documents (fairseq-validate)"
