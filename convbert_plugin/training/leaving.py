@@ -44,7 +44,8 @@ def where(trainer: Any) -> str:
     if not behind:
         return f"{update}: the same command goes on from there"
     last = "the last checkpoint" if trainer.kept_updates else "the start"
-    return f"{update}, {counted(behind, 'update')} after {last} (--save-on-signal saves before it leaves)"
+    lost = f"{counted(behind, 'update')} after {last}"
+    return f"{update}, {lost} (--save-on-signal saves before it leaves)"
 
 
 def leave_if_asked(trainer: Any) -> None:

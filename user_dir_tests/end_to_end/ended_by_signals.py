@@ -1,6 +1,7 @@
 """Asks trainings to end, by each signal at each moment, and starts them again: what came of it.
 
-    python -m user_dir_tests.end_to_end.ended_by_signals [--commands] [--every 1] [--data DATA]
+    python -m user_dir_tests.end_to_end.ended_by_signals [--commands] [--begin 0] [--every 1] \\
+        [--data DATA]
 
 Each is a process of its own, with a group of its own that gets the signal as from a terminal: a
 fork of this one, or with --commands fairseq-train itself. With --save-on-signal the next start has
@@ -183,16 +184,16 @@ def try_case(case: Case, words, folder: Path, whole: Training, as_command: bool)
     return seen
 
 
-def run(data: Path, folder: Path, every: int, as_command: bool) -> collections.Counter:
+def run(data: Path, folder: Path, chosen: slice, as_command: bool) -> collections.Counter:
     words = (data, *TASK, *TINY, *LARGE, *RECIPE, *SAVING)
     parse_once(data)
     whole = Training(words, folder, "whole", as_command)
     whole.wait_for("")
     assert whole.status == 0, whole.errors.read_text()
-    cases = itertools.product(SIGNALS, MOMENTS, (0, 2), (True, False))
+    cases = list(itertools.product(SIGNALS, MOMENTS, (0, 2), (True, False)))
     sums = collections.Counter()
     columns = None
-    for case in itertools.islice(itertools.starmap(Case, cases), 0, None, every):
+    for case in itertools.starmap(Case, cases[chosen]):
         seen = try_case(case, words, folder, whole, as_command)
         if columns is None:
             columns = [*Case._fields, *seen]
@@ -214,7 +215,8 @@ def run(data: Path, folder: Path, every: int, as_command: bool) -> collections.C
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--commands", action="store_true")
-    parser.add_argument("--every", type=int, default=1, help="of so many cases, the first")
+    parser.add_argument("--begin", type=int, default=0, help="with this case")
+    parser.add_argument("--every", type=int, default=1, help="one of so many cases")
     parser.add_argument("--data", type=Path)
     given = parser.parse_args()
     # One that is removed at the end of a process would be by that of a fork.
@@ -222,7 +224,7 @@ if __name__ == "__main__":
     try:
         data = given.data or make_corpus(place / "corpus").data
         begin = time.monotonic()
-        sums = run(data, place, given.every, given.commands)
+        sums = run(data, place, slice(given.begin, None, given.every), given.commands)
     finally:
         shutil.rmtree(place)
     print(json.dumps({**sums, "seconds": round(time.monotonic() - begin)}))
