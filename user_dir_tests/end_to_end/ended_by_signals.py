@@ -1,7 +1,6 @@
 """Asks trainings to end, by each signal at each moment, and starts them again: what came of it.
 
-    python -m user_dir_tests.end_to_end.ended_by_signals [--commands] [--begin 0] [--every 1] \\
-        [--data DATA]
+    python -m user_dir_tests.end_to_end.ended_by_signals [--commands] [--begin 0] [--every 1]
 
 Each is a process of its own, with a group of its own that gets the signal as from a terminal: a
 fork of this one, or with --commands fairseq-train itself. With --save-on-signal the next start has
