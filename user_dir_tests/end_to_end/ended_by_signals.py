@@ -40,12 +40,12 @@ MOMENTS = {
     "validating": "begin validation on",
     "writing": "Saving checkpoint to",
     "epoch's end": '"num_updates": "16"',
-    "last update": '"num_updates": "33"',
+    "last update": '"num_updates": "20"',
 }
 SAVING = (
-    *("--max-update", "33", "--save-interval-updates", "7", "--keep-interval-updates", "2"),
+    *("--max-update", "20", "--save-interval-updates", "7", "--keep-interval-updates", "2"),
     # A validation takes some time.
-    *("--batch-size-valid", "1"),
+    *("--batch-size-valid", "2"),
 )
 POLL_SECONDS = 0.001
 LOGGED = re.compile(r"\| INFO \| (train_inner|valid) \| (\{.*\})\s*$")
