@@ -39,6 +39,8 @@ SHARED = (
     *("fairseq_cli.preprocess", "fairseq_cli.train", "fairseq_cli.validate"),
     *("fairseq_cli.hydra_train", "torch.utils.tensorboard", "sklearn.metrics", "scipy.stats"),
     *("matplotlib.figure", "safetensors.torch", "sentencepiece", "tokenizers"),
+    # By every optimizer of torch.
+    "torch._dynamo",
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.01

@@ -27,7 +27,7 @@ class FairseqCheckpoint(NamedTuple):
     ``model`` and ``task``: the options of both, and ``kept`` what the task kept, as plain values.
     ``answers``: what the outputs of heads mean, by their scopes. ``reading``: how it reads
     contexts, where it answers questions on them. ``progress``: what a run would go on from,
-    unchecked.
+    unchecked. ``workers`` trained it.
     """
 
     tensors: dict[str, Tensor]
@@ -38,6 +38,7 @@ class FairseqCheckpoint(NamedTuple):
     reading: Optional[Reading]
     transformers_config: dict
     progress: dict
+    workers: int
 
     @property
     def example_length(self) -> Optional[int]:
@@ -91,6 +92,7 @@ def read_checkpoint(path: PathLike) -> FairseqCheckpoint:
             "optimizer_history": history,
             "last_optimizer_state": state.get("last_optimizer_state"),
         },
+        workers=_workers(cfg),
     )
 
 
@@ -124,6 +126,12 @@ def checkpoint_of(
             TRANSFORMERS_CONFIG: transformers_config,
         },
     }
+
+
+def _workers(cfg: dict) -> int:
+    distributed = cfg.get("distributed_training")
+    workers = distributed.get("distributed_world_size") if isinstance(distributed, dict) else None
+    return _positive(workers) or 1
 
 
 def _positive(value: object) -> Optional[int]:

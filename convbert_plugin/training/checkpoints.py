@@ -31,6 +31,7 @@ from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 from convbert_plugin.training.resuming import (
     BLOCKWISE,
+    DATALOADER,
     OF_A_RATE,
     OPTIMIZER,
     RESETS,
@@ -56,7 +57,8 @@ class Start(NamedTuple):
     heads, ``shapes``: of its stacks of layers. ``trained_positions`` were reached by examples, and
     an example may have ``usable_length`` tokens without a word. ``description``: what records say
     of it, ``notice``: what the user is told of it. ``reached_limit``: that of this run which it has
-    reached already, in words. ``updates`` went into it; ``is_best``: of those of its run.
+    reached already, in words. ``updates`` went into it; ``is_best``: of those of its run. So many
+    ``workers`` got to the place in its epoch from where this run goes on, 0 where it does not.
     """
 
     path: PathLike = ""
@@ -73,6 +75,7 @@ class Start(NamedTuple):
     reached_limit: str = ""
     updates: int = 0
     is_best: bool = False
+    workers: int = 0
 
 
 def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
@@ -139,6 +142,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         reached_limit=reached_limit(checkpoint, resets, cfg._get_root().optimization),
         updates=updates,
         is_best=extra.get("val_loss") is not None and extra["val_loss"] == extra.get("best"),
+        workers=0 if DATALOADER in resets else checkpoint.workers,
     )
 
 

@@ -20,7 +20,7 @@ from convbert_plugin.training.finite_numbers import (
 from convbert_plugin.training.keeping import keep_progress
 from convbert_plugin.training.resuming import LEFT_IN_EPOCH
 from convbert_plugin.training.told_epochs import ending_after
-from convbert_plugin.training.workers import gone_workers_told
+from convbert_plugin.training.workers import gone_workers_told, share_place
 
 
 class SurvivingTrainer(Trainer):
@@ -41,6 +41,11 @@ class SurvivingTrainer(Trainer):
     kept_updates = 0
     unwritten: Optional[Unwritten] = None
     written: Optional[Path] = None
+
+    def load_checkpoint(self, *arguments: Any, **options: Any) -> Any:
+        kept = super().load_checkpoint(*arguments, **options)
+        share_place(self, kept)
+        return kept
 
     def get_train_iterator(self, epoch: int, *arguments: Any, **options: Any) -> Any:
         save_what_is_left(self, epoch)

@@ -7,13 +7,13 @@ import re
 import signal
 import sys
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Optional
 
 from fairseq.distributed import utils as distributed_utils
 from torch.distributed import DistError
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from convbert_plugin.errors import ANOTHER_IS_GONE, UserError
+from convbert_plugin.errors import ANOTHER_IS_GONE, UserError, counted
 
 # By which libraries of communication tell that they could not, as theirs alone are of a class.
 OF_GLOO = "gloo/"
@@ -54,6 +54,27 @@ def gone_workers_told() -> Iterator[None]:
             f"{ANOTHER_IS_GONE} ({reason}): its own last line says why; start all again, and they "
             "go on from the last checkpoint"
         ) from None
+
+
+def share_place(trainer: Any, kept: Optional[dict]) -> None:
+    """Put the place in an epoch that so many workers have reached in terms of those there are now.
+
+    fairseq counts the batches of each, and would pass over some, or see many again.
+    """
+    start, workers = trainer.task.start, trainer.data_parallel_world_size
+    if kept is None or start.workers in (0, workers):
+        return
+    place = kept["train_iterator"]
+    batches = place["iterations_in_epoch"] * start.workers
+    place["iterations_in_epoch"], again = divmod(batches, workers)
+    if batches and trainer.is_data_parallel_master:
+        line = (
+            f"{start.path}: {counted(start.workers, 'worker')} got to this place of the epoch, and "
+            f"{workers:,} go on from it"
+        )
+        trainer.task.tell(
+            f"{line} (where {again:,} of its batches are seen again)" if again else line
+        )
 
 
 def _told(call_main: Callable) -> Callable:

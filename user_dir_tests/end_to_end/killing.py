@@ -1,7 +1,7 @@
 """Kills a training at random moments and starts it again, until so many kills were survived.
 
     python -m user_dir_tests.end_to_end.killing [--kills 100] [--seed 0] [--data DATA]
-        [--processes 1]
+        [--processes 1] [--updates 24]
 
 Each life is forked from this process, killed by SIGKILL at its start, while it trains, while it
 writes a checkpoint or while it copies one, and followed by another, which has to go on from the
@@ -12,7 +12,7 @@ end in one line, once all had found each other. Prints what happened, as JSON.
 
 import argparse
 import collections
-import functools
+import importlib
 import json
 import os
 import random
@@ -29,17 +29,23 @@ import fairseq_cli.train
 import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from convbert_plugin.errors import ANOTHER_IS_GONE
-from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, free_port, make_corpus
+from user_dir_tests.end_to_end.conftest import (
+    RECIPE,
+    TASK,
+    TINY,
+    free_port,
+    make_corpus,
+    options_composed_once,
+)
 
-UPDATES, INTERVAL = 24, 3
+INTERVAL = 3
 # Rows that are never looked up make a checkpoint of 15 MB.
 LARGE = ("--max-positions", "60000")
 SAVING = (
-    *("--max-update", str(UPDATES), "--save-interval-updates", str(INTERVAL)),
-    *("--keep-interval-updates", "2", "--log-interval", "1"),
+    *("--save-interval-updates", str(INTERVAL), "--keep-interval-updates", "2"),
+    *("--log-interval", "1"),
 )
 MOMENTS = ("start", "training", "writing", "copying")
 # Up to so many seconds after what a moment waits for.
@@ -58,10 +64,9 @@ LOADED = re.compile(r"Loaded checkpoint (\S+) \(epoch \d+ @ (\d+) updates\)")
 class Life:
     """A training in a process of its own, or in several."""
 
-    def __init__(self, data: Path, folder: Path, processes: int):
+    def __init__(self, command: tuple, folder: Path, processes: int):
         self.folder = folder
         self.logs = [folder.with_suffix(f".{rank}.log") for rank in range(processes)]
-        words = (data, *TASK, *TINY, *LARGE, *RECIPE, *SAVING, "--save-dir", folder)
         port = free_port()
         assert threading.active_count() == 1, "a fork takes no threads along"
         self.processes = []
@@ -70,7 +75,7 @@ class Life:
             place = place_of(rank, processes, port) if processes > 1 else ()
             self.processes.append(os.fork())
             if not self.processes[-1]:
-                train(log, [*map(str, (*words, *place))])
+                train(log, [*map(str, (*command, "--save-dir", folder, *place))])
         self.statuses = [None] * processes
         self.killed = None
 
@@ -148,14 +153,10 @@ def train(log: Path, words: list[str]) -> None:
         os._exit(status)
 
 
-def parse_once(data: Path) -> None:
-    """Let all forks inherit the parsing of fairseq's 300 options, which takes half a second."""
-    parse = OverridesParser.parse_rule
-    parsed = functools.lru_cache(maxsize=None)(
-        lambda text, rule: parse(OverridesParser.create(), text, rule)
-    )
-    OverridesParser.parse_rule = lambda self, text, rule: parsed(text, rule)
-    sys.argv[1:] = [*map(str, (data, *TASK, *TINY, *LARGE, *RECIPE, *SAVING))]
+def prepare(command: tuple) -> None:
+    """Let all forks inherit what takes most of a short life: imports, and fairseq's 300 options."""
+    importlib.import_module("torch._dynamo")
+    sys.argv[1:] = [*map(str, command)]
     convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
 
 
@@ -201,10 +202,10 @@ def kill_at(life: Life, moment: str, rng: random.Random) -> None:
     life.kill(rng.randrange(len(life.processes)))
 
 
-def run(data: Path, folder: Path, kills: int, seed: int, processes: int) -> dict:
+def run(command: tuple, folder: Path, kills: int, seed: int, processes: int) -> dict:
     rng = random.Random(seed)
-    parse_once(data)
-    whole = Life(data, folder / "whole", processes)
+    prepare(command)
+    whole = Life(command, folder / "whole", processes)
     whole.wait_for(lambda: False)
     assert whole.has_ended_well, whole.text()[-2000:]
     expected = trained(whole.folder)
@@ -212,7 +213,7 @@ def run(data: Path, folder: Path, kills: int, seed: int, processes: int) -> dict
     newest = runs = most_again = 0
     while seen["kills"] < kills or newest:
         killed = folder / f"killed{runs}"
-        life = Life(data, killed, processes)
+        life = Life(command, killed, processes)
         moment = MOMENTS[rng.randrange(len(MOMENTS))]
         if seen["kills"] < kills:
             kill_at(life, moment, rng)
@@ -282,9 +283,13 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--updates", type=int, default=24)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, options_composed_once():
         data = given.data or make_corpus(Path(place) / "corpus").data
+        options_of_all = (*TASK, *TINY, *LARGE, *RECIPE, *SAVING, "--max-update", given.updates)
         begin = time.monotonic()
-        summary = run(data, Path(place), given.kills, given.seed, given.processes)
+        summary = run(
+            (data, *options_of_all), Path(place), given.kills, given.seed, given.processes
+        )
     print(json.dumps({**summary, "seconds": round(time.monotonic() - begin)}))

@@ -23,21 +23,38 @@ SAVING = (
 )
 
 
+@pytest.fixture
+def seen_while_killing(forked, corpus):
+    """What the kit has seen; what may never be has not been."""
+
+    def run(*words):
+        command = ["python", "-m", "user_dir_tests.end_to_end.killing", *words]
+        command += ["--data", str(corpus.data)]
+        done = subprocess.run(command, cwd=CHECKOUT, env=forked, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        seen = json.loads(done.stdout.splitlines()[-1])
+        assert seen["bytes a checkpoint"] > 10_000_000
+        assert seen["resumed"] == seen["resumed from the newest"] > 0
+        assert seen["runs to their end"] == seen["runs equal to the bit"] > 0
+        assert seen["most updates done again"] <= INTERVAL
+        torn = (f"{name} torn" for name in (LAST, BEST))
+        never = ("begun anew beside a checkpoint", "unfinished files at the end", "failed")
+        assert not any(map(seen.get, (*torn, *never))), seen
+        return seen
+
+    return run
+
+
 @pytest.mark.slow
-def test_a_dozen_kills(forked, corpus):
-    words = ("--kills", "12", "--seed", "5", "--data", corpus.data)
-    command = ["python", "-m", "user_dir_tests.end_to_end.killing", *map(str, words)]
-    done = subprocess.run(command, cwd=CHECKOUT, env=forked, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
-    assert seen["kills"] == 12
-    assert seen["bytes a checkpoint"] > 10_000_000
-    assert seen["resumed"] == seen["resumed from the newest"] > 0
-    assert seen["runs to their end"] == seen["runs equal to the bit"] > 0
-    assert seen["most updates done again"] <= INTERVAL
-    torn = (f"{name} torn" for name in (LAST, BEST))
-    for never in (*torn, "begun anew beside a checkpoint", "unfinished files at the end", "failed"):
-        assert not seen.get(never), (never, seen)
+def test_a_dozen_kills(seen_while_killing):
+    assert seen_while_killing("--kills", "12", "--seed", "5")["kills"] == 12
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_is_killed(seen_while_killing):
+    words = ("--processes", "2", "--kills", "2", "--updates", "7", "--seed", "2")
+    seen = seen_while_killing(*words)
+    assert seen["kills"] == seen["others that ended in one line"] == 2
 
 
 def cut(path):

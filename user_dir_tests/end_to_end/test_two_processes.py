@@ -36,25 +36,29 @@ def launched(forked):
 
 
 def test_two_processes_equal_one_with_two_batches_an_update(
-    corpus, fairseq_train, train_on_two, usual_arguments, pretrained, tmp_path
+    corpus, fairseq_train, train_on_two, usual_arguments, pretrained, tmp_path, caplog
 ):
+    """Begun from a checkpoint, resumed by two, and then by the one."""
     arguments = (
         *("--finetune-from-model", pretrained.folder / "checkpoint_last.pt"),
         *(*NO_DROPOUT, "--total-num-update", "9"),
     )
+    alone = (*arguments, "--update-freq", "2", "--max-update", "6")
     with unrounded_updates() as updates:
-        one = fairseq_train(
-            corpus.data, tmp_path / "one", *arguments, "--update-freq", "2", "--max-update", "4"
-        )
+        one = fairseq_train(corpus.data, tmp_path / "one", *alone)
     # Clipping and Adam hide a factor of the gradient: its norm does not.
     norms = []
     for stop in ("2", "4"):
         usual = (corpus.data, *usual_arguments, "--save-dir", tmp_path / "two")
         numbers = train_on_two(*usual, *arguments, "--max-update", stop)
         norms += [update["gnorm"] for update in numbers]
+    with unrounded_updates() as resumed:
+        two = fairseq_train(corpus.data, tmp_path / "two", *alone)
+    norms += [update["gnorm"] for update in resumed]
+    last = tmp_path / "two" / "checkpoint_last.pt"
+    assert f"{last}: 2 workers got to this place of the epoch, and 1 go on from it" in caplog.text
     assert norms == pytest.approx([update["gnorm"] for update in updates], rel=RELATIVE)
-    two = one._replace(folder=tmp_path / "two")
-    assert two.checkpoint()["optimizer_history"][-1]["num_updates"] == 4
+    assert two.checkpoint()["optimizer_history"][-1]["num_updates"] == 6
     ours, theirs = two.checkpoint()["model"], one.checkpoint()["model"]
     for name, tensor in ours.items():
         assert (tensor - theirs[name]).abs().max() <= TOLERANCE, name

@@ -1,7 +1,10 @@
 """How the workers of a run tell that it ends: what waits for others, and what fairseq started."""
 
 import functools
+import itertools
+import math
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from convbert_plugin.errors import ANOTHER_IS_GONE, UserError
 from convbert_plugin.training import workers
+from convbert_plugin.training.checkpoints import Start
 
 pytestmark = pytest.mark.survival
 
@@ -97,3 +101,35 @@ def test_a_mistake_that_no_worker_made_keeps_its_traceback():
     with pytest.raises(ProcessRaisedException) as raised:
         ends_by(error)(None, main)
     assert raised.value is error
+
+
+@pytest.mark.parametrize(("before", "now"), [*itertools.permutations((1, 2, 3, 4), 2)])
+@pytest.mark.parametrize("batches", [7, 24])
+def test_other_workers_pass_over_no_batch_and_repeat_few(before, now, batches):
+    """By lists of the batches that each sees, as fairseq deals them out, wherever they are left."""
+    whole = range(batches)
+    for place in range(1, math.ceil(batches / before)):
+        seen = [batch for rank in range(before) for batch in whole[rank::before][:place]]
+        told, kept = [], {"train_iterator": {"iterations_in_epoch": place}}
+        workers.share_place(trainer_of(now, before, told), kept)
+        left = kept["train_iterator"]["iterations_in_epoch"]
+        rest = [batch for rank in range(now) for batch in whole[rank::now][left:]]
+        assert set(seen) | set(rest) == set(whole)
+        again = len(seen) + len(rest) - batches
+        assert 0 <= again < now
+        [line] = told
+        assert (f"(where {again} of its batches are seen again)" in line) == (again > 0)
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_the_same_workers_go_on_where_they_were(before):
+    told, kept = [], {"train_iterator": {"iterations_in_epoch": 3}}
+    workers.share_place(trainer_of(2, before, told), kept)
+    assert kept["train_iterator"]["iterations_in_epoch"] == 3
+    assert not told
+
+
+def trainer_of(now, before, told):
+    """What a trainer of so many workers says of itself that goes on from so many."""
+    task = SimpleNamespace(start=Start(path="last.pt", workers=before), tell=told.append)
+    return SimpleNamespace(task=task, data_parallel_world_size=now, is_data_parallel_master=True)
