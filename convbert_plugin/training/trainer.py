@@ -42,11 +42,6 @@ class SurvivingTrainer(Trainer):
     unwritten: Optional[Unwritten] = None
     written: Optional[Path] = None
 
-    def load_checkpoint(self, *arguments: Any, **options: Any) -> Any:
-        kept = super().load_checkpoint(*arguments, **options)
-        share_place(self, kept)
-        return kept
-
     def get_train_iterator(self, epoch: int, *arguments: Any, **options: Any) -> Any:
         save_what_is_left(self, epoch)
         with self.progress_kept():
@@ -136,6 +131,7 @@ class SurvivingTrainer(Trainer):
         extra_state = super().load_checkpoint(filename, *resets)
         if extra_state is not None:
             recall(self, extra_state, reset_optimizer or reset_lr_scheduler, reset_meters)
+            share_place(self, extra_state)
         return extra_state
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator
 
 from fairseq.distributed import utils as distributed_utils
 from torch.distributed import DistError
@@ -56,13 +56,13 @@ def gone_workers_told() -> Iterator[None]:
         ) from None
 
 
-def share_place(trainer: Any, kept: Optional[dict]) -> None:
+def share_place(trainer: Any, kept: dict) -> None:
     """Put the place in an epoch that so many workers have reached in terms of those there are now.
 
     fairseq counts the batches of each, and would pass over some, or see many again.
     """
     start, workers = trainer.task.start, trainer.data_parallel_world_size
-    if kept is None or start.workers in (0, workers):
+    if start.workers in (0, workers):
         return
     place = kept["train_iterator"]
     batches = place["iterations_in_epoch"] * start.workers
