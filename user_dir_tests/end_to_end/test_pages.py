@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Collection, Mapping, NamedTuple
 
 import pytest
+import torch
 from filelock import FileLock
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -22,8 +23,15 @@ VARIABLE = re.compile(r"\w+=")
 FILE = re.compile(r"`([\w.*-]*/[\w./*-]*|[\w-]+\.py)`")
 ROOTS = (CHECKOUT, CHECKOUT / "convbert_plugin")
 # What sets up the environment, runs these very tests or all checks of the whole checkout, or wants
-# a network or a GPU.
+# a network, a GPU or several.
 SET_UP = {
+    'fairseq-train "${recipe[@]}" --no-epoch-checkpoints --save-dir runs/gpus '
+    "--ddp-backend legacy_ddp",
+    'torchrun --nproc-per-node 8 --no-python fairseq-train "${recipe[@]}" --save-dir runs/gpus '
+    "--ddp-backend legacy_ddp",
+    "srun --nodes 2 --gpus-per-node 8 --ntasks-per-node 1 --kill-on-bad-exit --signal USR1@120 "
+    'fairseq-train "${recipe[@]}" --save-dir runs/gpus --ddp-backend legacy_ddp '
+    "--distributed-port 29500 --save-on-signal",
     "bash examples/gpu/wheels.sh runs/gpu/wheels",
     "bash examples/gpu/check.sh --data runs/gpu/data --wheels runs/gpu/wheels --workers 6",
     "source examples/environment.sh",
@@ -204,8 +212,22 @@ def assert_every_stage_passed(checkout):
     assert "passed" in figures["tests"]["line"]
 
 
+def assert_other_workers_went_on(checkout):
+    """With what two began, one goes on, in their place."""
+    updates = {name: updates_of(checkout / "runs" / name) for name in ("two", "torchrun")}
+    assert updates == {"two": 6, "torchrun": 2}
+
+
+def updates_of(folder):
+    state = torch.load(folder / "checkpoint_last.pt", weights_only=True)
+    return state["optimizer_history"][-1]["num_updates"]
+
+
 # What has to hold after the commands of a page.
-LEAVES = {"examples/gpu/README.md": assert_every_stage_passed}
+LEAVES = {
+    "examples/gpu/README.md": assert_every_stage_passed,
+    "examples/distributed/README.md": assert_other_workers_went_on,
+}
 
 
 @pytest.mark.pretraining
