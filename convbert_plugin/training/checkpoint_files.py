@@ -55,10 +55,14 @@ def _whole_copy(copy: Callable) -> Callable:
 
 
 def _lasting_save(save: Callable) -> Callable:
-    def save_checkpoint(cfg: Any, trainer: Any, *place: Any) -> Optional[str]:
-        lasts = isinstance(trainer, SurvivingTrainer) and not cfg.no_save
-        saving = functools.partial(save_or_go_on, save) if lasts else save
-        return saving(cfg, trainer, *place)
+    def save_checkpoint(
+        cfg: Any, trainer: Any, epochs: Any, score: Optional[float]
+    ) -> Optional[str]:
+        saving = save
+        if isinstance(trainer, SurvivingTrainer):
+            score = trainer.watch.score(score)
+            saving = save if cfg.no_save else functools.partial(save_or_go_on, save)
+        return saving(cfg, trainer, epochs, score)
 
     return save_checkpoint
 
@@ -99,6 +103,7 @@ def _own_start(load: Callable) -> Callable:
             ) from None
         if not start.reached_limit:
             check_room(trainer)
+        trainer.watch.go_on(trainer, loaded[0])
         finish_update(trainer, loaded[0])
         return loaded
 

@@ -101,7 +101,7 @@ def find(model: nn.Module, loss_of: Loss, batches: Iterable[dict]) -> Optional[P
     """Where a number that is not finite appears first, when an update is computed once more.
 
     In a batch itself, the output of a module, the loss, or the gradient of the parameter that the
-    backward pass reaches first. None where each is finite: their sum was too large.
+    backward pass reaches first. None where each is finite: their norm was too large.
     """
     parameters = dict(model.named_parameters())
     spoilt = [name for name, parameter in parameters.items() if not _is_finite(parameter)]
@@ -145,7 +145,8 @@ def _watched(model: nn.Module) -> Iterator[tuple[dict[str, int], list[str]]]:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+    # Detached, for a layer that is computed again must keep the same tensors as before.
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor.detach()).all())
 
 
 def _tensors_of(value: Any) -> Iterator[Tensor]:
@@ -200,7 +201,7 @@ def _told(trainer: Any, batches: Sequence[dict], number: LeftOut) -> tuple[Optio
     worker, place, kept = _of_all(trainer, place, kept)
     if place is None:
         kept = _keep(trainer, batches, place, number)
-        words = "the sum of the gradients is not finite, of which each is when computed again"
+        words = "the norm of the gradients is not finite, though each is when computed again"
     else:
         words, examples = place.words, listed(list(map(str, place.examples)))
         kept = f"examples {examples}{worker}; {kept}"

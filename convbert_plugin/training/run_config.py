@@ -46,3 +46,10 @@ class RunConfig(FairseqDataclass):
             "checkpoint_last.pt before leaving, all workers at once"
         },
     )
+    stop_on_divergence: bool = field(
+        default=False,
+        metadata={
+            "help": "end a run that diverges, or whose discriminator collapses, where otherwise a "
+            "line says so"
+        },
+    )

@@ -20,6 +20,7 @@ from convbert_plugin.training.finite_numbers import (
 from convbert_plugin.training.keeping import keep_progress
 from convbert_plugin.training.resuming import LEFT_IN_EPOCH
 from convbert_plugin.training.told_epochs import ending_after
+from convbert_plugin.training.watching import COURSE, Watch
 from convbert_plugin.training.workers import gone_workers_told, share_place
 
 
@@ -30,10 +31,11 @@ class SurvivingTrainer(Trainer):
     whose numbers were not finite. ``requests`` sums up which workers were asked to leave;
     ``kept_besides`` is what a checkpoint keeps beside what fairseq does. ``unwritten``: the
     checkpoint that is missing on the disk, if the last one is; ``written``: the file that was last
-    written whole.
+    written whole. ``watch`` sees how the run goes.
     """
 
     epochs: Any = None
+    watch: Watch
     left_out = LeftOut()
     requests: Any = 0
     kept_besides: Mapping = {}
@@ -66,6 +68,8 @@ class SurvivingTrainer(Trainer):
             self.left_out = leave_out(self, samples, self.left_out)
             return None
         self.left_out = self.left_out._replace(in_a_row=0)
+        if logged is not None:
+            self.watch.look(self)
         return logged
 
     def begin_epoch(self, epoch: int) -> None:
@@ -99,7 +103,10 @@ class SurvivingTrainer(Trainer):
         # What fairseq begins with where it finds such gradients.
         if isinstance(sys.exc_info()[1], FloatingPointError):
             raise NotFinite
-        saved = super().save_checkpoint(filename, {**extra_state, **self.kept_besides})
+        self.watch.hold(self)
+        kept = {**extra_state, **self.kept_besides, COURSE: self.watch.course.kept()}
+        saved = super().save_checkpoint(filename, kept)
+        self.watch.saved(self, filename)
         self.kept_updates = self.get_num_updates()
         self.written = saved and Path(saved)
         return saved
@@ -139,3 +146,4 @@ def take_over(trainer: Trainer) -> None:
     """Let a trainer of fairseq, of whichever class, do what ``SurvivingTrainer`` does beside."""
     kind = type(trainer)
     trainer.__class__ = type(kind.__name__, (SurvivingTrainer, kind), {})
+    trainer.watch = Watch()

@@ -3,6 +3,7 @@
 import traceback
 from pathlib import Path
 
+import fairseq
 import pytest
 import torch
 from fairseq import tasks
@@ -11,6 +12,7 @@ from fairseq.trainer import Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import convbert_plugin
+from convbert_plugin.training.trainer import take_over
 
 pytestmark = [
     pytest.mark.speed,
@@ -18,7 +20,7 @@ pytestmark = [
     pytest.mark.usefixtures("by_torch_alone"),
 ]
 
-PACKAGE = str(Path(convbert_plugin.__file__).parent)
+PACKAGE, FAIRSEQ = (str(Path(module.__file__).parent) for module in (convbert_plugin, fairseq))
 # What needs a number, or as many places as there are of some kind, on the host.
 WAITING = {
     *("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "bincount"),
@@ -44,8 +46,10 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if waits(function, args):
-            files = [frame.filename for frame in traceback.extract_stack()]
-            is_ours = any(file.startswith(PACKAGE) for file in files)
+            files = [frame.filename for frame in reversed(traceback.extract_stack())]
+            # Each calls the other.
+            nearest = next((file for file in files if file.startswith((PACKAGE, FAIRSEQ))), "")
+            is_ours = nearest.startswith(PACKAGE)
             (self.ours if is_ours else self.of_fairseq).append(str(function))
         return function(*args, **(kwargs or {}))
 
@@ -62,7 +66,9 @@ def trainer_of(corpus, config_of, tmp_path):
         task = tasks.setup_task(cfg.task)
         task.load_dataset("train")
         model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)
-        return Trainer(cfg, task, model, criterion)
+        trainer = Trainer(cfg, task, model, criterion)
+        take_over(trainer)
+        return trainer
 
     return build
 
