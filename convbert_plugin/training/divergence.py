@@ -120,6 +120,8 @@ class Course:
         """What is wrong with the run; "" while nothing is for sure."""
         if self.far:
             first = self.start.get(LOSS, math.nan)
+            if not math.isfinite(self.far):
+                return f"the loss is not finite, of {first:.4g} in the first update"
             return f"the loss is {self.far:.3g} times that of the first update ({first:.4g})"
         if self.low >= LOW_UPDATES and self.generator_loss < LEARNS * self.low_from:
             learned = f"generator_loss {self.low_from:.3g} to {self.generator_loss:.3g}"
@@ -156,4 +158,5 @@ class _Means:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    # An integer may be too large for a float.
+    return isinstance(value, (int, float)) and abs(value) < math.inf

@@ -113,7 +113,8 @@ def test_a_spike_is_not():
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_none(loss):
-    assert told_at(course_of(), [Logged(20, 20, loss)])[0] == 20
+    told = (20, "the loss is not finite, of 44.1 in the first update")
+    assert told_at(course_of(), [Logged(20, 20, loss)]) == told
 
 
 def test_a_fine_tuning_that_begins_near_zero():
@@ -131,7 +132,7 @@ def test_what_a_checkpoint_keeps_is_gone_on_from():
     assert later.sound_until == 0
     assert told_at(later, hundreds(TOO_FAST)[4:]) == told_at(course, hundreds(TOO_FAST)[4:])
     # Of none, or another than is written, nothing is known.
-    for kept in (None, {"loss": "x"}, {"low": math.nan}, [1]):
+    for kept in (None, {"loss": "x"}, {"low": math.nan}, [1], {"loss": math.inf}):
         other = Course()
         other.go_on(400, kept)
         assert (other.start, other.low, other.sound_until) == ({}, 0, 400)
