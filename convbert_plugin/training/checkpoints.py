@@ -29,6 +29,7 @@ from convbert_plugin.models.parts import scopes_of
 from convbert_plugin.models.state import TOKEN_TABLE
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+from convbert_plugin.training.exact_resume import name_of
 from convbert_plugin.training.resuming import (
     BLOCKWISE,
     DATALOADER,
@@ -119,7 +120,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
     )
     task_class = TASK_REGISTRY[cfg._name].__name__
     resets = _resets(cfg) if resumed else RESETS
-    of_a_rate = getattr(cfg._get_root().lr_scheduler, "_name", None) in SCHEDULES_OF_A_RATE
+    of_a_rate = _component(cfg, "lr_scheduler") in SCHEDULES_OF_A_RATE
     check_progress(checkpoint, start, task_class, [*resets, *([OF_A_RATE] if of_a_rate else ())])
     if OPTIMIZER not in resets:
         check_components(checkpoint, start, _components(cfg))
@@ -251,11 +252,16 @@ def _resets(cfg: RunConfig) -> Collection[str]:
     return [name for name in RESETS if getattr(cfg, name)]
 
 
+def _component(cfg: RunConfig, component: str) -> Optional[str]:
+    return name_of(component, cfg._get_root()[component])
+
+
 def _components(cfg: RunConfig) -> Mapping[str, Sequence[str]]:
     """What the classes of criterion and optimizer may be called in a checkpoint of this run."""
     run = cfg._get_root()
     wrapped = cfg.fp16 or cfg.bf16 or cfg.amp
-    optimizer = WRAPPERS if wrapped else (OPTIMIZER_REGISTRY[run.optimizer._name].__name__,)
+    name = _component(cfg, "optimizer")
+    optimizer = WRAPPERS if wrapped else (OPTIMIZER_REGISTRY[name].__name__,)
     return {
         "criterion_name": (CRITERION_REGISTRY[run.criterion._name].__name__,),
         "optimizer_name": (*optimizer, BLOCKWISE),

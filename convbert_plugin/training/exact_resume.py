@@ -4,6 +4,7 @@ fairseq writes a checkpoint before the schedule hears of the score that stands i
 often a score was no better, and begins the averages of its log anew where an epoch does.
 """
 
+import argparse
 import sys
 from typing import Any, Mapping, Optional
 
@@ -21,12 +22,22 @@ SINCE_LAST_LINE = "train_inner"
 
 def remember(trainer: Trainer, state: Mapping) -> None:
     """Add it to a state that the trainer is to save."""
+    # fairseq declares some components in an old way, whose objects torch does not load.
+    for component, options in state["cfg"].items():
+        if isinstance(options, argparse.Namespace):
+            state["cfg"][component] = {"_name": name_of(component, options)}
     if (schedule := _plateau_of(trainer)) is not None:
         counters = {name: getattr(schedule, name) for name in COUNTERS}
         rates = [float(group["lr"]) for group in trainer.optimizer.param_groups]
         state["optimizer_history"][-1]["lr_scheduler_state"][PLATEAU] = {**counters, RATES: rates}
     if waited := _early_stopping():
         state["extra_state"][EARLY_STOPPING] = dict(waited)
+
+
+def name_of(component: str, options: Any) -> Optional[str]:
+    """What a component of a run is called, by the options of fairseq for it."""
+    is_old = isinstance(options, argparse.Namespace)
+    return getattr(options, component if is_old else "_name", None)
 
 
 def recall(
@@ -57,6 +68,9 @@ def _recall_schedule(trainer: Trainer, extra_state: Mapping) -> None:
 def _recall_counts(extra_state: Mapping) -> None:
     if SINCE_LAST_LINE in (kept := extra_state.get("metrics", {})):
         metrics.load_state_dict({SINCE_LAST_LINE: kept[SINCE_LAST_LINE]})
+    # Loaded, it stands still, and 0 would be logged of it.
+    if (wall := metrics.get_meter("default", "wall")) is not None:
+        wall.start()
     if EARLY_STOPPING in extra_state and (waited := _early_stopping()) is not None:
         waited.update(extra_state[EARLY_STOPPING])
 

@@ -101,4 +101,6 @@ def finish_update(trainer: Any, kept: Optional[Mapping]) -> None:
         epoch=epoch, end_of_epoch=lambda: at_end, state_dict=lambda: dict(place)
     )
     subsets = trainer.cfg.dataset.valid_subset.split(",")
-    validate_and_save(trainer.cfg, trainer, trainer.task, epochs, subsets, at_end)
+    losses, _ = validate_and_save(trainer.cfg, trainer, trainer.task, epochs, subsets, at_end)
+    if at_end:
+        trainer.lr_step(epoch, losses[0])

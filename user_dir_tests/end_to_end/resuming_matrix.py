@@ -65,6 +65,7 @@ AXES = {
         "tri_stage": ("--warmup-steps", "3", "--hold-steps", "3", "--decay-steps", "9"),
         "triangular": ("--max-lr", "4e-3", "--lr-period-updates", "6"),
         "step": (*WARMUP, "--lr-deacy-period", "3"),
+        "manual": ("--epoch2lr", "{'1': 2e-3}", "--update2lr", "{'1': 1e-3, '6': 5e-4}"),
     },
     "log every": {interval: ("--log-interval", interval) for interval in ("1", "4")},
 }
@@ -92,7 +93,7 @@ OTHERS = {
     "nag": ("--optimizer", "nag", "--momentum", "0.9"),
     "adafactor": ("--optimizer", "adafactor"),
     "adamax": ("--optimizer", "adamax"),
-    "lamb": ("--optimizer", "lamb"),
+    "adagrad": ("--optimizer", "adagrad"),
 }
 
 
@@ -149,7 +150,11 @@ def others():
     """The cells of single options."""
     first = {axis: next(iter(values)) for axis, values in AXES.items()}
     for name, options in OTHERS.items():
-        values = {**first, "optimizer": "adam"} if "--optimizer" in options else first
+        values = dict(first)
+        if "--optimizer" in options:
+            values["optimizer"] = "adam"
+        if "--lr-scheduler" in options:
+            values["schedule"] = options[options.index("--lr-scheduler") + 1]
         plain = cell_of(values)
         yield plain._replace(name=name, words=(*plain.words, *options))
 
