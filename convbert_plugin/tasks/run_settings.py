@@ -1,5 +1,6 @@
 """What makes a run, for its record: runs that are equal in it differ in their seed alone."""
 
+import argparse
 import platform
 from dataclasses import fields
 from pathlib import Path
@@ -9,8 +10,8 @@ import fairseq
 import torch
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.dataclass.utils import merge_with_parent
-from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY
-from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
+from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY, OPTIMIZER_REGISTRY
+from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY, LR_SCHEDULER_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 
 from convbert_plugin.files.fingerprints import fingerprint_of
@@ -23,6 +24,8 @@ COMPONENTS = {
     "optimizer": OPTIMIZER_DATACLASS_REGISTRY,
     "lr_scheduler": LR_SCHEDULER_DATACLASS_REGISTRY,
 }
+# What may be declared in fairseq's old way.
+OF_OLD = {"optimizer": OPTIMIZER_REGISTRY, "lr_scheduler": LR_SCHEDULER_REGISTRY}
 # Of other groups, the options that change what is learned.
 OPTIONS = {
     "common": ("fp16", "memory_efficient_fp16", "bf16", "memory_efficient_bf16", "amp"),
@@ -46,6 +49,9 @@ def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:
     settings = {name: value for name, value in _plain(task).items() if name not in besides}
     for component, registry in COMPONENTS.items():
         node = OmegaConf.select(task, f"..{component}")
+        if isinstance(node, argparse.Namespace):
+            settings |= _old_options(component, node)
+            continue
         kind = registry.get(node[NAME])
         # Hydra's recipes leave defaults to what fairseq merges them with.
         settings |= _plain(merge_with_parent(kind(), node) if kind else node)
@@ -62,6 +68,15 @@ def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:
     settings["torch"], settings["fairseq"] = torch.__version__, fairseq.__version__
     settings.pop(NAME)
     return settings
+
+
+def _old_options(component: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Those of a component that fairseq declares in its old way, amid all of the command line."""
+    name = getattr(options, component)
+    parser = argparse.ArgumentParser(add_help=False)
+    OF_OLD[component][name].add_args(parser)
+    own = [action.dest for action in parser._actions]
+    return {component: name, **{option: getattr(options, option) for option in own}}
 
 
 def options_of(model: ConvBertModel) -> dict[str, Any]:

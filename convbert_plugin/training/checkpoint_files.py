@@ -10,6 +10,7 @@ import os
 from typing import Any, Callable, Optional
 
 from fairseq import checkpoint_utils
+from fairseq.data import iterators
 from fairseq.file_io import PathManager
 
 from convbert_plugin.errors import UserError, under_a_command_of_fairseq
@@ -19,6 +20,7 @@ from convbert_plugin.formats.tensor_writing import write_pickled
 from convbert_plugin.training.checkpoint_writing import save_or_go_on
 from convbert_plugin.training.checkpoints import Start, check_loaded
 from convbert_plugin.training.disk_room import check_room
+from convbert_plugin.training.exact_resume import WholeGroups
 from convbert_plugin.training.leaving import finish_update, save_undisturbed
 from convbert_plugin.training.trainer import SurvivingTrainer, take_over
 
@@ -31,6 +33,7 @@ def make_whole() -> None:
     for name, around in AROUND.items():
         setattr(checkpoint_utils, name, around(getattr(checkpoint_utils, name)))
     PathManager.copy = staticmethod(_whole_copy(PathManager.copy))
+    iterators.GroupedIterator = WholeGroups
 
 
 def _whole_save(save: Callable) -> Callable:

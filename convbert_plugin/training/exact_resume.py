@@ -8,6 +8,7 @@ import argparse
 import sys
 from typing import Any, Mapping, Optional
 
+from fairseq.data.iterators import GroupedIterator
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -18,6 +19,23 @@ COUNTERS = ("num_bad_epochs", "cooldown_counter")
 RATES = "rates"
 # Averages since the last line of the log, which epochs do not end.
 SINCE_LAST_LINE = "train_inner"
+
+
+class WholeGroups(GroupedIterator):
+    """The batches of an epoch by updates, from wherever in the epoch they begin to its end.
+
+    fairseq counts what was done before in whole updates: where it was not, since --update-freq was
+    another, it left batches over, and went through the epoch once more.
+    """
+
+    def __init__(self, iterable: Any, chunk_size: int, skip_remainder_batch: bool = False):
+        super().__init__(iterable, chunk_size, skip_remainder_batch)
+        done = getattr(iterable, "n", 0)
+        left = max(len(iterable) - done, 0)
+        updates = left // chunk_size if skip_remainder_batch else -(-left // chunk_size)
+        self.total = self.n + updates
+        if skip_remainder_batch:
+            iterable.take(done + updates * chunk_size)
 
 
 def remember(trainer: Trainer, state: Mapping) -> None:

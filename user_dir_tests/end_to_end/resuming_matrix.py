@@ -89,6 +89,7 @@ OTHERS = {
         *("--lr-scheduler", "reduce_lr_on_plateau", "--warmup-updates", "3", "--lr-patience", "1"),
         *("--lr-threshold", "10", "--lr-shrink", "0.3", "--layer-lr-decay", "0.7"),
     ),
+    "sgd, GLUE": ("--optimizer", "sgd", "--momentum", "0.9"),
     "sgd": ("--optimizer", "sgd", "--momentum", "0.9"),
     "nag": ("--optimizer", "nag", "--momentum", "0.9"),
     "adafactor": ("--optimizer", "adafactor"),
@@ -153,6 +154,8 @@ def others():
         values = dict(first)
         if "--optimizer" in options:
             values["optimizer"] = "adam"
+        if name.endswith("GLUE"):
+            values["task"] = "GLUE, classes"
         if "--lr-scheduler" in options:
             values["schedule"] = options[options.index("--lr-scheduler") + 1]
         plain = cell_of(values)
