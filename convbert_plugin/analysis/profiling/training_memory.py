@@ -53,8 +53,10 @@ class Kept(NamedTuple):
     of_token: int = 0
     fixed: int = 0
 
-    def __add__(self, other: "Kept") -> "Kept":  # type: ignore[override]
-        return Kept(self.of_token + other.of_token, self.fixed + other.fixed)
+    def and_of(self, *others: "Kept") -> "Kept":
+        """The sum."""
+        every = self, *others
+        return Kept(sum(each.of_token for each in every), sum(each.fixed for each in every))
 
     def times(self, number: int) -> "Kept":
         return Kept(number * self.of_token, number * self.fixed)
@@ -76,13 +78,11 @@ class Precision(NamedTuple):
 
 def layer_kept(shape: StackShape, length: int, precision: Precision) -> Kept:
     """Of one layer, its input with it where that is kept."""
-    parts = (
-        _projected(shape, precision),
+    return _projected(shape, precision).and_of(
         _attention(shape, length, precision),
         _branch(shape, precision),
         _output_and_feed_forward(shape, precision),
     )
-    return sum(parts, Kept())
 
 
 def _keeps_probabilities(shape: StackShape, precision: Precision) -> bool:
@@ -144,7 +144,7 @@ def stack_kept(shape: StackShape, length: int, precision: Precision) -> Kept:
     layer = layer_kept(shape, length, precision)
     if not shape.checkpoint_activations:
         return layer.times(shape.layers)
-    return layer + Kept(FLOAT32 * shape.hidden).times(shape.layers)
+    return layer.and_of(Kept(FLOAT32 * shape.hidden).times(shape.layers))
 
 
 def layer_gradients(shape: StackShape, precision: Precision) -> Kept:
