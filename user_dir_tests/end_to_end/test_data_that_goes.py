@@ -146,6 +146,10 @@ def test_a_validation_set_that_is_cut(fairseq_train, corpus, at_update, tmp_path
         lambda: fairseq_train(data, tmp_path / "run", *USUAL, *saving),
     )
     assert updates_of(tmp_path / "run")[0] == 3
+    # What was cut off there is made up for.
+    shutil.copy(corpus.data / "valid.bin", data)
+    resumed = fairseq_train(data, tmp_path / "run", *USUAL, *saving, "--max-update", "4")
+    assert [log["valid_num_updates"] for log in resumed.logs["valid"]] == ["3", "4"]
 
 
 def test_a_process_that_reads_and_is_killed(run, shards, at_update, tmp_path):

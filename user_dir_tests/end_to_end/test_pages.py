@@ -23,7 +23,7 @@ VARIABLE = re.compile(r"\w+=")
 FILE = re.compile(r"`([\w.*-]*/[\w./*-]*|[\w-]+\.py)`")
 ROOTS = (CHECKOUT, CHECKOUT / "convbert_plugin")
 # What sets up the environment, runs these very tests or all checks of the whole checkout, or wants
-# a network, a GPU or several.
+# a network, a GPU, several, or the commits of a repository (test_golden_losses.py has some).
 SET_UP = {
     'fairseq-train "${recipe[@]}" --no-epoch-checkpoints --save-dir runs/gpus '
     "--ddp-backend legacy_ddp",
@@ -39,6 +39,8 @@ SET_UP = {
     "bash user_dir_tests/run.sh",
     "bash user_dir_tests/run.sh fast",
     "bash .ci/run",
+    "bash examples/compare_losses.sh HEAD~1 HEAD",
+    "bash examples/compare_losses.sh HEAD~1 HEAD --objective masked_lm",
     "ruff check",
     "ruff format --check",
     "lint-imports --no-logo",
