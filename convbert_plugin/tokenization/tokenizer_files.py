@@ -40,6 +40,11 @@ def main_file(folder: Path) -> Optional[Path]:
     return folder / held[0] if held else None
 
 
+def is_of_tokenizer(path: Path) -> bool:
+    """Whether a file is one of a tokenizer, or its dictionary, by its name."""
+    return path.name in (DICTIONARY_FILE, *TOKENIZER_FILES)
+
+
 def write_missing(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write these files, but for those that stand there already."""
     for name, content in files.items():

@@ -20,6 +20,7 @@ from convbert_plugin.data.vocabulary import Vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.sums import check_sums
 from convbert_plugin.files.text_files import PathLike, number
+from convbert_plugin.tokenization.tokenizer_files import is_of_tokenizer
 
 
 class PreparedRows(NamedTuple):
@@ -33,8 +34,10 @@ class PreparedRows(NamedTuple):
 
 
 def load_vocabulary(folder: PathLike) -> Vocabulary:
-    """The dictionary that a prepared folder was made with."""
-    return open_vocabulary(Path(folder) / INPUTS[0], DATA_MAKER)
+    """The dictionary that a prepared folder was made with, and its tokenizer."""
+    vocabulary = open_vocabulary(Path(folder) / INPUTS[0], DATA_MAKER)
+    check_sums(folder, is_of_tokenizer, DATA_MAKER)
+    return vocabulary
 
 
 def open_rows(

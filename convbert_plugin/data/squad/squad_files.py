@@ -27,6 +27,7 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed
 from convbert_plugin.files.sums import check_sums
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.tokenization.tokenizer_files import is_of_tokenizer
 
 
 class QuestionTexts(NamedTuple):
@@ -85,8 +86,10 @@ class _Row(NamedTuple):
 
 
 def load_vocabulary(folder: PathLike) -> Vocabulary:
-    """The dictionary that a prepared folder was made with."""
-    return open_vocabulary(Path(folder), DATA_MAKER)
+    """The dictionary that a prepared folder was made with, and its tokenizer."""
+    vocabulary = open_vocabulary(Path(folder), DATA_MAKER)
+    check_sums(folder, is_of_tokenizer, DATA_MAKER)
+    return vocabulary
 
 
 def open_questions(

@@ -186,6 +186,14 @@ def test_the_sums_are_those_of_sha256sum(rte):
     assert {row.split("  ")[1] for row in rows} == files - {"SHA256SUMS"}
 
 
+@pytest.mark.parametrize("damage", [flip, remove])
+def test_a_tokenizer_that_is_not_its_own_is_one_line(rte, damage):
+    """Without its settings a vocabulary is that of another tokenizer."""
+    damage("input0/tokenizer_config.json")(rte)
+    with pytest.raises(UserError, match=r"input0/tokenizer_config.json: (is not what|broken JSON)"):
+        load_vocabulary(rte)
+
+
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_folder_is_one_line(rte, kind):
     damage, message = DAMAGES[kind]
