@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "hypothesis>=6.100",
             "import-linter>=2.0",
             "mypy>=2.0",
             "pytest>=8",

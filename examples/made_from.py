@@ -29,11 +29,13 @@ def check(made: Path, sources: Mapping[str, Path]) -> None:
     """Write down what ``made`` is made from, or see that it was made from the same.
 
     Raises:
-        UserError: a source that holds something else than it did.
+        UserError: a source that holds something else than it did, or is not there to make it from.
     """
     record = made.with_name(f"{made.name}.made_from")
     there = {name: source for name, source in sources.items() if source.exists()}
     digests = {name: fingerprint_of(files_of(source)) for name, source in there.items()}
+    if not made.exists() and (missing := sorted(sources.keys() - there.keys())):
+        raise UserError(f"{missing[0]} {sources[missing[0]]}: no such file or folder")
     if not (made.exists() and record.exists()):
         write_json(record, digests)
         return
@@ -46,8 +48,11 @@ def check(made: Path, sources: Mapping[str, Path]) -> None:
 
 @mistakes_end_the_program()
 def main() -> None:
-    made, *named = sys.argv[1:]
-    check(Path(made), {name: Path(path) for name, path in (word.split("=", 1) for word in named)})
+    made, *named = sys.argv[1:] or ("",)
+    pairs = [word.partition("=") for word in named]
+    if not made or not all(path for _, _, path in pairs):
+        sys.exit("usage: python made_from.py MADE NAME=SOURCE ...")
+    check(Path(made), {name: Path(path) for name, _, path in pairs})
 
 
 if __name__ == "__main__":

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import torch
-from fairseq.data import data_utils
 
+from convbert_plugin.data.binarized import open_lines
 from convbert_plugin.data.vocabulary import Vocabulary
+from convbert_plugin.errors import mistakes_end_the_program
 from convbert_plugin.metrics.language_model import unigram_cross_entropy
 
 
 def token_counts(data: Path, split: str, vocabulary: Vocabulary) -> torch.Tensor:
     """How often each token [V] occurs in the text; separators are no text."""
-    lines = data_utils.load_indexed_dataset(str(data / split), vocabulary)
+    lines = open_lines(data / split, vocabulary)
     counts = torch.zeros(len(vocabulary), dtype=torch.long)
     for index in range(len(lines)):
         counts += torch.bincount(lines[index].long(), minlength=len(vocabulary))
@@ -32,4 +33,7 @@ def of_data(data: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(f"{of_data(Path(sys.argv[1])):.4f}")
+    if len(sys.argv) != 2:
+        sys.exit("usage: python unigram_cross_entropy.py DATA")
+    with mistakes_end_the_program():
+        print(f"{of_data(Path(sys.argv[1])):.4f}")

@@ -31,6 +31,8 @@ SUBCOMMANDS = {
     "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),
 }
 
+# What libraries in C take for a whole number.
+MOST_NUMBER = (1 << 31) - 1
 # Ctrl-C, a call of kill, a terminal that is closed.
 END_SIGNALS = {
     signal.SIGINT: "interrupted",
@@ -67,6 +69,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if error.name != "fairseq":
             raise
         raise UserError(FAIRSEQ_MISSING) from None
+    except MemoryError:
+        raise UserError(
+            f"convbert {arguments.subcommand}: more memory is needed than there is: free some, or "
+            "give it less at a time"
+        ) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise UserError(f"{where}{error.strerror or error}") from None
@@ -114,13 +121,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def at_least(minimum: int) -> Callable[[str], int]:
-    """An argparse type: a whole number from ``minimum`` on."""
+def at_least(minimum: int, most: int = MOST_NUMBER) -> Callable[[str], int]:
+    """An argparse type: a whole number from ``minimum`` to ``most``."""
 
     def parse(text: str) -> int:
         # To Python alone `1_0` and digits of other scripts are numbers.
         if not (text.isascii() and text.isdigit()) or int(text) < minimum:
             raise ValueError
+        if int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text}: give at most {most:,}")
         return int(text)
 
     # argparse names the type when it refuses a value.

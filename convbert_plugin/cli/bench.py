@@ -17,6 +17,7 @@ from typing import Callable
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.whole_output import check_place
 
 PARTS = ("op", "encoder", "step", "train", "length")
 SIZES = ("small", "medium", "base")
@@ -136,6 +137,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--device cuda: there is no GPU here: use cpu")
     if arguments.cuda_graphs and arguments.device == "cpu":
         raise UserError("--cuda-graphs: they are for a GPU: add --device cuda, or leave them out")
+    for path in filter(None, (arguments.json, arguments.picture)):
+        check_place(path)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     from convbert_plugin.analysis.bench.running import Wishes, run_bench

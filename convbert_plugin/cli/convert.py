@@ -15,6 +15,7 @@ from convbert_plugin.cli import at_least
 from convbert_plugin.cli.quiet import importing, quiet
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.whole_output import check_place
 from convbert_plugin.formats.finding import INDEX
 from convbert_plugin.tokenization.tokenizer import Tokenizer
 
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-positions",
-        type=at_least(1),
+        type=at_least(1, MOST_POSITIONS),
         metavar="N",
         help="cut the position table, or repeat its trained rows, to N rows "
         f"(at most {MOST_POSITIONS:,})",
@@ -93,6 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Convert; DST appears only when all of it is written."""
     _refuse_contradictions(arguments)
     _check_is_there(arguments.source)
+    check_place(arguments.destination)
     from tqdm import tqdm
 
     with tqdm(total=STEPS, disable=not sys.stderr.isatty(), unit="step") as bar, quiet():
@@ -136,7 +138,6 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     """End with status 2 where arguments exclude each other whatever the files hold."""
     refuse = arguments.refuse
     is_generator = arguments.network == NETWORKS[1]
-    positions = arguments.max_positions
     if is_generator and arguments.target != "hf":
         refuse("--network generator goes with --to hf: else both networks stay together")
     if arguments.head is not None:
@@ -144,8 +145,6 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
             refuse("--head goes with the discriminator: the generator has no classification head")
         if {arguments.origin, arguments.target} != {"hf", "fairseq"}:
             refuse("--head goes with --from hf --to fairseq or the other way round: drop it")
-    if positions is not None and positions > MOST_POSITIONS:
-        refuse(f"--max-positions: at most {MOST_POSITIONS:,}")
     has_flags = arguments.cased or arguments.strip_accents is not None
     vocabularies = [path for path in (arguments.tokenizer, arguments.vocab) if path is not None]
     if has_flags and not vocabularies:

@@ -17,7 +17,7 @@ from typing import Callable
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
-from convbert_plugin.cli.workers import default_workers, in_order
+from convbert_plugin.cli.workers import MOST_WORKERS, default_workers, in_order
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.text_files import Block
 from convbert_plugin.files.whole_output import whole_file
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tokenizer_flags(parser)
     parser.add_argument(
         "--workers",
-        type=at_least(1),
+        type=at_least(1, MOST_WORKERS),
         default=default_workers(),
         help="processes (default: %(default)s)",
     )

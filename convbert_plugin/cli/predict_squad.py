@@ -21,6 +21,7 @@ from convbert_plugin.cli.prediction_flags import (
 from convbert_plugin.cli.progress import bar_of_bytes
 from convbert_plugin.cli.quiet import importing, quiet
 from convbert_plugin.errors import counted
+from convbert_plugin.files.text_files import number
 from convbert_plugin.formats.finding import checkpoint_at
 
 
@@ -83,7 +84,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _threshold(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if math.isnan(value):
         raise argparse.ArgumentTypeError("nan: give a number, or inf to answer every question")
     return value
+
+
+# argparse names the type when it refuses a value.
+_threshold.__name__ = "number"

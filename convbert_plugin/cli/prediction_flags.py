@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterable
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.whole_output import check_place
 
 
 def add_prediction_flags(parser: argparse.ArgumentParser, data: str, output: str) -> None:
@@ -22,10 +23,11 @@ def add_prediction_flags(parser: argparse.ArgumentParser, data: str, output: str
 
 
 def folder_for_output(path: str) -> Path:
-    """The folder that OUT names. Raises UserError where it is something else."""
+    """The folder that OUT names. Raises UserError where it is something else, or cannot be."""
     output = Path(path)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: a file, where OUT has to be a folder: choose another name")
+    check_place(output)
     return output
 
 

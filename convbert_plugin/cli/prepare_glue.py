@@ -140,7 +140,7 @@ def _task(arguments: argparse.Namespace, source: Path) -> GlueTask:
     return own_task(
         arguments.glue_task,
         _suffix(source),
-        tuple(filter(None, (arguments.text, arguments.text_pair))),
+        tuple(text for text in (arguments.text, arguments.text_pair) if text is not None),
         arguments.label or "label",
         arguments.labels or (),
         arguments.score_range and tuple(arguments.score_range),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable, Iterator
 
 from convbert_plugin.cli import at_least
 from convbert_plugin.cli.tokenizer_flags import add_tokenizer_flags, tokenizer_loader
-from convbert_plugin.cli.workers import default_workers, in_order
+from convbert_plugin.cli.workers import MOST_WORKERS, default_workers, in_order
 from convbert_plugin.errors import counted, listed
 from convbert_plugin.files.text_files import check_is_file
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=at_least(1),
+        type=at_least(1, MOST_WORKERS),
         default=default_workers(),
         help="processes (default: %(default)s)",
     )

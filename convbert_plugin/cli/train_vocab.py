@@ -18,6 +18,7 @@ from convbert_plugin.cli import at_least
 from convbert_plugin.cli.progress import blocks_with_progress
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.text_files import ODD_WHITESPACE, Block, number
+from convbert_plugin.files.whole_output import check_place
 from convbert_plugin.tokenization.sentencepiece_tokenizer import SentencePieceTokenizer
 from convbert_plugin.tokenization.symbols import FAIRSEQ_SPECIALS
 from convbert_plugin.tokenization.tokenizer_files import (
@@ -104,13 +105,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: a file, where OUT has to be a folder")
+        raise UserError(f"{output}: a file, where OUT has to be a folder: choose another name")
     for name in (*TOKENIZER_FILES, DICTIONARY_FILE):
         if (output / name).exists():
             raise UserError(
                 f"{output / name}: there already, and data may depend on it: choose another "
                 "folder, or remove it"
             )
+    check_place(output)
 
 
 def _read(blocks: Iterator[Block], errors: list) -> Iterator[str]:
@@ -167,7 +169,7 @@ def _train(blocks: Iterator[Block], arguments: argparse.Namespace) -> bytes:
             eos_id=2,
             unk_id=3,
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise next(iter(errors), _explained(str(error), arguments)) from None
     return model.getvalue()
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterable, Iterator, TypeVar
 from convbert_plugin.errors import UserError
 
 MOST_DEFAULT_WORKERS = 4
+MOST_WORKERS = 256
 # Items read ahead for each worker: enough that none waits, few enough that memory stays small.
 ITEMS_AHEAD = 2
 

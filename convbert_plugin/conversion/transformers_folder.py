@@ -277,7 +277,9 @@ def _holds(dtype: torch.dtype, tensor: Tensor) -> bool:
 def generator_alone(model: PortableModel) -> PortableModel:
     """The generator as a masked-language model of its own, with the embeddings that it shares."""
     if model.generator_size is None:
-        raise UserError("there is no generator in this model: only pretraining has one")
+        raise UserError(
+            "--network generator: there is none in this model: give a checkpoint of a pretraining"
+        )
     shape = stack_shape(model.config).generator(model.generator_size)
     config = replace(
         model.config,

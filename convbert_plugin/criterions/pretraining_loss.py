@@ -25,6 +25,16 @@ RATIOS = {
     "masked_lm_accuracy": ("masked_lm_correct", "sample_size"),
 }
 HISTOGRAM = "discriminator_histogram"
+MASKED_LM = "masked_lm"
+
+
+def logged_scores(objective: str) -> list[str]:
+    """The names of what is logged with the one objective or the other."""
+    of_masked_lm = [name for name in RATIOS if name.startswith(MASKED_LM)]
+    if objective == MASKED_LM:
+        return ["loss", *of_masked_lm]
+    ratios = [name for name in RATIOS if name not in of_masked_lm]
+    return [*ratios, *(f"discriminator_{name}" for name in SCORES)]
 
 
 @dataclass

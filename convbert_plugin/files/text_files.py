@@ -14,7 +14,7 @@ from io import BufferedReader
 from pathlib import Path, PurePath
 from typing import Callable, Iterator, Mapping, NamedTuple, Optional, TypeVar, Union
 
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 
 PathLike = Union[str, os.PathLike]
 Kind = TypeVar("Kind")
@@ -22,6 +22,8 @@ Kind = TypeVar("Kind")
 BLOCK_BYTES = 1 << 20
 # A line is tokenized as a whole, so memory is bounded only if lines are.
 LONGEST_LINE_BYTES = 1 << 23
+# Of a file that is read as a whole: far beyond any vocabulary, tokenizer or record.
+MOST_BYTES = 1 << 28
 # As many bytes tell the kind of a file, by the tables that follow.
 KIND_BYTES = 265
 DECOMPRESSORS: dict[bytes, Callable] = {
@@ -124,7 +126,7 @@ def files_named(folder: Path, name: str) -> list[Path]:
 def check_is_file(path: PathLike) -> None:
     """Raise UserError unless ``path`` can be read as a file (a pipe will do)."""
     if not os.path.exists(path):
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path or shown(path)}: no such file")
     if os.path.isdir(path):
         raise UserError(f"{path}: a folder, where a file is expected")
 
@@ -134,6 +136,10 @@ def read_file(path: PathLike) -> bytes:
     check_is_file(path)
     if not os.path.isfile(path):
         raise UserError(f"{path}: a pipe or a device, where a regular file is expected: replace it")
+    if (size := os.path.getsize(path)) > MOST_BYTES:
+        raise UserError(
+            f"{path}: {size:,} bytes, where at most {MOST_BYTES:,} are read: is it another file?"
+        )
     return Path(path).read_bytes()
 
 
@@ -163,6 +169,23 @@ def read_blocks(
                 report_position(raw.tell())
             yield Block(str(path), first_line, data)
             first_line += data.count(b"\n")
+
+
+def check_is_plain_text(path: PathLike) -> None:
+    """Raise UserError unless a regular file is UTF-8 throughout, neither compressed nor marked."""
+    check_is_file(path)
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: a pipe or a device, where a regular file is expected: replace it")
+    with open(path, "rb") as raw:
+        start = raw.peek(FIRST_BYTES)
+        if _kind(start, DECOMPRESSORS):
+            raise UserError(f"{path}: compressed: unpack it first")
+        if problem := _kind(start, OTHER_FILES) or _no_utf8(start[:FIRST_BYTES]):
+            raise UserError(f"{path}: {problem}")
+        line = 1
+        while data := _read_whole_lines(raw, path, line):
+            decode_utf8(data, path, line)
+            line += data.count(b"\n")
 
 
 def behind(before: int, report_position: Callable[[int], None]) -> Callable[[int], None]:

@@ -58,6 +58,17 @@ def whole_file(path: PathLike) -> Iterator[BinaryIO]:
         yield file
 
 
+def check_place(path: PathLike) -> None:
+    """Raise UserError where nothing can be written at ``path``: for before long work."""
+    target = _real_path(path)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        return
+    places = (target, *target.parents) if target.is_dir() else target.parents
+    nearest = next(place for place in places if os.path.lexists(place))
+    with _told(target, "made"), tempfile.TemporaryFile(dir=nearest):
+        pass
+
+
 def whole_copy(source: PathLike, destination: PathLike) -> None:
     """Copy a file; raises as ``whole_file`` does."""
     with open(source, "rb") as original, whole_file(destination) as copy:

@@ -19,6 +19,7 @@ from convbert_plugin.formats.answers import UNKNOWN, Answers
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint, read_checkpoint
 from convbert_plugin.formats.finding import find_checkpoint
 from convbert_plugin.formats.reading import Reading
+from convbert_plugin.models.hub_inputs import check_ids, check_text
 from convbert_plugin.models.loading import (
     answers_of,
     example_length,
@@ -165,6 +166,7 @@ class ConvBertHubInterface(nn.Module):
         """
         if not isinstance(tokens, Tensor) or tokens.dim() != 1:
             raise ValueError("decode: give the ids [T] of one text: of a batch, row after row")
+        check_ids(tokens, "tokens", len(self.vocabulary))
         texts = self._texts(tokens)
         return texts[0] if len(texts) == 1 else texts
 
@@ -327,6 +329,7 @@ class ConvBertHubInterface(nn.Module):
         is_number = isinstance(topk, Integral) and not isinstance(topk, bool)
         if not is_number or not 1 <= topk <= most:
             raise ValueError(f"topk {shown(topk)}: choose a whole number from 1 to {most}")
+        check_text(sentence)
         mask = self.vocabulary[self.vocabulary.mask()]
         parts = sentence.split(mask)
         if len(parts) != 2:
@@ -348,6 +351,7 @@ class ConvBertHubInterface(nn.Module):
         return fillings
 
     def _ids(self, text: str) -> List[int]:
+        check_text(text)
         return [self.vocabulary.index(piece) for piece in self.tokenizer.pieces(text)]
 
     def _framed(self, texts: List[List[int]]) -> Tensor:
@@ -364,17 +368,15 @@ class ConvBertHubInterface(nn.Module):
         has_pads = bool(tokens.eq(pad).any())
         if segments is not None:
             segments = functional.pad(self._batch(segments, "segments"), missing).to(self.device)
+            if segments.shape != tokens.shape:
+                raise ValueError("segments: give one for each token, in the shape of the tokens")
         return Inputs(tokens.to(self.device), segments, has_pads)
 
     def _batch(self, ids: Tensor, kind: str = "tokens") -> Tensor:
         rows = len(getattr(self.model.embeddings, kind).weight)
         if not isinstance(ids, Tensor) or ids.dim() not in (1, 2) or not ids.numel():
             raise ValueError(f"{kind}: give a tensor of ids, [T] or [B, T], with at least one")
-        if ids.dtype not in (torch.int32, torch.int64):
-            raise ValueError(f"{kind}: give whole numbers (torch.long), not {ids.dtype}")
-        if ids.min() < 0 or ids.max() >= rows:
-            odd = ids[(ids < 0) | (ids >= rows)][0].item()
-            raise ValueError(f"{kind}: {odd} among them, where this model has ids 0 to {rows - 1}")
+        check_ids(ids, kind, rows)
         if ids.size(-1) > self.model.max_positions():
             raise ValueError(
                 f"a sequence of {ids.size(-1)} tokens is longer than the model's "

@@ -28,6 +28,8 @@ def released_heads(hidden: int, heads: int, ratio: int) -> Heads:
 
 SIZES = ("hidden", "layers", "heads", "ffn_hidden", "embedding_dim", "ffn_groups", "head_ratio")
 RATES = ("dropout", "attention_dropout")
+# The CPU's own code keeps as many numbers a token on the stack of a thread.
+MOST_TAPS = 1023
 # The option that sets a field, where it has another name.
 OPTIONS = {
     "hidden": "encoder_embed_dim",
@@ -79,6 +81,11 @@ class StackShape:
             raise UserError(
                 f"--conv-kernel-size {self.conv_kernel_size}: a span reaches equally far to both "
                 "sides; choose an odd number, such as 9"
+            )
+        if self.conv_kernel_size > MOST_TAPS:
+            raise UserError(
+                f"--conv-kernel-size {self.conv_kernel_size}: choose at most {MOST_TAPS}, which "
+                "reaches 511 tokens to both sides"
             )
         if self.hidden % self.heads:
             raise UserError(

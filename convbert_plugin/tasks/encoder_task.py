@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
@@ -10,6 +11,7 @@ from fairseq.criterions import FairseqCriterion
 from fairseq.logging.meters import MetersDict
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import FairseqTask
+from omegaconf import OmegaConf
 
 from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.length_batches import LengthBatchedDataset
@@ -26,7 +28,12 @@ from convbert_plugin.modules.training_passes import check_compiler
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 from convbert_plugin.training.checkpoints import Start, check_checkpoints, finish_copies
 from convbert_plugin.training.end_signals import listen
-from convbert_plugin.training.fairseq_options import check_command, check_precision, runs_on_gpu
+from convbert_plugin.training.fairseq_options import (
+    check_command,
+    check_precision,
+    check_run,
+    runs_on_gpu,
+)
 from convbert_plugin.training.finite_numbers import check_skips
 from convbert_plugin.training.library_noise import silence
 from convbert_plugin.training.run_config import RunConfig
@@ -34,6 +41,9 @@ from convbert_plugin.training.run_lock import RunLock, lock_run
 from convbert_plugin.training.told_epochs import tell
 
 logger = logging.getLogger(__name__)
+
+# What torch says of tensors that are too large.
+OF_SIZES = re.compile(r"(?i)can't allocate memory|out of memory|overflow\w*")
 
 
 class EncoderTask(FairseqTask):
@@ -78,6 +88,8 @@ class EncoderTask(FairseqTask):
 
     @classmethod
     def setup_task(cls, cfg: Any, from_checkpoint: bool = False, **kwargs: Any) -> "EncoderTask":
+        if OmegaConf.is_missing(cfg, "data"):
+            raise UserError(f"task.data is missing: name the folder that {cls.data_maker} made")
         if cfg.tokens_per_sample < cls.shortest_example:
             raise UserError(
                 f"--tokens-per-sample {cfg.tokens_per_sample}: choose at least "
@@ -88,6 +100,7 @@ class EncoderTask(FairseqTask):
         listen()
         task = cls.open(cfg)
         if not from_checkpoint:
+            check_run(cfg)
             check_precision(cfg)
             task.begin()
         return task
@@ -151,7 +164,16 @@ class EncoderTask(FairseqTask):
                 f"--arch {arch} does not go with --task {self.cfg._name}: choose one of "
                 f"{', '.join(ARCHITECTURES)}"
             )
-        model = super().build_model(cfg, from_checkpoint)
+        try:
+            model = super().build_model(cfg, from_checkpoint)
+        except (RuntimeError, OverflowError, MemoryError) as error:
+            if not OF_SIZES.search(str(error)):
+                raise
+            reason = OF_SIZES.findall(str(error))[0]
+            raise UserError(
+                f"--arch {arch}: a model of these sizes cannot be made here ({reason}): choose "
+                "smaller ones"
+            ) from None
         if model.cfg.compile and not from_checkpoint:
             check_compiler("cuda" if runs_on_gpu(self.cfg) else "cpu")
         if self.cfg.tokens_per_sample > model.max_positions():

@@ -15,6 +15,7 @@ from omegaconf import MISSING
 from torch import nn
 
 from convbert_plugin.criterions.graphed_loss import GraphedLoss
+from convbert_plugin.criterions.pretraining_loss import logged_scores
 from convbert_plugin.data.binarized import document_count, glance_at_lines, open_lines
 from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining.pretraining_dataset import (
@@ -121,6 +122,7 @@ class ReplacedTokenDetectionTask(EncoderTask):
         return Vocabulary.load(str(filename))
 
     def begin(self) -> None:
+        self._check_best()
         super().begin()
         if self.cfg.cuda_graphs:
             check_one_gpu(self.cfg)
@@ -132,6 +134,16 @@ class ReplacedTokenDetectionTask(EncoderTask):
                 f"{self.cfg.data}: no tokenizer beside its {DICTIONARY_FILE}, so that the model "
                 f"could read no text: binarize with --user-dir, --task {self.cfg._name} and the "
                 "--srcdict that convbert encode wrote beside the pieces"
+            )
+
+    def _check_best(self) -> None:
+        """Raise UserError where the best checkpoint is to be that of a score that is not there."""
+        run = self.cfg._get_root()
+        metric, known = run.checkpoint.best_checkpoint_metric, logged_scores(self.cfg.objective)
+        if metric not in known and not run.dataset.disable_validation:
+            raise UserError(
+                f"--best-checkpoint-metric {metric}: with --objective {self.cfg.objective} there "
+                f"are {', '.join(known)}"
             )
 
     @property

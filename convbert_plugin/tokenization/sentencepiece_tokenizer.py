@@ -33,7 +33,9 @@ class SentencePieceTokenizer(Tokenizer):
         try:
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError:
-            raise UserError(f"{path}: not a sentencepiece model, or a broken one") from None
+            raise UserError(
+                f"{path}: not a sentencepiece model, or a broken one: copy it again"
+            ) from None
         own = [self._processor.IdToPiece(index) for index in range(len(self._processor))]
         self._pieces = dict(zip(names_of(own), own, strict=True))
         self.symbols = self.own_symbols() if symbols is None else symbols

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from training_lines import SHOWN, stats
 
+from convbert_plugin.errors import mistakes_end_the_program
+from convbert_plugin.files.text_files import read_text
+
 SCORES = ("masked_lm_loss", "generator_loss", "discriminator_loss", "discriminator_auc")
 ROW = "{:<42}{:>10}{:>10}{:>10}"
 
@@ -22,7 +25,7 @@ def main(out: Path):
     from unigram_cross_entropy import of_data
 
     def logged(file: str, tag: str) -> list[dict]:
-        return list(stats((out / file).read_text(encoding="utf-8").splitlines(), tag))
+        return list(stats(read_text(out / file).splitlines(), tag))
 
     inner = logged("train.log", "train_inner") or [{}]
     (valid,) = logged("validate.log", "valid")
@@ -47,4 +50,7 @@ def main(out: Path):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit("usage: python results.py OUT")
+    with mistakes_end_the_program():
+        main(Path(sys.argv[1]))

@@ -15,6 +15,9 @@ from typing import Iterator, List
 
 from tqdm import tqdm
 
+from convbert_plugin.errors import mistakes_end_the_program
+from convbert_plugin.files.whole_output import check_place
+
 PACKAGES = ("scipy", "sklearn", "numpy")
 HELD_OUT = 20
 SHORTEST_PARAGRAPH = 40
@@ -58,6 +61,7 @@ def paragraphs(text: str) -> Iterator[str]:
 
 
 def main(out: Path):
+    check_place(out / "train.txt")
     out.mkdir(parents=True, exist_ok=True)
     documents = {"train": [], "valid": []}
     for path in tqdm(source_files(), desc="reading docstrings", unit=" files", disable=None):
@@ -74,4 +78,7 @@ def main(out: Path):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit("usage: python collect_text.py OUT")
+    with mistakes_end_the_program():
+        main(Path(sys.argv[1]))

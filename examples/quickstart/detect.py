@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import List
 
+from convbert_plugin.errors import mistakes_end_the_program
+
 SENTENCES = 200
 WORDS = range(10, 25)
 REPLACED = 2
@@ -73,4 +75,7 @@ def main(out: Path):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit("usage: python detect.py OUT")
+    with mistakes_end_the_program():
+        main(Path(sys.argv[1]))

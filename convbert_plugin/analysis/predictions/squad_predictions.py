@@ -20,7 +20,7 @@ from convbert_plugin.data.squad.squad_description import PreparedSquad, read_des
 from convbert_plugin.data.squad.squad_files import load_vocabulary, open_questions
 from convbert_plugin.data.squad.squad_preparing import prepare
 from convbert_plugin.data.squad.squad_windows import SPECIALS
-from convbert_plugin.errors import UserError, counted
+from convbert_plugin.errors import UserError, counted, shown
 from convbert_plugin.files.json_files import write_json_rows
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.files.whole_output import whole_files
@@ -111,7 +111,9 @@ def split_to_answer(prepared: PreparedSquad, data: PathLike, name: Optional[str]
     held = ", ".join(prepared.splits)
     if name is not None:
         if name not in prepared.splits:
-            raise UserError(f"--split {name}: {data} has only {held}: name one of it")
+            raise UserError(
+                f"--split {name or shown(name)}: {data} has only {held}: name one of it"
+            )
         return name
     for split in (TEST, VALID):
         if split in prepared.splits:

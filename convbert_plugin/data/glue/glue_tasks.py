@@ -4,7 +4,7 @@ from math import isfinite
 from typing import NamedTuple, Optional, Union
 
 from convbert_plugin.data.splits import TEST, TRAIN, VALID
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import composed
 from convbert_plugin.tokenization.symbols import FAIRSEQ_FIRST
 
@@ -148,8 +148,8 @@ def official_task(name: str) -> GlueTask:
     """
     if name.lower() not in TASKS:
         raise UserError(
-            f"--glue-task {name}: choose one of {', '.join(TASKS)}, or describe your own with "
-            "--text and --labels or --score-range"
+            f"--glue-task {name or shown(name)}: choose one of {', '.join(TASKS)}, or describe "
+            "your own with --text and --labels or --score-range"
         )
     return TASKS[name.lower()]
 
@@ -175,6 +175,8 @@ def own_task(
         raise UserError(f"--glue-task {name}: an official task has its own columns: rename yours")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"--glue-task {name!r}: letters, digits, '-' and '_' make a name")
+    if not all(texts):
+        raise UserError("--text and --text-pair name columns of the text: an empty word names none")
     if bool(labels) == bool(score_range):
         raise UserError("give the words of the classes (--labels) or a --score-range, one of both")
     if labels and (len(labels) < 2 or len(set(labels)) < len(labels) or not all(labels)):
