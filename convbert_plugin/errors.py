@@ -1,6 +1,8 @@
 """Mistakes of the user, and words for odd values in their lines."""
 
 import contextlib
+import os
+import re
 import reprlib
 import sys
 from types import FrameType
@@ -10,6 +12,8 @@ LONGEST_SHOWN = 200
 MOST_NAMES = 12
 # In the line of a worker that ends because another did, whose line says why.
 ANOTHER_IS_GONE = "another worker is gone"
+
+NO_LETTER = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
 _CUT = reprlib.Repr()
 _CUT.maxstring = _CUT.maxlong = _CUT.maxother = 60
@@ -28,6 +32,10 @@ class UserError(BaseException):
         if cls is UserError:
             kind = UserExit if under_a_command_of_fairseq() else UserValueError
         return super().__new__(kind, line)
+
+    def __init__(self, line: str):
+        # A name in it may hold what ends a line, or what a terminal obeys.
+        super().__init__(NO_LETTER.sub(lambda found: repr(found[0])[1:-1], line))
 
 
 class UserValueError(UserError, ValueError):
@@ -56,6 +64,22 @@ def mistakes_end_the_program() -> Iterator[None]:
         yield
     except UserError as error:
         raise UserExit(str(error)) from None
+
+
+@contextlib.contextmanager
+def errors_of_files_told() -> Iterator[None]:
+    """Tell what the system says of a file, such as that it may not be read.
+
+    Raises:
+        UserError: in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        advice = ": see to its permissions, or name another" * isinstance(error, PermissionError)
+        raise UserError(f"{os.fsdecode(error.filename)}: {error.strerror}{advice}") from None
 
 
 def shown(value: object) -> str:

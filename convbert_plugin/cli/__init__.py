@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Callable, Iterator, Optional, Sequence
 
 from convbert_plugin import FAIRSEQ_MISSING
-from convbert_plugin.errors import UserError, mistakes_end_the_program
+from convbert_plugin.errors import UserError, errors_of_files_told, mistakes_end_the_program
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
 
 # Name -> module with `add_arguments(parser)` and `run(arguments)`, and what it makes. A module
@@ -50,9 +50,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     A mistake of the user leaves as UserExit (status 1), wrong arguments as SystemExit(2).
     """
     refuse_unsafe_loading()
+    _open_streams()
     arguments = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
-        with _end_signals_raise():
+        with _end_signals_raise(), errors_of_files_told():
             arguments.run(arguments)
             sys.stdout.flush()
     except KeyboardInterrupt as end:
@@ -75,9 +76,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             "give it less at a time"
         ) from None
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UserError(f"{where}{error.strerror or error}") from None
+        raise UserError(
+            f"{error.strerror or error}: make room, or print to another place"
+        ) from None
     return 0
+
+
+def _open_streams() -> None:
+    """Let all be printed: nowhere if there is no place, and letters that it lacks as escapes."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    # Of what stands in its place, as in a test, not all can.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

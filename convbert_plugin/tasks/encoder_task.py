@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, errors_of_files_told
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
 from convbert_plugin.formats.run_checkpoints import remove_unfinished
 from convbert_plugin.formats.surgery import is_tiled
@@ -98,6 +98,11 @@ class EncoderTask(FairseqTask):
         # Hydra asks for no arguments.
         silence()
         listen()
+        with errors_of_files_told():
+            return cls._opened(cfg, from_checkpoint)
+
+    @classmethod
+    def _opened(cls, cfg: Any, from_checkpoint: bool) -> "EncoderTask":
         task = cls.open(cfg)
         if not from_checkpoint:
             check_run(cfg)

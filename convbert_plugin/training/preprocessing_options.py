@@ -9,7 +9,7 @@ from typing import Any, Callable, Mapping
 from fairseq.tasks import TASK_REGISTRY
 
 from convbert_plugin.data.vocabulary import Vocabulary
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, errors_of_files_told
 from convbert_plugin.files.text_files import check_is_plain_text
 from convbert_plugin.files.whole_output import check_place
 from convbert_plugin.training.option_limits import check_values
@@ -36,7 +36,8 @@ def _looking(main: Callable) -> Callable:
     def looking(args: argparse.Namespace) -> Any:
         maker = getattr(TASK_REGISTRY.get(args.task), "data_maker", None)
         if maker is not None:
-            check_preprocessing(vars(args), maker)
+            with errors_of_files_told():
+                check_preprocessing(vars(args), maker)
         return main(args)
 
     return looking

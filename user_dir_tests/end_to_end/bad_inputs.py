@@ -166,7 +166,7 @@ def python(words: list[str]) -> None:
     try:
         exec(code, {"hub": ConvBertModel.from_pretrained(*folders), "torch": torch})
     # In Python a mistake is an exception of the language, with a line that says what to do.
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         sys.exit(str(error))
 
 

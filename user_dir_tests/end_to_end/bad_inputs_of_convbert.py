@@ -29,7 +29,7 @@ packed = gzip.compress(SENTENCE.encode() * 1000)
 COMMAND_LINE = arguments(
     "convbert",
     [
-        ("no subcommand", "the following arguments are required", "required: SUBCOMMAND"),
+        ("no subcommand", "", "required: SUBCOMMAND"),
         ("an unknown subcommand", "encod a b", "invalid choice: 'encod'"),
         ("an empty subcommand", "''", "invalid choice: ''"),
         ("an unknown option", "encode --fast --tokenizer {vocab} {text} {out}", "--fast"),

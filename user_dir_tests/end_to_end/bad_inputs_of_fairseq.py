@@ -99,7 +99,7 @@ TRAINING = [
         ("no data", "{nowhere}", "is missing"),
         ("data is a file", "{text}", "name a folder made by fairseq-preprocess"),
         ("data of nothing", "''", "dict.txt is missing"),
-        ("data of an empty shard", "{data}:", "dict.txt is missing"),
+        ("data of an empty shard", "{data}:", "a shard without a name"),
         ("pieces for data", "{pieces}", "fairseq-preprocess"),
         ("data of another task", "{glue}", ""),
         ("SAVE_DIR is a file", "--save-dir {bad}", "choose another folder", holds("")),

@@ -30,7 +30,7 @@ GOES_WELL = [
     ("convbert predict-squad", "a read-only checkpoint", "--path {bad}/checkpoint_last.pt {squad} {out}", read_only("squad_run")),
     ("convbert convert", "a read-only model", "--from hf --to fairseq {bad} {out}", read_only("hf")),
     ("convbert report", "a read-only run", "{bad} {out}.html", read_only("glue_run")),
-    ("python", "a read-only model", "\"hub.fill_mask('the [MASK] sees')\" {bad}", read_only("run")),
+    ("python", "a read-only model", "\"print(hub.fill_mask('the [MASK] sees'))\" {bad}", read_only("run")),
 ]
 IS_TOLD = [
     ("fairseq-train", "a save folder that is closed", TRAIN + " --save-dir {bad}", "--save-dir {bad}: cannot be written in (Permission denied): choose another", closed_folder),
@@ -39,8 +39,8 @@ IS_TOLD = [
     ("fairseq-train", "a log in a folder that is closed", TRAIN + " --log-file {bad}/log", DENIED, closed_folder),
     ("fairseq-train", "curves in a folder that is closed", TRAIN + " --tensorboard-logdir {bad}/curves", DENIED, closed_folder),
     ("fairseq-train", "data that may not be read", TRAIN.replace("{data}", "{bad}"), "{bad}", unreadable("data")),
-    ("fairseq-train", "a start that may not be read", TRAIN + " --finetune-from-model {bad}", "{bad}: Permission denied", unreadable("checkpoint")),
-    ("fairseq-validate", "a checkpoint that may not be read", VALIDATE + " --path {bad}", "{bad}: Permission denied", unreadable("checkpoint")),
+    ("fairseq-train", "a start that may not be read", TRAIN + " --finetune-from-model {bad}", "{bad}: not to be read (Permission denied)", unreadable("checkpoint")),
+    ("fairseq-validate", "a checkpoint that may not be read", VALIDATE + " --path {bad}", "{bad}: not to be read (Permission denied)", unreadable("checkpoint")),
     ("fairseq-preprocess", "a folder that is closed", PREPROCESS + " --destdir {bad}/data", DENIED, closed_folder),
     ("fairseq-preprocess", "a text that may not be read", PREPROCESS + " --trainpref {bad}", "{bad}: Permission denied", unreadable("text")),
     ("convbert encode", "a text that may not be read", ENCODE + " {bad} {out}", "{bad}: Permission denied", unreadable("text")),
@@ -50,7 +50,7 @@ IS_TOLD = [
     ("convbert prepare-glue", "tables that may not be read", LABELLED + " {bad} {out}", "Permission denied", unreadable("rte")),
     ("convbert prepare-glue", "a folder that is closed", LABELLED + " {rte} {bad}/out", DENIED, closed_folder),
     ("convbert prepare-squad", "a folder that is closed", ENCODE + " {json} {bad}/out", DENIED, closed_folder),
-    ("convbert predict-glue", "a checkpoint that may not be read", "--path {bad} {glue} {out}", "{bad}: Permission denied", unreadable("checkpoint")),
+    ("convbert predict-glue", "a checkpoint that may not be read", "--path {bad} {glue} {out}", "{bad}: not to be read (Permission denied)", unreadable("checkpoint")),
     ("convbert predict-glue", "a folder that is closed", "--path {glue_run} {glue} {bad}/out", DENIED, closed_folder),
     ("convbert predict-squad", "a folder that is closed", "--path {squad_run} {squad} {bad}/out", DENIED, closed_folder),
     ("convbert convert", "a folder that is closed", "--from fairseq --to hf {checkpoint} {bad}/out", DENIED, closed_folder),
