@@ -13,6 +13,7 @@ import ctypes
 import importlib
 import os
 import re
+import resource
 import runpy
 import shutil
 import signal
@@ -39,6 +40,7 @@ from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, make_corpus, 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "checkpoint_last.pt"
 SECONDS = 60
+MEMORY = 4 << 30
 POLL_SECONDS = 0.002
 FAILED, WRONG_ARGUMENTS = 1, 2
 TRACE = "Traceback (most recent call last)"
@@ -208,6 +210,13 @@ def in_a_fork(log: Path, action: Callable) -> int:
     os._exit((status or 0) & 255)
 
 
+def limit_memory() -> None:
+    """So much more than is in use: what a hostile file asks for is not to be had."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, most))
+
+
 def become_plain_user() -> None:
     """Let permissions hold for this process, whoever started it."""
     header, sets = (ctypes.c_uint32 * 2)(CAPABILITIES, 0), (ctypes.c_uint32 * 6)()
@@ -249,6 +258,7 @@ def run_case(case: Case, world: World, folder: Path) -> Ended:
     before = files_below(place)
 
     def action():
+        limit_memory()
         os.chdir(place)
         if case.is_plain_user:
             become_plain_user()
@@ -319,7 +329,7 @@ def named(case: Case) -> str:
 
 
 def all_cases() -> list[Case]:
-    names = ("convbert", "fairseq", "python", "plain_user")
+    names = ("convbert", "fairseq", "python", "plain_user", "checkpoints")
     modules = (f"user_dir_tests.end_to_end.bad_inputs_of_{name}" for name in names)
     return [case for module in modules for case in importlib.import_module(module).CASES]
 

@@ -98,7 +98,7 @@ TRAINING = [
         *((f"{option} {value}", f"{option}={value}", told or "--") for option, value, told in VALUES),
         ("no data", "{nowhere}", "is missing"),
         ("data is a file", "{text}", "name a folder made by fairseq-preprocess"),
-        ("data of nothing", "''", "dict.txt is missing"),
+        ("data of nothing", "''", "a shard without a name"),
         ("data of an empty shard", "{data}:", "a shard without a name"),
         ("pieces for data", "{pieces}", "fairseq-preprocess"),
         ("data of another task", "{glue}", ""),
