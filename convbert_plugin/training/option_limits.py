@@ -17,8 +17,8 @@ class Limits(NamedTuple):
 
 
 LIMITS = {
-    **dict.fromkeys(("seed", "data_seed"), Limits(0, (1 << 32) - 1)),
-    **dict.fromkeys(("num_workers", "num_workers_valid", "lr"), Limits(0)),
+    "seed": Limits(0, (1 << 32) - 1),
+    **dict.fromkeys(("num_workers", "lr"), Limits(0)),
     **dict.fromkeys(
         (
             *("batch_size", "batch_size_valid", "max_tokens", "max_tokens_valid", "update_freq"),

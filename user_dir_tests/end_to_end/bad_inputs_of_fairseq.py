@@ -178,7 +178,7 @@ VALIDATING = [
         ("no such split", "--valid-subset exam", "make it with fairseq-preprocess, or name another"),
         ("no tokens", "--max-tokens 0", "--max-tokens 0"),
         ("a batch of nothing", "--batch-size=-1", ""),
-        ("overrides that are no table", "--model-overrides x", "name 'x' is not defined"),
+        ("overrides that are no table", "--model-overrides x", "give a table in Python's words"),
         ("overrides of another model", "--model-overrides \"{{'encoder_layers': 3}}\"", "the checkpoint does not fit --arch convbert_small"),
     )
 ] + [

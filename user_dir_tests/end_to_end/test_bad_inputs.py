@@ -175,9 +175,8 @@ def test_numbers_on_the_command_line(text):
 @settings(some, max_examples=200)
 @given(name=st.sampled_from(list(LIMITS)), value=st.one_of(st.integers(), st.floats()))
 def test_numbers_of_fairseqs_options(name, value):
-    lowest = {"clip_norm": -sys.float_info.max, "seed": 0, "data_seed": 0, "lr": 0}
-    lowest |= dict.fromkeys(["num_workers", "num_workers_valid"], 0)
-    highest = (1 << 32) - 1 if name in ("seed", "data_seed") else sys.float_info.max
+    lowest = {"clip_norm": -sys.float_info.max, "seed": 0, "lr": 0, "num_workers": 0}
+    highest = (1 << 32) - 1 if name == "seed" else sys.float_info.max
     fits = lowest.get(name, 1) <= value <= highest
     for given_value in (value, [value]):
         line = mistake(check_values, {name: given_value})
