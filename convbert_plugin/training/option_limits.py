@@ -72,19 +72,29 @@ def check_overrides(words: Optional[str]) -> None:
 def _check_number(name: str, given: Any, limits: Limits) -> None:
     if given is None:
         return
-    values = [given] if isinstance(given, (int, float)) else list(given)
+    # What follows another option until it is given comes as text.
+    values = [given] if isinstance(given, (int, float, str)) else list(given)
     if not values:
         raise UserError(f"{_flag(name)}: an empty list: give at least one number")
     for value in values:
-        if limits.lowest <= value <= limits.highest:
+        if limits.lowest <= (number := _number(value)) <= limits.highest:
             continue
-        if limits.lowest < 0 or not math.isfinite(value):
+        if limits.lowest < 0 or not math.isfinite(number):
             wanted = "a finite number"
         elif limits.highest < sys.float_info.max:
             wanted = f"a number from {limits.lowest} to {limits.highest:,}"
         else:
             wanted = f"a number of at least {limits.lowest}"
         raise UserError(f"{_flag(name)} {value}: choose {wanted}")
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value > 0 or -1)
+    except ValueError:
+        return math.nan
 
 
 def _flag(name: str) -> str:
