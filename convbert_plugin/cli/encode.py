@@ -101,6 +101,9 @@ def run(arguments: argparse.Namespace) -> None:
                 is_open = not f"\n{text}".endswith("\n\n")
         if not total["lines"]:
             raise UserError(f"{arguments.input}: holds no text: nothing to encode")
+        # What can fail fails before the tokenizer stands there without it.
+        file.flush()
+        os.fsync(file.fileno())
         tokenizer.save(output.parent)
     seconds = time.monotonic() - started
     known = total_of(pieces)

@@ -109,9 +109,10 @@ def whole_files(paths: Sequence[PathLike]) -> Iterator[list[BinaryIO]]:
         files = [stack.enter_context(whole_file(path)) for path in paths]
         yield files
         # What can fail fails before the first of them has its name.
-        for file in files:
-            file.flush()
-            os.fsync(file.fileno())
+        for path, file in zip(paths, files, strict=True):
+            with _told(_real_path(path), "written"):
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def _real_path(path: PathLike) -> Path:
@@ -186,8 +187,14 @@ def _told(target: Path, verb: str, part: Optional[Path] = None) -> Iterator[None
             raise
         advice = "make room, or " if error.errno in NO_ROOM else ""
         raise UserError(
-            f"{target}: cannot be {verb} ({error.strerror}): {advice}choose another place"
+            f"{_final(target)}: cannot be {verb} ({error.strerror}): {advice}choose another place"
         ) from None
+
+
+def _final(path: Path) -> Path:
+    """Where a file will be when the folder that it is written in has its name."""
+    parts = ((part, UNFINISHED.fullmatch(part)) for part in path.parts)
+    return Path(*(found[1] if found else part for part, found in parts))
 
 
 def _remove(part: Path) -> None:

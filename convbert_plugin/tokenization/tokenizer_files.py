@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Mapping, Optional
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.whole_output import whole_file
+from convbert_plugin.files.whole_output import whole_files
 
 VOCAB_FILE = "vocab.txt"
 PIPELINE_FILE = "tokenizer.json"
@@ -46,8 +46,8 @@ def is_of_tokenizer(path: Path) -> bool:
 
 
 def write_missing(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write these files, but for those that stand there already."""
-    for name, content in files.items():
-        if not (folder / name).exists():
-            with whole_file(folder / name) as file:
-                file.write(content)
+    """Write these files, but for those that stand there already; all of them, or none."""
+    missing = [name for name in files if not (folder / name).exists()]
+    with whole_files([folder / name for name in missing]) as opened:
+        for name, file in zip(missing, opened, strict=True):
+            file.write(files[name])

@@ -1,6 +1,7 @@
 """Every command that writes, where its output is a pipe, a link or a device."""
 
 import os
+import resource
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,3 +105,21 @@ def test_encode_to_an_open_file_is_refused(name):
     with pytest.raises(SystemExit) as ended:
         main(["encode", *FILES["encode"][0], name])
     assert str(ended.value.code).startswith(f"{name}: an open file, which cannot be replaced: ")
+
+
+@pytest.mark.parametrize(("room", "name"), [(1, "pieces"), (230, "tokenizer_config.json")])
+def test_encode_on_a_full_disk_leaves_nothing(folder, room, name):
+    """Not the pieces and vocab.txt either, which there was room for."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    entries = sorted(Path().iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["encode", *FILES["encode"][0], "out/pieces"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.value.code == (
+        f"{folder / 'out' / name}: cannot be written (File too large): make room, or choose "
+        "another place"
+    )
+    assert sorted(Path().iterdir()) == entries

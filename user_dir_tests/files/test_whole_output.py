@@ -112,6 +112,17 @@ def test_what_one_of_several_files_cannot_be_none_is(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_in_a_folder_is_named_by_where_it_will_be(tmp_path):
+    with (
+        pytest.raises(UserError) as error,
+        whole_folder(tmp_path / "out") as folder,
+        whole_file(folder / "part" / "a"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(error.value).startswith(f"{tmp_path / 'out' / 'part' / 'a'}: cannot be written (No")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_usual_permissions(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     write_file(tmp_path / "out")
