@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.models.architectures import ARCHITECTURES
+from convbert_plugin.training.run_lock import LOCK_FILE
 from user_dir_tests.end_to_end.unrounded import unrounded_updates
 
 pytestmark = pytest.mark.pretraining
@@ -138,11 +139,11 @@ def test_a_resumed_run_is_the_uninterrupted_one(corpus, fairseq_train, tmp_path)
 
 
 def state_of(folder):
-    """What stands in a folder, to the nanosecond of its last change."""
+    """What stands in a folder, to the nanosecond of its last change, but for who was there last."""
     return {
         path: (path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != LOCK_FILE
     }
 
 
