@@ -167,8 +167,9 @@ def _words_of_batch(batch: Mapping[str, Any]) -> str:
 def _words_of_outputs(outputs: Sequence[str], spoilt: Sequence[str]) -> str:
     if not outputs:
         return ""
+    # Some parts read the weights of others, without calling these.
     own = [name for name in spoilt if name.startswith(f"{outputs[0]}.")]
-    return f"the output of {outputs[0]} is not finite{_nor(own)}"
+    return f"the output of {outputs[0]} is not finite{_nor(own or spoilt)}"
 
 
 def _words_of_gradients(gradients: Mapping[str, Optional[Tensor]], calls: Mapping) -> str:

@@ -75,6 +75,16 @@ def test_in_a_weight(sound):
     assert found(sound, batch_of([1.0, 2.0])) == (0, [0], words, True)
 
 
+def test_in_a_weight_that_another_module_reads():
+    model = Network(nn.Identity())
+    model.middle.forward = lambda states: model.first.weight[0, 0] * states
+    model.first.forward = lambda states: torch.ones(1, 3)
+    with torch.no_grad():
+        model.first.weight[0, 0] = math.nan
+    words = "the output of middle is not finite, nor is first.weight"
+    assert found(model, batch_of([1.0, 2.0])) == (0, [0], words, True)
+
+
 def test_in_the_loss_alone(sound):
     place = find(
         sound, lambda batch: sound(**batch["net_input"]).sum() * math.inf, [batch_of([1.0, 2.0])]
