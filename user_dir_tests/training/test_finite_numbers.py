@@ -1,12 +1,14 @@
 """Where the first number that is not finite is found, in networks of which it is known."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from convbert_plugin.training.finite_numbers import find
+from convbert_plugin.errors import UserError
+from convbert_plugin.training.finite_numbers import LeftOut, find, leave_out
 
 pytestmark = pytest.mark.survival
 
@@ -104,3 +106,15 @@ def test_in_the_gradients_below_a_module():
         parameter.requires_grad_(False)
     words = "the gradient of first.weight is not finite"
     assert found(model, batch_of([1.0, 2.0])) == (0, [0], words, False)
+
+
+def test_norms_that_differ_between_workers_are_another_trouble():
+    """fairseq tells of them in the same way; all workers see all norms."""
+    norms = torch.tensor([1.5, 2.5])
+    trainer = SimpleNamespace(_grad_norm_buf=norms, get_num_updates=lambda: 4)
+    with pytest.raises(UserError) as told:
+        leave_out(trainer, [], LeftOut())
+    assert str(told.value) == (
+        "update 5: the norms of the workers' gradients differ (1.5 to 2.5): add --ddp-backend "
+        "legacy_ddp, or train on GPUs of one kind"
+    )
