@@ -11,7 +11,7 @@ from convbert_plugin.tasks import glue, replaced_token_detection, squad  # noqa:
 from convbert_plugin.training.checkpoint_files import make_whole
 from convbert_plugin.training.curves import keep_curves
 from convbert_plugin.training.preprocessing_options import look_before_preprocessing
-from convbert_plugin.training.workers import tell_of_workers
+from convbert_plugin.training.several_workers import tell_of_workers
 
 make_whole()
 keep_curves()

@@ -19,9 +19,9 @@ from convbert_plugin.training.finite_numbers import (
 )
 from convbert_plugin.training.keeping import keep_progress
 from convbert_plugin.training.resuming import LEFT_IN_EPOCH
+from convbert_plugin.training.several_workers import gone_workers_told, share_place
 from convbert_plugin.training.told_epochs import ending_after
 from convbert_plugin.training.watching import COURSE, Watch
-from convbert_plugin.training.workers import gone_workers_told, share_place
 
 
 class SurvivingTrainer(Trainer):
