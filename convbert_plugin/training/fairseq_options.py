@@ -62,7 +62,7 @@ def _check_workers(options: Mapping[str, Any]) -> None:
     """
     workers = options.get("distributed_world_size") or 1
     is_one_of_them = options.get("distributed_no_spawn") or LAUNCHED & os.environ.keys()
-    if workers > 1 and not is_one_of_them and not torch.cuda.is_available():
+    if workers > 1 and not is_one_of_them and not torch.cuda.device_count():
         raise UserError(
             f"--distributed-world-size {workers}: fairseq starts a process for each GPU, and there "
             "is none here: start each process yourself, with --distributed-no-spawn and its rank, "
