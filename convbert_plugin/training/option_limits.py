@@ -5,7 +5,7 @@ import math
 import sys
 from typing import Any, Mapping, NamedTuple, Optional
 
-from convbert_plugin.errors import UserError, shown
+from convbert_plugin.errors import UserError, readable, shown
 from convbert_plugin.files.whole_output import check_place
 
 
@@ -85,7 +85,8 @@ def _check_number(name: str, given: Any, limits: Limits) -> None:
             wanted = f"a number from {limits.lowest} to {limits.highest:,}"
         else:
             wanted = f"a number of at least {limits.lowest}"
-        raise UserError(f"{_flag(name)} {value}: choose {wanted}")
+        words = readable(value) if isinstance(value, str) else shown(value)
+        raise UserError(f"{_flag(name)} {words}: choose {wanted}")
 
 
 def _number(value: Any) -> float:
