@@ -145,16 +145,18 @@ def script(words: list[str]) -> int:
     """A script of examples/: of Python in this process, of bash in its own."""
     path = CHECKOUT / "examples" / words[0]
     if path.suffix == ".sh":
-        return subprocess.run(["bash", str(path), *words[1:]], env=of_this_python()).returncode
+        with tempfile.TemporaryDirectory() as folder:
+            environment = of_this_python(Path(folder))
+            return subprocess.run(["bash", path, *words[1:]], env=environment).returncode
     sys.argv[:] = [str(path), *words[1:]]
     sys.path.insert(0, str(path.parent))
     runpy.run_path(str(path), run_name="__main__")
     return 0
 
 
-def of_this_python() -> dict:
+def of_this_python(folder: Path) -> dict:
     """An environment in which a script sets up no .venv: it finds this Python."""
-    functions = Path(tempfile.mkdtemp(), "functions.sh")
+    functions = folder / "functions.sh"
     functions.write_text(
         'source() { case $1 in *environment.sh) ;; *) builtin source "$@" ;; esac; }\n'
     )
