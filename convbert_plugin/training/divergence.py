@@ -11,17 +11,18 @@ FAR_ABOVE = 3.0
 SMALLEST_START = 1.0
 # What is judged is means over so many updates at least.
 LOSS_UPDATES, SCORE_UPDATES = 20, 100
-# An AUC that a discriminator has who learns nothing of texts, or by this much more than one that
-# knows the special tokens, which are never replaced. Runs that learned well were below it for up
-# to 200 updates, when the generator's words had become as frequent as those of texts, and above
-# it before the generator had learned a tenth more.
-LOW_AUC, BESIDES = 0.55, 0.02
+# A mean AUC over so many updates of a discriminator that learns nothing of texts: that, or so much
+# more than one has that knows the special tokens, which are never replaced. Runs that learn well
+# are below it for up to 200 updates, when the generator's words have become as frequent as those of
+# texts, and rise from there as it learns more.
+LOW_AUC, BESIDES = 0.53, 0.02
 SPECIAL_TOKENS = 3
-LOW_UPDATES = 500
+LOW_UPDATES = 600
+# The share of its loss at the beginning of these that a generator is below which learns.
 LEARNS = 0.9
 
 LOSS, GENERATOR_LOSS = "loss", "generator_loss"
-LOW, LOW_FROM = "low", "low_from"
+SCORES = "scores"
 
 
 class Logged(NamedTuple):
@@ -46,20 +47,27 @@ def low_auc(examples: float, tokens: float, replaced: float) -> float:
     return max(LOW_AUC, of_special_tokens + BESIDES)
 
 
+class _Scores(NamedTuple):
+    """Means over so many updates."""
+
+    updates: float
+    auc: float
+    low: float
+    generator_loss: float
+
+
 class Course:
     """How a run goes, judged from each thing that is logged.
 
     ``start``: the losses of its first update, by name. ``far``: how many times that of the start
-    the loss is where it is far above. ``low``: for how many updates the AUC has been low, the last
-    one ``auc``, and ``low_from`` the generator's loss when that began. ``sound_until``: the last
-    update by which nothing was wrong.
+    the loss is where it is far above. ``scores``: those of the last updates, as many as are judged.
+    ``sound_until``: the last update by which nothing was wrong.
     """
 
     def __init__(self) -> None:
         self.start: dict[str, float] = {}
         self.far = 0.0
-        self.low, self.low_from = 0, 0.0
-        self.auc = self.generator_loss = math.nan
+        self.scores: list[_Scores] = []
         self.sound_until = 0
         self._losses, self._scores = _Means(), _Means()
 
@@ -69,15 +77,24 @@ class Course:
 
     def go_on(self, update: int, kept: Any) -> None:
         """Go on from an update of a run, and what ``kept`` returned there where that is known."""
-        if isinstance(kept, Mapping) and all(map(_is_finite, kept.values())):
-            self.begin(kept)
-            self.low, self.low_from = int(kept.get(LOW, 0)), float(kept.get(LOW_FROM, 0))
+        kept = kept if isinstance(kept, Mapping) else {}
+        self.begin({name: value for name, value in kept.items() if _is_finite(value)})
+        rows = kept.get(SCORES)
+        for row in rows if isinstance(rows, list) else []:
+            if (
+                isinstance(row, list)
+                and len(row) == len(_Scores._fields)
+                and all(map(_is_finite, row))
+            ):
+                self._judge(_Scores(*row))
         self.sound_until = update if self.is_sound() else 0
 
     def kept(self) -> dict[str, Any]:
         """What a run that goes on has to know."""
-        low = {LOW: self.low, LOW_FROM: self.low_from} if self.low else {}
-        return {**self.start, **low}
+        return {
+            **self.start,
+            **({SCORES: [list(row) for row in self.scores]} if self.scores else {}),
+        }
 
     def add(self, logged: Logged) -> None:
         """Judge what was logged next."""
@@ -100,17 +117,16 @@ class Course:
         self._scores.add(logged.updates, **scores)
         if (updates := self._scores.updates) < SCORE_UPDATES:
             return
-        means = self._scores.take()
-        self.auc, self.generator_loss = means["auc"], means[GENERATOR_LOSS]
-        if self.auc >= means["low"]:
-            self.low = 0
-            return
-        self.low_from = self.low_from if self.low else self.generator_loss
-        self.low += updates
+        self._judge(_Scores(updates, **self._scores.take()))
+
+    def _judge(self, scores: _Scores) -> None:
+        self.scores.append(scores)
+        while sum(row.updates for row in self.scores[1:]) >= LOW_UPDATES:
+            del self.scores[0]
 
     def is_sound(self, updates: int = 0, loss: float = 0.0) -> bool:
         """Whether nothing points to trouble, nor so many updates more of such a mean loss."""
-        if self.far or self.low:
+        if self.words or (self.scores and self.scores[-1].auc < self.scores[-1].low):
             return False
         mean = self._losses.mean_with(updates, LOSS, loss)
         return self.times(mean) <= FAR_ABOVE
@@ -123,12 +139,19 @@ class Course:
             if not math.isfinite(self.far):
                 return f"the loss is not finite, of {first:.4g} in the first update"
             return f"the loss is {self.far:.3g} times that of the first update ({first:.4g})"
-        if self.low >= LOW_UPDATES and self.generator_loss < LEARNS * self.low_from:
-            learned = f"generator_loss {self.low_from:.3g} to {self.generator_loss:.3g}"
+        updates = sum(row.updates for row in self.scores)
+        if updates < LOW_UPDATES:
+            return ""
+        auc, low = (
+            sum(row.updates * getattr(row, name) for row in self.scores) / updates
+            for name in ("auc", "low")
+        )
+        first, last = self.scores[0].generator_loss, self.scores[-1].generator_loss
+        if auc < low and last < LEARNS * first:
             return (
-                f"for {counted(self.low, 'update')} the discriminator has told replaced tokens "
-                f"hardly better than chance (discriminator_auc {self.auc:.3f}), while the "
-                f"generator learns ({learned})"
+                f"for {counted(int(updates), 'update')} the discriminator has told replaced tokens "
+                f"hardly better than chance (discriminator_auc {auc:.3f}), while the generator "
+                f"learns (generator_loss {first:.3g} to {last:.3g})"
             )
         return ""
 

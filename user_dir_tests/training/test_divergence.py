@@ -12,20 +12,12 @@ pytestmark = [pytest.mark.pretraining, pytest.mark.survival]
 # quickstart's text (2 layers of 128, 16 examples of 64 tokens, warm-up 100 updates), and the first.
 FIRST = (44.1, 8.72)
 GOOD = [
-    (7.1, 0.6194),
-    (6.43, 0.5342),
-    (6.12, 0.5487),
-    (5.83, 0.5673),
-    (5.57, 0.5643),
-    (5.35, 0.5726),
+    *((7.1, 0.6194), (6.43, 0.5342), (6.12, 0.5487), (5.83, 0.5673), (5.57, 0.5643)),
+    *((5.35, 0.5726), (5.22, 0.5822), (5.12, 0.5987)),
 ]
 TOO_FAST = [
-    (7.01, 0.5185),
-    (6.61, 0.5137),
-    (6.29, 0.5156),
-    (6.17, 0.5153),
-    (6.04, 0.5117),
-    (5.9, 0.5184),
+    *((7.01, 0.5185), (6.61, 0.5137), (6.29, 0.5156), (6.17, 0.5153), (6.04, 0.5117)),
+    *((5.9, 0.5184), (5.87, 0.5157), (5.88, 0.5156)),
 ]
 EXAMPLES, TOKENS, REPLACED = 16, 989.5, 0.138
 
@@ -58,22 +50,22 @@ def test_what_is_low_of_short_texts():
     pairs = [(1 if special else 0.5) for special in [True] * 3 + [False] * 25 for _ in range(4)]
     expected = sum(pairs) / len(pairs) + 0.02
     assert low_auc(1, 32, 4 / 32) == pytest.approx(expected, abs=1e-12)
-    assert low_auc(1, 512, 0.15) == 0.55
+    assert low_auc(1, 512, 0.15) == 0.53
 
 
 def test_a_run_that_learns_is_left_alone():
     course = course_of()
     assert told_at(course, hundreds(GOOD)) is None
-    assert course.sound_until == 600
+    assert course.sound_until == 800
 
 
 def test_a_discriminator_that_learns_nothing_is_told_of():
     course = course_of()
     update, words = told_at(course, hundreds(TOO_FAST))
-    assert update == 500
+    assert update == 600
     assert words == (
-        "for 500 updates the discriminator has told replaced tokens hardly better than chance "
-        "(discriminator_auc 0.512), while the generator learns (generator_loss 7.01 to 6.04)"
+        "for 600 updates the discriminator has told replaced tokens hardly better than chance "
+        "(discriminator_auc 0.516), while the generator learns (generator_loss 7.01 to 5.9)"
     )
     assert course.sound_until == 0
 
@@ -85,11 +77,14 @@ def test_but_not_before_the_generator_learns():
     )
 
 
-def test_a_score_that_comes_back_begins_the_count_anew():
-    low = [(6.0, 0.5), (5.8, 0.5), (5.6, 0.5), (5.4, 0.5)]
-    course = course_of()
-    assert told_at(course, hundreds([*low, (5.2, 0.56), *low])) is None
-    assert course.sound_until == 500
+def test_a_score_that_rises_with_what_the_generator_learns():
+    """By a mean that ends just above, and just below, what is low: 0.548 there."""
+    low = low_auc(EXAMPLES, TOKENS, REPLACED)
+    losses = [7.0 - 0.3 * number for number in range(6)]
+    for change, is_told in ((0.001, False), (-0.001, True)):
+        scores = [low + (number - 2.5) / 100 + change for number in range(6)]
+        told = told_at(course_of(), hundreds(zip(losses, scores, strict=True)))
+        assert bool(told) is is_told
 
 
 @pytest.mark.parametrize("length", [1, 7, 20, 50])
@@ -129,10 +124,11 @@ def test_what_a_checkpoint_keeps_is_gone_on_from():
         course.add(logged)
     later = Course()
     later.go_on(400, course.kept())
+    assert later.start == course.start
     assert later.sound_until == 0
     assert told_at(later, hundreds(TOO_FAST)[4:]) == told_at(course, hundreds(TOO_FAST)[4:])
     # Of none, or another than is written, nothing is known.
-    for kept in (None, {"loss": "x"}, {"low": math.nan}, [1], {"loss": math.inf}):
+    for kept in (None, [1], {"loss": "x"}, {"loss": math.inf}, {"scores": 1}, {"scores": [[1], 2]}):
         other = Course()
         other.go_on(400, kept)
-        assert (other.start, other.low, other.sound_until) == ({}, 0, 400)
+        assert (other.start, other.scores, other.sound_until) == ({}, [], 400)
