@@ -11,7 +11,7 @@ import torch
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from convbert_plugin.errors import ANOTHER_IS_GONE, UserError
-from convbert_plugin.training import workers
+from convbert_plugin.training import several_workers
 from convbert_plugin.training.checkpoints import Start
 
 pytestmark = pytest.mark.survival
@@ -43,7 +43,7 @@ NCCL = (
     ],
 )
 def test_another_worker_that_is_gone_is_told_in_one_line(error, reason):
-    with pytest.raises(UserError) as raised, workers.gone_workers_told():
+    with pytest.raises(UserError) as raised, several_workers.gone_workers_told():
         raise error
     line = str(raised.value)
     assert line.startswith(f"{ANOTHER_IS_GONE} ({reason}): ")
@@ -62,7 +62,7 @@ def test_another_worker_that_is_gone_is_told_in_one_line(error, reason):
     ],
 )
 def test_what_else_goes_wrong_stays_what_it_is(error):
-    with pytest.raises(type(error)) as raised, workers.gone_workers_told():
+    with pytest.raises(type(error)) as raised, several_workers.gone_workers_told():
         raise error
     assert raised.value is error
 
@@ -75,7 +75,7 @@ def ends_by(error):
         assert isinstance(pickle.loads(pickle.dumps(main)), functools.partial)
         raise error
 
-    return workers._told(call_main)
+    return several_workers._told(call_main)
 
 
 def main():
@@ -111,7 +111,7 @@ def test_other_workers_pass_over_no_batch_and_repeat_few(before, now, batches):
     for place in range(1, math.ceil(batches / before)):
         seen = [batch for rank in range(before) for batch in whole[rank::before][:place]]
         told, kept = [], {"train_iterator": {"iterations_in_epoch": place}}
-        workers.share_place(trainer_of(now, before, told), kept)
+        several_workers.share_place(trainer_of(now, before, told), kept)
         left = kept["train_iterator"]["iterations_in_epoch"]
         rest = [batch for rank in range(now) for batch in whole[rank::now][left:]]
         assert set(seen) | set(rest) == set(whole)
@@ -124,7 +124,7 @@ def test_other_workers_pass_over_no_batch_and_repeat_few(before, now, batches):
 @pytest.mark.parametrize("before", [0, 2])
 def test_the_same_workers_go_on_where_they_were(before):
     told, kept = [], {"train_iterator": {"iterations_in_epoch": 3}}
-    workers.share_place(trainer_of(2, before, told), kept)
+    several_workers.share_place(trainer_of(2, before, told), kept)
     assert kept["train_iterator"]["iterations_in_epoch"] == 3
     assert not told
 
