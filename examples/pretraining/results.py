@@ -3,7 +3,6 @@
 python results.py OUT reads OUT/train.log, OUT/validate.log and OUT/data.
 """
 
-import json
 import logging
 import statistics
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from training_lines import SHOWN, stats
 
 from convbert_plugin.errors import mistakes_end_the_program
+from convbert_plugin.files.json_files import write_json
 from convbert_plugin.files.text_files import read_text
 
 SCORES = ("masked_lm_loss", "generator_loss", "discriminator_loss", "discriminator_auc")
@@ -44,7 +44,7 @@ def main(out: Path):
     if speeds := [entry["wps"] for entry in inner[1:]]:
         results["tokens_per_second"] = round(statistics.fmean(speeds), 1)
         print(ROW.format("tokens a second", "", f"{results['tokens_per_second']:,.0f}", ""))
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "results.json", results)
     print(f"\nthe same as JSON:  {out / 'results.json'}")
     print(f"curves:            tensorboard --logdir {out / 'tensorboard'}")
 

@@ -16,7 +16,7 @@ from typing import Iterator, List
 from tqdm import tqdm
 
 from convbert_plugin.errors import mistakes_end_the_program
-from convbert_plugin.files.whole_output import check_place
+from convbert_plugin.files.whole_output import check_place, whole_file
 
 PACKAGES = ("scipy", "sklearn", "numpy")
 HELD_OUT = 20
@@ -72,7 +72,8 @@ def main(out: Path):
         if lines:
             documents[split].append("\n".join(lines) + "\n")
     for split, texts in documents.items():
-        (out / f"{split}.txt").write_text("\n".join(texts), encoding="utf-8")
+        with whole_file(out / f"{split}.txt") as file:
+            file.write("\n".join(texts).encode())
         characters = sum(map(len, texts))
         print(f"{split}: {len(texts):,} documents, {characters:,} characters")
 
