@@ -2,14 +2,13 @@
 
 import logging
 import os
-import zlib
 from typing import Protocol, Union
 
 import numpy as np
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from convbert_plugin.data.indexed_reading import JoinedLines, LineFile
+from convbert_plugin.data.indexed_reading import JoinedLines, LineFile, added_content
 from convbert_plugin.errors import UserError, counted
 from convbert_plugin.files.text_files import PathLike
 
@@ -100,8 +99,8 @@ def _is_there(path: str) -> bool:
 
 
 def _checked_content(file: LineFile, vocabulary: Dictionary) -> int:
-    """What stands for the tokens of a file, all of which are seen to be sound."""
-    content, last = 0, file.tokens - 1
+    """What stands for a file, all tokens of which are seen to be sound."""
+    content, last = file.index_content(), file.tokens - 1
     for first, ids in file.parts():
         _check_ids(file, vocabulary, ids, first)
         # Of the lines that end here, those that begin with what follows, and the very last one.
@@ -112,11 +111,7 @@ def _checked_content(file: LineFile, vocabulary: Dictionary) -> int:
         others = np.flatnonzero(ids[ends] != vocabulary.eos())
         if len(others):
             raise _not_ended(file, vocabulary, begin + int(others[0]))
-        # Faster than a checksum of all.
-        words = ids.view(np.uint8)
-        whole = len(words) // 8 * 8
-        summed = (int(words[:whole].view(np.uint64).sum()), zlib.crc32(words[whole:].tobytes()))
-        content = zlib.crc32(repr(summed).encode(), content)
+        content = added_content(content, ids)
     return content
 
 

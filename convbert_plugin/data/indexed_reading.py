@@ -5,12 +5,12 @@ while it is read, ends a run by SIGBUS without a word; here each line is read.
 """
 
 import bisect
-import io
 import mmap
 import os
 import struct
 import threading
 import weakref
+import zlib
 from pathlib import Path
 from typing import Hashable, Iterator, Sequence, Union
 
@@ -57,7 +57,7 @@ class LineFile:
     """The lines [n] of ``path`` .bin and .idx, and their ``sizes`` [n].
 
     ``remedy``: what makes such files, for errors. ``separator``: what lines end in. ``content``:
-    what stands for the tokens, where it is known.
+    what stands for all that both files hold, where it is known.
 
     Raises:
         UserError: files that are missing, cannot be read, are damaged, or do not belong together.
@@ -66,7 +66,8 @@ class LineFile:
     def __init__(self, path: Union[str, Path], remedy: str, separator: int):
         self.path, self.remedy, self.separator = str(path), remedy, separator
         self.content: Hashable = None
-        self._opened: list[tuple[str, int, tuple[int, int]]] = []
+        self._opened: dict[str, int] = {}
+        self._states: dict[str, tuple[int, int]] = {}
         for file in (self.data_path, self.index_path):
             if not os.path.isfile(file):
                 raise UserError(f"{file} is missing: make it with {remedy}, or name another split")
@@ -115,10 +116,18 @@ class LineFile:
         return type(self), (self.path, self.remedy, self.separator)
 
     def check_unchanged(self) -> None:
-        """Raise UserError where the open file was written to since."""
-        for path, file, before in self._opened:
-            if _state(file) != before:
-                raise UserError(_changed(path))
+        """Raise UserError where an open file was written to since, and holds something else.
+
+        It may have been touched, or copied over itself.
+        """
+        now = {path: _state(file) for path, file in self._opened.items()}
+        written = [path for path, state in now.items() if state != self._states[path]]
+        if not written:
+            return
+        is_cut = any(now[path][0] != self._states[path][0] for path in written)
+        if is_cut or self._content_now() != self.content:
+            raise UserError(_changed(written[0]))
+        self._states = now
 
     def parts(self) -> Iterator[tuple[int, np.ndarray]]:
         """All tokens in their order, in parts: the number of the first, and the ids.
@@ -127,14 +136,27 @@ class LineFile:
         """
         buffer = np.empty(BYTES_AT_ONCE // self.kind.itemsize, self.kind)
         begin = 0
-        with open(self.data_path, "rb", buffering=0) as file:
-            while count := self._read_into(file, buffer) // self.kind.itemsize:
-                yield begin, buffer[:count]
-                begin += count
+        while count := self._read_into(buffer, begin) // self.kind.itemsize:
+            yield begin, buffer[:count]
+            begin += count
 
-    def _read_into(self, file: io.FileIO, buffer: np.ndarray) -> int:
+    def index_content(self) -> int:
+        """What stands for the index."""
+        content, index = 0, np.frombuffer(self._index, np.uint8)
+        for begin in range(0, len(index), BYTES_AT_ONCE):
+            content = added_content(content, index[begin : begin + BYTES_AT_ONCE])
+        return content
+
+    def _content_now(self) -> int:
+        content = self.index_content()
+        for _, ids in self.parts():
+            content = added_content(content, ids)
+        return content
+
+    def _read_into(self, buffer: np.ndarray, begin: int) -> int:
+        place = begin * self.kind.itemsize
         try:
-            return file.readinto(buffer.view(np.uint8).data)
+            return os.preadv(self._file, [buffer.view(np.uint8).data], place)
         except OSError as error:
             raise self._not_read(error) from None
 
@@ -161,9 +183,9 @@ class LineFile:
         if os.path.getsize(self.index_path) != expected:
             raise self._damaged("is cut short, or longer than it says")
         index = self._keep_open(self.index_path)
-        mapped = mmap.mmap(index, 0, prot=mmap.PROT_READ)
-        self.sizes = np.frombuffer(mapped, np.int32, count, HEADER.size)
-        self.starts = np.frombuffer(mapped, np.int64, count, HEADER.size + self.sizes.nbytes)
+        self._index = mmap.mmap(index, 0, prot=mmap.PROT_READ)
+        self.sizes = np.frombuffer(self._index, np.int32, count, HEADER.size)
+        self.starts = np.frombuffer(self._index, np.int64, count, HEADER.size + self.sizes.nbytes)
         self._file = self._keep_open(self.data_path)
         self._bytes = os.fstat(self._file).st_size
         last = int(self.sizes[-1]) * self.kind.itemsize if count else 0
@@ -176,7 +198,7 @@ class LineFile:
     def _keep_open(self, path: str) -> int:
         file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, file)
-        self._opened.append((path, file, _state(file)))
+        self._opened[path], self._states[path] = file, _state(file)
         return file
 
     def check_index(self) -> None:
@@ -224,6 +246,14 @@ class JoinedLines:
     def check_unchanged(self) -> None:
         for file in self.files:
             file.check_unchanged()
+
+
+def added_content(content: int, part: np.ndarray) -> int:
+    """What stands for all that came before a part, and the part: four times as fast as its crc."""
+    words = part.view(np.uint8)
+    whole = len(words) // 8 * 8
+    summed = int(words[:whole].view(np.uint64).sum()), zlib.crc32(words[whole:].tobytes())
+    return zlib.crc32(repr(summed).encode(), content)
 
 
 def _state(file: int) -> tuple[int, int]:

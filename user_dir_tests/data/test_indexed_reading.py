@@ -246,6 +246,17 @@ def test_a_file_that_is_written_anew_is_told_where_it_is_read(path):
             ask()
 
 
+def test_a_file_that_is_touched_is_the_same(path):
+    lines = open_lines(path, VOCABULARY)
+    for suffix in (".bin", ".idx"):
+        os.utime(f"{path}{suffix}", (1, 1))
+        lines.check_unchanged()
+    # Another text with the same ends.
+    change(f"{path}.bin", 0, b"\x08")
+    with pytest.raises(UserError, match=r"train.bin: was changed while the run read it"):
+        lines.check_unchanged()
+
+
 def test_an_index_that_is_written_anew_is_told_at_the_next_epoch(path):
     lines = open_lines(path, VOCABULARY)
     change(f"{path}.idx", STARTS + 16, struct.pack("<q", 2**40))
@@ -262,9 +273,11 @@ def test_contents_tell_files_apart(path, tmp_path):
         other = write(tmp_path / f"other{token}")
         in_data(token, value)(other)
         contents.add(open_lines(other, VOCABULARY).content)
-    swapped = write(tmp_path / "swapped", [LINES[1], LINES[0], *LINES[2:]])
-    contents.add(open_lines(swapped, VOCABULARY).content)
-    assert len(contents) == 5
+    # The same tokens in other lines.
+    ends = [[7, 8, END], [9, END], *LINES[1:]], [[7, END], [8, 9, END], *LINES[1:]]
+    for number, lines in enumerate(([LINES[1], LINES[0], *LINES[2:]], *ends)):
+        contents.add(open_lines(write(tmp_path / f"swapped{number}", lines), VOCABULARY).content)
+    assert len(contents) == 7
 
 
 def test_threads_and_workers_are_handed_what_they_hand_on():
