@@ -1,5 +1,7 @@
 """Fine-tuning through fairseq's own commands: scores, starts, resumes, and one-line errors."""
 
+import resource
+
 import fairseq_cli.train
 import fairseq_cli.validate
 import pytest
@@ -214,6 +216,30 @@ def test_a_run_that_is_cut_off_goes_on_as_if_it_were_not(glue_data, fine_tune, t
         assert torch.equal(tensor, theirs[name]), name
     assert record_of(parts) == record_of(whole)
     assert [entry["updates"] for entry in record_of(whole)["validations"]] == [4, 5, 8, 10, 12, 15]
+
+
+@pytest.mark.survival
+def test_scores_of_a_full_disk_are_written_later(glue_data, fine_tune, tmp_path, monkeypatch):
+    """Once there is room, even if that is after the last validation."""
+    data, options = glue_data["rte"], ("--save-interval-updates", "2", "--max-update", "6")
+    whole = fine_tune(data, tmp_path / "whole", *options)
+    before, validate = resource.getrlimit(resource.RLIMIT_FSIZE), fairseq_cli.train.validate
+
+    def filled(cfg, trainer, *arguments):
+        if trainer.get_num_updates() >= 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        scores = validate(cfg, trainer, *arguments)
+        if trainer.get_num_updates() == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return scores
+
+    monkeypatch.setattr(fairseq_cli.train, "validate", filled)
+    try:
+        run = fine_tune(data, tmp_path / "run", *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert record_of(run) == record_of(whole)
+    assert [entry["updates"] for entry in record_of(run)["validations"]] == [2, 4, 5, 6]
 
 
 def test_the_record_says_where_a_run_began(pretrained, glue_data, fine_tune, tmp_path):
