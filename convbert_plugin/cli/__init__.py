@@ -13,6 +13,7 @@ from typing import Callable, Iterator, Optional, Sequence
 from convbert_plugin import FAIRSEQ_MISSING
 from convbert_plugin.errors import UserError, errors_of_files_told, mistakes_end_the_program
 from convbert_plugin.formats.unsafe_loading import refuse_unsafe_loading
+from convbert_plugin.training.end_signals import END_SIGNALS
 
 # Name -> module with `add_arguments(parser)` and `run(arguments)`, and what it makes. A module
 # imports what is heavy inside `run`, so that --help answers at once.
@@ -33,12 +34,6 @@ SUBCOMMANDS = {
 
 # What libraries in C take for a whole number.
 MOST_NUMBER = (1 << 31) - 1
-# Ctrl-C, a call of kill, a terminal that is closed.
-END_SIGNALS = {
-    signal.SIGINT: "interrupted",
-    signal.SIGTERM: "terminated",
-    signal.SIGHUP: "hung up",
-}
 
 
 @mistakes_end_the_program()
