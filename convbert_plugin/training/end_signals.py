@@ -108,9 +108,9 @@ def leave(number: int, place: str = "") -> NoReturn:
     """End the process with the status of a signal, and its line last on stderr."""
     if not _request.line:
         _request.number, _request.line = number, _line(number, place or _request.place())
+        is_told = _wait_for_processes(number)
         # What is shown of progress is closed on the way out.
-        atexit.register(_say)
-        _wait_for_processes(number)
+        atexit.register(_say, "" if is_told else _request.line)
     raise SystemExit(128 + number)
 
 
@@ -145,9 +145,10 @@ def _line(number: int, place: str) -> str:
     return f"{OF_TRAINING[signal.Signals(number)]}{place and ' '}{place}"
 
 
-def _say() -> None:
+def _say(line: str) -> None:
     _request.is_ending = True
-    _write(_request.line)
+    if line:
+        _write(line)
 
 
 def _write(line: str) -> None:
@@ -156,8 +157,11 @@ def _write(line: str) -> None:
         os.write(2, f"{line}\n".encode())
 
 
-def _wait_for_processes(number: int) -> None:
-    """Ask those to end that fairseq has started, one a GPU: each may have something to save."""
+def _wait_for_processes(number: int) -> bool:
+    """Ask those to end that fairseq has started, one a GPU: each may save, and has its own line.
+
+    Whether there were any.
+    """
     started = [child for child in multiprocessing.active_children() if not child.daemon]
     _request.writers += 1
     for child in started:
@@ -165,6 +169,7 @@ def _wait_for_processes(number: int) -> None:
     for child in started:
         child.join()
     _request.writers -= 1
+    return bool(started)
 
 
 def _watch(pipe: int) -> None:
