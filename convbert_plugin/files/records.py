@@ -4,7 +4,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional, Union
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed, write_json
@@ -15,6 +15,7 @@ RECORD_FILE = "scores.json"
 ANSWERS_FILE = "answers_{subset}.json"
 # While GLUE was all there was, records and checkpoints had another name for the task.
 TASK, EARLIER_TASK = "task", "glue_task"
+START = "start"
 SETTINGS, DATA = "settings", "data"
 # What a record calls the head that answers.
 CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD = "classification_head", "question_answering_head"
@@ -42,7 +43,7 @@ class RunRecord:
         self.is_written = True
         if is_resumed and os.path.lexists(self.path):
             earlier = read_record(self.path)
-            self.values["start"] = earlier["start"]
+            self.values[START] = earlier[START]
             self.values["validations"] = earlier["validations"]
             if SETTINGS in self.values:
                 self._keep_changes(earlier)
@@ -104,7 +105,7 @@ def read_record(path: Path) -> dict:
 def _check(record: dict) -> None:
     typed(str, record[TASK])
     typed(int, record["seed"])
-    start_in_words(record["start"])
+    start_in_words(record[START])
     typed(tuple[Optional[str], ...], [record.get(head) for head in HEADS])
     for part in ("model", SETTINGS, DATA):
         record.get(part, {}).keys()
@@ -129,6 +130,15 @@ def start_from(checkpoint: PathLike, objective: Optional[str], updates: int) -> 
         "objective": objective,
         "updates": updates,
     }
+
+
+def is_start(value: Any) -> bool:
+    """Whether a value is what ``start_from`` gives, or ``RANDOM_WEIGHTS``."""
+    try:
+        typed(dict[str, Union[str, int, None]], value)
+        return bool(start_in_words(value))
+    except (LookupError, TypeError, ValueError):
+        return False
 
 
 def start_in_words(start: dict) -> str:

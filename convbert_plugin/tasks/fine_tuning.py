@@ -14,7 +14,15 @@ from convbert_plugin.criterions.summed_logs import EXACT, log_exact_score
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.fingerprints import fingerprint_of
-from convbert_plugin.files.records import EARLIER_TASK, RECORD_FILE, TASK, RunRecord, read_record
+from convbert_plugin.files.records import (
+    EARLIER_TASK,
+    RECORD_FILE,
+    START,
+    TASK,
+    RunRecord,
+    is_start,
+    read_record,
+)
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.answers import UNKNOWN, Answers, answers_kept, to_keep, told_apart
 from convbert_plugin.models.config import ConvBertConfig
@@ -25,6 +33,8 @@ from convbert_plugin.training.checkpoint_writing import going_on
 from convbert_plugin.training.run_config import RunConfig
 
 LOSS = "loss"
+# In what a checkpoint keeps: from where its run began.
+BEGUN = "begun"
 NOTHING: Mapping = {}
 # Options of a model with which one checkpoint can be fine-tuned in several ways.
 OF_TRAINING = ("dropout", "attention_dropout", "autocast_dtype")
@@ -101,8 +111,12 @@ class FineTuningTask(EncoderTask):
         if self.start.is_own:
             # Now, and not when another head's optimizer state fails to fit.
             self.load_state_dict(self.start.state)
+            begun = self.start.state.get(BEGUN)
             if os.path.lexists(record := Path(self.cfg.save_dir) / RECORD_FILE):
-                read_record(record)
+                begun = read_record(record)[START]
+            # A run that was left before its first score has no record.
+            if is_start(begun):
+                self.start = self.start._replace(description=begun)
         elif self.start.path:
             # Now, for it may be trained on while this run lasts.
             weights = {"weights": fingerprint_of([self.start.path])}
@@ -183,6 +197,10 @@ class FineTuningTask(EncoderTask):
             with going_on(self.tell):
                 self.record.add(subset, stats["num_updates"], scores)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, what the run began from among it."""
+        return {**super().state_dict(), BEGUN: dict(self.start.description)}
+
     def get_checkpoint_dict(self) -> dict[str, dict]:
         record = vars(self).get("record")
         if record and not record.is_written:
@@ -203,7 +221,7 @@ class FineTuningTask(EncoderTask):
             "metrics": list(self.scores),
             "seed": self.cfg.seed,
             "model": {**model, "layers": model["encoder_layers"]},
-            "start": self.start.description,
+            START: self.start.description,
             "settings": {**settings_of(self.cfg, besides), **of_training},
             "data": {
                 "vocabulary": self.vocabulary.fingerprint(),
