@@ -4,7 +4,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, TypeGuard, Union
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.json_files import typed, write_json
@@ -132,7 +132,7 @@ def start_from(checkpoint: PathLike, objective: Optional[str], updates: int) -> 
     }
 
 
-def is_start(value: Any) -> bool:
+def is_start(value: Any) -> TypeGuard[dict]:
     """Whether a value is what ``start_from`` gives, or ``RANDOM_WEIGHTS``."""
     try:
         typed(dict[str, Union[str, int, None]], value)
