@@ -99,6 +99,21 @@ def test_it_is_trained_from_a_checkpoint_and_recorded(pretrained, find_words, co
     assert type(checkpoint["extra_state"]["best"]) is float
 
 
+def test_left_before_its_first_score_it_records_from_where_it_began(
+    pretrained, find_words, tmp_path
+):
+    source = pretrained.folder / "checkpoint_last.pt"
+    begun = ("--finetune-from-model", source)
+    find_words(tmp_path / "run", "--max-update", "1", "--disable-validation", *begun)
+    assert not (tmp_path / "run" / "scores.json").exists()
+    for updates in ("2", "3"):
+        run = find_words(tmp_path / "run", "--max-update", updates, *begun)
+        start = record_of(run)["start"]
+        assert (start["checkpoint"], start["updates"]) == (str(source), 2)
+        # As a run that is left again.
+        (run.folder / "scores.json").unlink()
+
+
 def test_a_run_that_is_cut_off_goes_on_as_if_it_were_not(find_words, tmp_path):
     whole = find_words(tmp_path / "whole", "--max-update", "12")
     parts = find_words(tmp_path / "parts", "--max-update", "8")
