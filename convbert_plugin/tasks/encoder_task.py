@@ -88,7 +88,7 @@ class EncoderTask(FairseqTask):
 
     @classmethod
     def setup_task(cls, cfg: Any, from_checkpoint: bool = False, **kwargs: Any) -> "EncoderTask":
-        if OmegaConf.is_missing(cfg, "data"):
+        if OmegaConf.is_config(cfg) and OmegaConf.is_missing(cfg, "data"):
             raise UserError(f"task.data is missing: name the folder that {cls.data_maker} made")
         if cfg.tokens_per_sample < cls.shortest_example:
             raise UserError(

@@ -420,7 +420,7 @@ class TestGenerator:
     def test_is_not_in_every_model(self, convert_fails, tmp_path):
         source = written(portable(), tmp_path / "source")
         line = convert_fails("fairseq", "hf", source, tmp_path / "g", "--network", "generator")
-        assert "no generator" in line
+        assert "--network generator: there is none in this model" in line
 
 
 def test_what_a_pretraining_leaves_out_is_told(convert, tmp_path):
