@@ -143,6 +143,9 @@ def run(asked: dict):
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    # They stand for what the one that forked has open there, which may be of another kind.
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     name, *arguments = asked["argv"]
     added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [os.path.abspath(folder) for folder in added if folder]

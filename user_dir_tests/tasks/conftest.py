@@ -76,15 +76,21 @@ def random_lines():
 
 
 @pytest.fixture(scope="session")
-def config_of():
+def config_of(tmp_path_factory):
     """Makes the whole configuration of fairseq-train from data and further arguments."""
-    return _config_of
+    folder = str(tmp_path_factory.mktemp("checkpoints"))
+
+    def make(data, *arguments):
+        words = () if "--save-dir" in arguments else ("--save-dir", folder)
+        return _config_of(data, *words, *arguments)
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def setup_task():
+def setup_task(config_of):
     """Sets the task up as fairseq-train does."""
-    return lambda data, *arguments: tasks.setup_task(_config_of(data, *arguments).task)
+    return lambda data, *arguments: tasks.setup_task(config_of(data, *arguments).task)
 
 
 @pytest.fixture(scope="session")
