@@ -55,6 +55,8 @@ def forked_commands(folder: Path):
         # -I -S: starts in 20 ms.
         stand_in.write_text(f"#!{sys.executable} -IS\n{Path(__file__).read_text()}")
         stand_in.chmod(0o755)
+    # It imports little.
+    (folder / "torchrun").symlink_to(Path(sys.executable).with_name("torchrun"))
     # Functions go before a folder that a script puts on PATH.
     functions = [f'{name}() {{ "{folder / name}" "$@"; }}\n' for name in NAMES]
     (folder / "functions.sh").write_text("".join(functions))

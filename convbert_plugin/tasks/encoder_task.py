@@ -107,7 +107,13 @@ class EncoderTask(FairseqTask):
         if not from_checkpoint:
             check_run(cfg)
             check_precision(cfg)
-            task.begin()
+            try:
+                task.begin()
+            except UserError:
+                # An interpreter that stays at its prompt keeps what it has told of.
+                if task.lock:
+                    task.lock.release()
+                raise
         return task
 
     def begin(self) -> None:

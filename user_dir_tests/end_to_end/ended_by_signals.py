@@ -28,7 +28,7 @@ import fairseq_cli.train
 import torch
 
 from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, make_corpus
-from user_dir_tests.end_to_end.killing import LARGE, loaded, parse_once, trained
+from user_dir_tests.end_to_end.killing import LARGE, loaded, prepare, trained
 from user_dir_tests.forked_commands import end_with
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -185,7 +185,7 @@ def try_case(case: Case, words, folder: Path, whole: Training, as_command: bool)
 
 def run(data: Path, folder: Path, chosen: slice, as_command: bool) -> collections.Counter:
     words = (data, *TASK, *TINY, *LARGE, *RECIPE, *SAVING)
-    parse_once(data)
+    prepare(words)
     whole = Training(words, folder, "whole", as_command)
     whole.wait_for("")
     assert whole.status == 0, whole.errors.read_text()

@@ -124,6 +124,8 @@ def test_fine_tuning_and_predicting(
     for folder in (run, pretrained.folder) if is_old else ():
         without_outcomes(folder / "checkpoint_last.pt")
     data = copy(prepared, "input0")
+    # As if it had been made so.
+    (data / "SHA256SUMS").unlink()
     begin = ("--finetune-from-model", pretrained.folder / "checkpoint_last.pt")
     usual = (*GLUE_USUAL, "--max-update", "2", "--save-dir")
     assert words in line_of(run_fairseq, fairseq_cli.train, data, *usual, tmp_path / "a", *begin)

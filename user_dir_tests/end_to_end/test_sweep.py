@@ -159,7 +159,7 @@ def test_a_stop_ends_what_is_running_and_begins_no_more(sweep, runs):
     working.start()
     while not (runs[0].folder / "checkpoint_last.pt").exists():
         time.sleep(0.01)
-    doing.stop()
+    doing.stop(signal.SIGTERM, None)
     working.join(timeout=30)
     assert not working.is_alive()
     assert doing.failures == []
