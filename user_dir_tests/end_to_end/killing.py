@@ -160,6 +160,16 @@ def prepare(command: tuple) -> None:
     convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
 
 
+def corpus_in(folder: Path) -> Path:
+    """Data for the runs, made in a fork: what makes them leaves a thread, which forks leave out."""
+    process = os.fork()
+    if not process:
+        make_corpus(folder)
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
+    return folder / "data"
+
+
 def newest_update(folder: Path) -> int:
     """The most updates in any checkpoint that torch can load, 0 without one."""
     states = map(loaded, folder.glob("checkpoint*.pt"))
@@ -286,7 +296,7 @@ if __name__ == "__main__":
     parser.add_argument("--updates", type=int, default=24)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, options_composed_once():
-        data = given.data or make_corpus(Path(place) / "corpus").data
+        data = given.data or corpus_in(Path(place) / "corpus")
         options_of_all = (*TASK, *TINY, *LARGE, *RECIPE, *SAVING, "--max-update", given.updates)
         begin = time.monotonic()
         summary = run(
