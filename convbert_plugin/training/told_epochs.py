@@ -27,7 +27,7 @@ class ToldEpochs(EpochBatchIterator):
     ) -> Optional[CountingIterator]:
         batches = super()._get_iterator_for_epoch(*arguments, **options)
         if batches is not None:
-            batches._itr = _Told(batches._itr, self)
+            batches._itr = _Told(batches._itr, self.around)
         return batches
 
 
@@ -46,9 +46,10 @@ def ending_after(epochs: Any, around: Around) -> Any:
 class _Told:
     """Batches in the thread that trains, to which others hand on what they could not read."""
 
-    def __init__(self, batches: Iterator, epochs: ToldEpochs):
+    # Not the epochs: in a circle with them, the processes that read would outlive a validation.
+    def __init__(self, batches: Iterator, around: Around):
         self._batches = batches
-        self._epochs = epochs
+        self._around = around
 
     def __iter__(self) -> "_Told":
         return self
@@ -67,7 +68,7 @@ class _Told:
                 f"a process of --num-workers has gone ({_first_line(error)}): start the run again, "
                 "with less of them where memory was short"
             )
-        with self._epochs.around():
+        with self._around():
             raise UserError(line)
 
     # What fairseq asks for of its own.

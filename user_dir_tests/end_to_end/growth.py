@@ -84,9 +84,9 @@ def grown(rows):
     found = {}
     for thing, room in ROOM.items():
         before, after = (statistics.median(row[thing] for row in part) for part in parts)
-        # Of what comes and goes the most counts.
+        # What a validation opens comes and goes: what is there without one has to stay.
         if not room:
-            before, after = (max(row[thing] for row in part) for part in parts)
+            before, after = (min(row[thing] for row in part) for part in parts)
         found[thing] = before, after, after - before > room
     return found
 
