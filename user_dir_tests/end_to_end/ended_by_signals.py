@@ -27,8 +27,8 @@ from typing import NamedTuple
 import fairseq_cli.train
 import torch
 
-from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY, make_corpus
-from user_dir_tests.end_to_end.killing import LARGE, loaded, prepare, trained
+from user_dir_tests.end_to_end.conftest import RECIPE, TASK, TINY
+from user_dir_tests.end_to_end.killing import LARGE, corpus_in, loaded, prepare, trained
 from user_dir_tests.forked_commands import end_with
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -221,7 +221,7 @@ if __name__ == "__main__":
     # One that is removed at the end of a process would be by that of a fork.
     place = Path(tempfile.mkdtemp())
     try:
-        data = given.data or make_corpus(place / "corpus").data
+        data = given.data or corpus_in(place / "corpus")
         begin = time.monotonic()
         sums = run(data, place, slice(given.begin, None, given.every), given.commands)
     finally:
