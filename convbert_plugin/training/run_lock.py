@@ -41,6 +41,7 @@ class RunLock:
         self.folder = Path(folder)
         self._path = self.folder.absolute() / LOCK_FILE
         self._take()
+        self._holders = 1
         _held.add(self)
 
     def keep(self) -> None:
@@ -51,9 +52,11 @@ class RunLock:
             self._take()
 
     def release(self) -> None:
-        """Let others in, and remove the file."""
-        self._finalizer()
-        _held.discard(self)
+        """Let others in, and remove the file, unless another run of this process holds it too."""
+        self._holders -= 1
+        if not self._holders:
+            self._finalizer()
+            _held.discard(self)
 
     def leave_to_parent(self) -> None:
         """In a process that was forked: hold nothing, so that the lock ends with the parent."""
@@ -98,6 +101,7 @@ def lock_run(folder: PathLike) -> RunLock:
     for lock in _held:
         if lock.folder.exists() and lock.folder.samefile(folder):
             lock.keep()
+            lock._holders += 1
             return lock
     return RunLock(folder)
 

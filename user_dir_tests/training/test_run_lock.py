@@ -206,3 +206,11 @@ def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path):
     lock.keep()
     assert is_locked(folder)
     lock.release()
+
+
+def test_a_run_that_cannot_begin_takes_no_lock_from_another_of_its_process(tmp_path):
+    lock = lock_run(tmp_path)
+    lock_run(tmp_path).release()
+    assert "another run is training there" in in_a_fork(lambda: lock_run(tmp_path))
+    lock.release()
+    assert "RunLock" in in_a_fork(lambda: lock_run(tmp_path))
