@@ -1,6 +1,7 @@
 """A page that needs no other file: notes, tables, pictures, marked texts; all text is escaped."""
 
 import base64
+import hashlib
 from typing import Any, Collection, Iterable, NamedTuple, Optional, Sequence
 
 from jinja2 import Environment
@@ -83,9 +84,15 @@ mark.first { background: #bfe8d8; } mark.second { border-color: #d55e00; }
 </details>
 {% endif %}
 {% endif %}
+{% if section.place %}
+<div id="{{ section.place }}">
+{% endif %}
 {% for picture in section.pictures %}
 <img alt="{{ picture.description }}" src="data:image/svg+xml;base64,{{ picture.svg | base64 }}">
 {% endfor %}
+{% if section.place %}
+</div>
+{% endif %}
 {% for passages in section.passages %}
 <details open>
 <summary>{{ passages.summary }}</summary>
@@ -104,6 +111,9 @@ mark.first { background: #bfe8d8; } mark.second { border-color: #d55e00; }
 </details>
 {% endfor %}
 {% endfor %}
+{% if script %}
+<script>{{ script }}</script>
+{% endif %}
 </body>
 </html>
 """
@@ -156,13 +166,18 @@ class Passages(NamedTuple):
 
 
 class Section(NamedTuple):
-    """What stands under a title, or without one at the beginning."""
+    """What stands under a title, or without one at the beginning.
+
+    With a ``place`` its pictures stand in an element of that id, where a script may put something
+    else in their stead.
+    """
 
     title: str = ""
     notes: Sequence[str] = ()
     table: Optional[Table] = None
     pictures: Sequence[Picture] = ()
     passages: Sequence[Passages] = ()
+    place: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -170,8 +185,12 @@ class Section(NamedTuple):
         return not (held or (self.table and self.table.rows))
 
 
-def html_page(title: str, explanation: str, sections: Iterable[Section]) -> str:
-    """Write the page. Whatever stands in a text stays text."""
+def html_page(title: str, explanation: str, sections: Iterable[Section], script: str = "") -> str:
+    """Write the page. Whatever stands in a text stays text.
+
+    The ``script`` runs at its end, and no other does. It is no text: what comes from a file stands
+    in it only as JSON in which every "<" is an escape.
+    """
     environment = Environment(
         autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -179,8 +198,19 @@ def html_page(title: str, explanation: str, sections: Iterable[Section]) -> str:
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     environment.globals["zip"] = zip
     return environment.from_string(TEMPLATE).render(
-        title=title, explanation=explanation, sections=sections, policy=POLICY
+        title=title,
+        explanation=explanation,
+        sections=sections,
+        policy=_policy(script),
+        script=Markup(script),
     )
+
+
+def _policy(script: str) -> str:
+    if not script:
+        return POLICY
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{POLICY}; script-src 'sha256-{digest}'"
 
 
 def _shown(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Pages as a browser's parser reads them: what comes from files is text, wherever it stands."""
 
 import base64
+import hashlib
 from html.parser import HTMLParser
 
 import pytest
@@ -111,6 +112,21 @@ def test_text_is_text_everywhere():
     assert "".join(page.texts).count(SHOWN) == 15
     assert page.of("img")[0]["alt"] == SHOWN
     text.encode()
+
+
+def test_one_script_is_allowed_by_its_hash():
+    script = 'if (1 < 2 && "é") { document.title = "<p>" }\n'
+    text = html_page(
+        "Title", "", [Section("a", pictures=[Picture(b"", "b")], place="here")], script
+    )
+    page = Elements(text)
+    assert page.of("script") == [{}]
+    assert page.texts[-1] == script
+    (policy,) = (meta["content"] for meta in page.of("meta") if "http-equiv" in meta)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"{POLICY}; script-src 'sha256-{digest}'"
+    assert page.of("div") == [{"id": "here"}]
+    assert "script-src" not in POLICY
 
 
 @pytest.mark.parametrize(
