@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock
 
 from user_dir_tests.forked_commands import forked_commands
+from user_dir_tests.working_folder import WorkingFolder
 
 SECONDS = 20
 TESTS = Path(__file__).resolve().parent
@@ -70,6 +71,18 @@ def pytest_collection_finish():
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("there is no GPU")
+
+
+@pytest.fixture(scope="session")
+def working_folder():
+    return WorkingFolder(Path.cwd())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_in_the_working_folder(working_folder):
+    yield
+    found = ", ".join(working_folder.news())
+    assert not found, f"{found}: written in the working folder by this test, or one beside it"
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

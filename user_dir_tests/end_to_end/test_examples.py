@@ -24,13 +24,14 @@ TINY = ["--encoder-layers", "1", "--encoder-embed-dim", "32", "--encoder-ffn-emb
 
 
 @pytest.fixture(scope="module")
-def run(forked):
-    """Run bash; what it prints."""
+def run(forked, tmp_path_factory):
+    """Run bash, where hydra may leave its log; what it prints."""
+    folder = tmp_path_factory.mktemp("here")
 
     def run(*command, **environment):
         finished = subprocess.run(
             ["bash", *map(str, command)],
-            cwd=CHECKOUT,
+            cwd=folder,
             env={**forked, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -78,7 +79,7 @@ def pretrain(run, text_files):
     def pretrain(updates, out, texts=text_files):
         options = ("--tokens-per-sample", "16", "--batch-size", "8", "--warmup-updates", "2")
         words = (*texts, out, *TINY, *options, "--max-update", updates)
-        return run("examples/pretraining/pretrain.sh", *words)
+        return run(CHECKOUT / "examples/pretraining/pretrain.sh", *words)
 
     return pretrain
 

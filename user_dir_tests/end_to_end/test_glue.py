@@ -358,7 +358,10 @@ def test_mistakes_end_in_a_line_that_says_what_to_do(
             "contradiction, entailment: prepare the data with the --labels",
         ),
         "a sum over batches of any size": (
-            lambda: run_fairseq(fairseq_cli.train, rte, *without_batch_size, "--max-tokens", "99"),
+            lambda: run_fairseq(
+                *(fairseq_cli.train, rte, *without_batch_size, "--max-tokens", "99"),
+                *("--save-dir", tmp_path / "a"),
+            ),
             "--loss-reduction sum needs --batch-size",
         ),
         "a metric that the task does not have": (

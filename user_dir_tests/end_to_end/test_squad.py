@@ -383,7 +383,8 @@ def test_mistakes_end_in_a_line_that_says_what_to_do(
         ),
         "a sum over batches of any size": (
             lambda: run_fairseq(
-                fairseq_cli.train, first, *without("--batch-size"), "--max-tokens", "99"
+                *(fairseq_cli.train, first, *without("--batch-size"), "--max-tokens", "99"),
+                *("--save-dir", tmp_path / "a"),
             ),
             "--loss-reduction sum needs --batch-size",
         ),

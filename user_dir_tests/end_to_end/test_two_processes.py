@@ -92,7 +92,8 @@ def test_two_and_four_processes_have_the_gradients_of_one(
 
 
 def test_a_mistake_under_several_processes_is_one_line(launched, usual_arguments, tmp_path):
-    done = launched(2, "fairseq-train", tmp_path / "none", *usual_arguments, status=1)
+    words = (tmp_path / "none", *usual_arguments, "--save-dir", tmp_path / "run")
+    done = launched(2, "fairseq-train", *words, status=1)
     assert re.fullmatch(rf"(\[1\] )?{re.escape(str(tmp_path / 'none'))}.*\n", done.stderr)
 
 
