@@ -9,7 +9,14 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["convbert_plugin", "convbert_plugin.*"]),
-    package_data={"convbert_plugin": ["config/**/*.yaml", "ops/native/*", "py.typed"]},
+    package_data={
+        "convbert_plugin": [
+            "analysis/published/*.json",
+            "config/**/*.yaml",
+            "ops/native/*",
+            "py.typed",
+        ]
+    },
     entry_points={"console_scripts": ["convbert = convbert_plugin.cli:main"]},
     # fairseq itself (ve-fairseq, see constraints.txt) is not listed: its metadata asks for
     # torchaudio, which nothing here uses and whose CUDA build breaks transformers' import beside a

@@ -18,6 +18,7 @@ from convbert_plugin.analysis.profiling.operations import (
 )
 from convbert_plugin.analysis.profiling.subjects import (
     FINE_TUNING,
+    MASK_PROBABILITY,
     MASKED_LM,
     REPLACED_TOKENS,
     Subject,
@@ -26,8 +27,7 @@ from convbert_plugin.analysis.profiling.training_memory import Numbers, training
 from convbert_plugin.data.pretraining.masking import masked_count
 from convbert_plugin.modules.shape import StackShape
 
-MASK_PROBABILITY = 0.15
-# Of the tokens, so many the authors put through the vocabulary: 20 of 128.
+# Of the tokens, so many the authors put through the vocabulary: 20 of 128, where 15% are masked.
 AUTHORS_MASKED = 5, 32
 USUAL, AUTHORS = "usual", "authors"
 CONVENTIONS = {
@@ -38,7 +38,7 @@ CONVENTIONS = {
     AUTHORS: "as the script of ELECTRA's authors counts, by which the published FLOPs were: the "
     "same products and convolutions; a look-up as a product with a one-hot vector; biases, "
     "dropout (4 a number), softmax (5), LayerNorm (5) and GELU (8) besides; the backward as much "
-    "as the forward; 5 of 32 tokens are guessed",
+    "as the forward; 5 of 32 tokens are guessed where 15% are masked",
 }
 BACKWARD_OF = {USUAL: BACKWARD, AUTHORS: 1}
 MEMORY = (
@@ -73,9 +73,11 @@ def profile_of(subject: Subject) -> dict[str, Any]:
     """All numbers of a model, in plain values; FLOPs of parts are those of a token, forward."""
     batch, length, _ = subject.recipe
     tokens = subject.recipe.tokens_of_batch
-    masked = batch * masked_count(length, MASK_PROBABILITY, length)
+    mask_prob = subject.options["mask_prob"]
+    masked = batch * masked_count(length, mask_prob, length)
     of_authors, of_tokens = AUTHORS_MASKED
-    by_convention = {USUAL: masked, AUTHORS: round(tokens * of_authors / of_tokens)}
+    share = of_authors / of_tokens * (mask_prob / MASK_PROBABILITY)
+    by_convention = {USUAL: masked, AUTHORS: round(tokens * share)}
     networks = networks_of(subject, masked)
     parts = {name: each.by_part(attrgetter("parameters")) for name, each in networks.items()}
     return {

@@ -13,6 +13,7 @@ from convbert_plugin.modules.shape import StackShape
 REPLACED_TOKENS, MASKED_LM, FINE_TUNING = "replaced_token_detection", "masked_lm", "fine_tuning"
 OBJECTIVES = (REPLACED_TOKENS, MASKED_LM, FINE_TUNING)
 BERT_VOCABULARY = 30522
+MASK_PROBABILITY = 0.15
 AUTOCAST_DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 # The largest count of a profile is a product of seven numbers, and has to stay a float.
@@ -30,6 +31,13 @@ def _fraction(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError("a number") from None
+
+
+def _share(text: str) -> float:
+    share = _fraction(text)
+    if not 0 < share < 1:
+        raise ValueError("a share between 0 and 1")
+    return share
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
@@ -77,6 +85,7 @@ OPTIONS: dict[str, Option] = {
     "autocast_dtype": Option(_one_of(AUTOCAST_DTYPES), "precision of the matrix products"),
     "checkpoint_activations": Option(_switch, "keep the inputs of layers alone (true or false)"),
     "objective": Option(_one_of(OBJECTIVES), f"what is trained: {', '.join(OBJECTIVES)}"),
+    "mask_prob": Option(_share, "share of tokens to guess"),
     "vocabulary": Option(_whole, "tokens of the vocabulary"),
     "batch_size": Option(_whole, "examples of a batch"),
     "tokens_per_sample": Option(_whole, "tokens of an example, all of them full"),
@@ -115,6 +124,7 @@ def default_options(arch: str) -> dict[str, Any]:
         "autocast_dtype": "float32",
         "checkpoint_activations": False,
         "objective": REPLACED_TOKENS,
+        "mask_prob": MASK_PROBABILITY,
         "vocabulary": BERT_VOCABULARY,
         "batch_size": batch,
         "tokens_per_sample": length,
@@ -136,20 +146,25 @@ def subject_of(words: str, options: Mapping[str, Any]) -> Subject:
         known = ", ".join(ARCHITECTURES)
         raise UserError(f"--arch {shown(arch)}: choose one of {known}")
     found = {**default_options(arch), **options, **_changes(words, changes)}
-    length, positions = found["tokens_per_sample"], found["max_positions"]
-    if length > positions:
-        raise UserError(
-            f"--arch {words}: examples of {length} tokens are longer than the model's {positions} "
-            "positions: give a smaller --tokens-per-sample or a larger --max-positions"
-        )
-    recipe = Recipe(found["batch_size"], length, found["max_update"])
     try:
-        subject = Subject(words, arch, found, _shape(found), recipe)
-        if found["objective"] == REPLACED_TOKENS:
-            # Its own rules are told here, before anything is computed.
-            _ = subject.generator
+        return made_subject(words, arch, found)
     except UserError as error:
         raise UserError(f"--arch {words}: {error}") from None
+
+
+def made_subject(name: str, arch: str, options: Mapping[str, Any]) -> Subject:
+    """The model that has each of these options. Raises UserError: they do not fit each other."""
+    length, positions = options["tokens_per_sample"], options["max_positions"]
+    if length > positions:
+        raise UserError(
+            f"examples of {length} tokens are longer than the model's {positions} positions: give "
+            "a smaller --tokens-per-sample or a larger --max-positions"
+        )
+    recipe = Recipe(options["batch_size"], length, options["max_update"])
+    subject = Subject(name, arch, options, _shape(options), recipe)
+    if options["objective"] == REPLACED_TOKENS:
+        # Its own rules are told here, before anything is computed.
+        _ = subject.generator
     return subject
 
 

@@ -1,0 +1,1 @@
+"""Numbers that others have published, to stand beside those of own runs."""
