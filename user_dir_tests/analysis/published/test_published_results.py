@@ -99,7 +99,7 @@ def test_the_file_goes_with_the_package():
     patterns = ast.literal_eval(call.value)["convbert_plugin"]
     shipped = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
     assert RESULTS_FILE in shipped
-    assert {path for path in PACKAGE.rglob("*.json")} <= shipped
+    assert set(PACKAGE.rglob("*.json")) <= shipped
 
 
 def _without_format(content):
