@@ -107,9 +107,13 @@ def read_published(path: Path = RESULTS_FILE) -> Published:
 
 def _check(published: Published) -> None:
     names = [model.name for model in published.models]
-    tables = (*published.scores, *published.answers, *published.leaderboard)
-    known_models = len(set(names)) == len(names) and {row.model for row in tables} <= set(names)
-    known_sources = {row.source for row in tables} <= published.sources.keys()
+    rows = [
+        *((row.model, row.source) for row in published.scores),
+        *((row.model, row.source) for row in published.answers),
+        *((row.model, row.source) for row in published.leaderboard),
+    ]
+    known_models = len(set(names)) == len(names) and {model for model, _ in rows} <= set(names)
+    known_sources = {source for _, source in rows} <= published.sources.keys()
     known_tasks = all(row.scores.keys() == published.metrics.keys() for row in published.scores)
     in_range = all(0 <= score <= 100 for score in _all_scores(published))
     positive = all(
