@@ -1,19 +1,24 @@
 """Fine-tuning runs grouped by where they began and how, and summed up over seeds."""
 
-import json
-import os
 import statistics
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, TypeVar
+from typing import Any, Callable, Collection, Iterator, NamedTuple, Optional, Sequence
 
 from convbert_plugin.analysis.answer_files import AnswerFile, read_answers
-from convbert_plugin.analysis.runs import RECORDED, Run, find_records, read_run
+from convbert_plugin.analysis.grouping import differing, grouped, value_words
+from convbert_plugin.analysis.pretraining.pretraining_runs import PRETRAINING_FILE
+from convbert_plugin.analysis.runs import (
+    RECORDED,
+    Origin,
+    Run,
+    different_files,
+    find_records,
+    read_run,
+)
 from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import RANDOM_WEIGHTS, RECORD_FILE
-
-Value = TypeVar("Value")
 
 # Words for what runs differ in, where it is not the name of an option and its value.
 FACT_WORDS = {"model": "{}", "head": "{} head", RECORDED: "{}"}
@@ -127,31 +132,44 @@ class Summary(NamedTuple):
         return list(grouped(rows, lambda row: (row.group.task, row.subset, row.metric)).values())
 
 
-def summarize(places: Sequence[Path]) -> Summary:
+def summarize(
+    places: Sequence[Path],
+    origin_of: Callable[[Run], Optional[Origin]] = lambda run: None,
+    with_others: Collection[Path] = (),
+) -> Summary:
     """Read and group every run in or below the folders ``places``.
 
+    ``origin_of``: the pretraining that a run began from, where that is told of too;
+    ``with_others``: the places that hold other runs.
+
     Raises:
-        UserError: a folder that is missing; no run at all, or none whose record can be read.
+        UserError: a folder that is missing; without others, no run at all, or none whose record
+            can be read.
     """
     found = {place: find_records(place) for place in places}
-    # A folder and one that holds it may both be named.
-    paths = {os.path.realpath(path): path for records in found.values() for path in records}
-    if not paths:
+    paths = different_files(found.values())
+    if not paths and not with_others:
         raise UserError(
             f"{', '.join(map(str, places))}: no {RECORD_FILE} there or below: name folders of "
-            "runs of fine-tuning"
+            f"runs of fine-tuning, or of pretraining, which leave a {PRETRAINING_FILE}"
         )
     runs, unreadable = [], []
-    for path in paths.values():
+    for path in paths:
         try:
-            runs.append(read_run(path))
+            run = read_run(path)
         except UserError as error:
             unreadable.append(error)
-    if not runs:
+        else:
+            runs.append(run._replace(origin=origin_of(run)))
+    if not runs and not with_others:
         raise unreadable[0]
     groups = group_runs([run for run in runs if run.validations])
     answers, missing = _answers(groups)
-    empty = [f"{place}: holds no {RECORD_FILE}" for place, records in found.items() if not records]
+    empty = [
+        f"{place}: holds no {RECORD_FILE}"
+        for place, records in found.items()
+        if not records and place not in with_others
+    ]
     return Summary(
         groups=groups,
         answers=answers,
@@ -211,10 +229,12 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
         # The known tasks first, in their order, then others by name.
         place = known.index(group.task) if group.task in known else len(known)
-        return place, group.task, not is_random, group.label
+        origin = group.runs[0].origin
+        pretraining = -1 if origin is None else origin.place
+        return place, group.task, not is_random, pretraining, group.label
 
     labelled = (
-        Group(label(members[0]), sorted(members, key=lambda run: (run.seed, run.folder)))
+        Group(label(members[0]), sorted(members, key=lambda run: (*run.seeds, run.folder)))
         for members in groups.values()
     )
     return sorted(labelled, key=order)
@@ -225,25 +245,11 @@ def _differing(
 ) -> Iterator[str]:
     """The facts in which runs that are ``alike`` differ."""
     for same in grouped(runs, alike).values():
-        told = [facts(run) for run in same]
-        for name in {name for values in told for name in values}:
-            if len({json.dumps(values.get(name), sort_keys=True) for values in told}) > 1:
-                yield name
+        yield from differing([facts(run) for run in same])
 
 
 def _fact_words(name: str, value: Any) -> str:
-    if isinstance(value, list) and len(value) == 1:
-        (value,) = value
-    words = value if isinstance(value, str) else json.dumps(value)
-    return FACT_WORDS.get(name, f"{name} {{}}").format(words)
-
-
-def grouped(values: Iterable[Value], key: Callable[[Value], Any]) -> dict[Any, list[Value]]:
-    """The values by their keys, in the order in which these come first."""
-    groups: dict[Any, list[Value]] = {}
-    for value in values:
-        groups.setdefault(key(value), []).append(value)
-    return groups
+    return FACT_WORDS.get(name, f"{name} {{}}").format(value_words(value))
 
 
 def rows_of(group: Group) -> list[Row]:
@@ -273,7 +279,7 @@ def _majority(group: Group, subset: str, metric: str) -> Optional[float]:
 
 
 def _notes(group: Group) -> Iterator[str]:
-    for seed, same in grouped(group.runs, lambda run: run.seed).items():
+    for (seed, *_), same in grouped(group.runs, lambda run: run.seeds).items():
         if len(same) > 1:
             folders = " and ".join(run.folder for run in same)
             yield (

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Iterable, NamedTuple, Optional, Sequence
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import (
@@ -34,8 +34,23 @@ class Kind(NamedTuple):
 KINDS = {CLASSIFICATION_HEAD: Kind(100.0), QUESTION_ANSWERING_HEAD: Kind(1.0, has_answers=True)}
 
 
+class Origin(NamedTuple):
+    """The pretraining run that a run began from, as its group's label, place and its own seed.
+
+    ``updates``: those of the checkpoint, None of the last.
+    """
+
+    label: str
+    place: int
+    seed: int
+    updates: Optional[int]
+
+
 class Run(NamedTuple):
-    """What a run left in its folder, the validations in the order of updates."""
+    """What a run left in its folder, the validations in the order of updates.
+
+    ``origin``: where the pretraining run that it began from is told of too.
+    """
 
     folder: str
     task: str
@@ -49,6 +64,7 @@ class Run(NamedTuple):
     data: dict
     majority: dict[str, dict[str, float]]
     validations: list[dict]
+    origin: Optional[Origin] = None
 
     @property
     def kind(self) -> Kind:
@@ -56,7 +72,15 @@ class Run(NamedTuple):
 
     @property
     def start_words(self) -> str:
-        return start_in_words(self.start)
+        if self.origin is None:
+            return start_in_words(self.start)
+        at = "" if self.origin.updates is None else f", after {self.origin.updates:,} updates"
+        return self.origin.label + at
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of its own, and of the pretraining run that it began from."""
+        return (self.seed,) if self.origin is None else (self.seed, self.origin.seed)
 
     @property
     def model_words(self) -> str:
@@ -65,7 +89,11 @@ class Run(NamedTuple):
     @property
     def making(self) -> str:
         """All that makes the run but its seed."""
-        making = [self.task, self.start, self.model, self.head, self.settings, self.data]
+        # Of a pretraining that was run with several seeds, each has a checkpoint of its own.
+        start: Any = self.start
+        if self.origin is not None:
+            start = [self.origin.label, self.origin.updates]
+        making = [self.task, start, self.model, self.head, self.settings, self.data]
         return json.dumps(making, sort_keys=True)
 
     def basics(self) -> dict[str, Any]:
@@ -76,7 +104,7 @@ class Run(NamedTuple):
     def implied(self) -> dict[str, Any]:
         """What differs with the start and the model, and is told where these are alike."""
         digests = {
-            "weights": self.start.get("weights"),
+            "weights": None if self.origin else self.start.get("weights"),
             "vocabulary": self.data.get("vocabulary"),
             **{
                 f"{name} data": digest for name, digest in self.data.items() if name != "vocabulary"
@@ -133,8 +161,8 @@ class Run(NamedTuple):
         ]
 
 
-def find_records(place: Path) -> list[Path]:
-    """Every ``scores.json`` in or below a folder, in alphabetical order."""
+def find_records(place: Path, name: str = RECORD_FILE) -> list[Path]:
+    """Every file of a name in or below a folder, in alphabetical order."""
     if not place.exists():
         raise UserError(f"{place}: no such folder")
     if not place.is_dir():
@@ -144,9 +172,14 @@ def find_records(place: Path) -> list[Path]:
         raise error
 
     folders = (Path(folder) for folder, _, _ in os.walk(place, onerror=fail))
-    records = (folder / RECORD_FILE for folder in folders)
+    records = (folder / name for folder in folders)
     # Also what is no file: it is named where it is read.
     return sorted(record for record in records if os.path.lexists(record))
+
+
+def different_files(found: Iterable[Sequence[Path]]) -> list[Path]:
+    """The paths of files, each file once: a folder and one that holds it may both be named."""
+    return list({os.path.realpath(path): path for paths in found for path in paths}.values())
 
 
 def read_run(path: Path) -> Run:

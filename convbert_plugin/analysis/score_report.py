@@ -1,19 +1,18 @@
-"""The report of fine-tuning runs: a page for people, a table for the terminal, and the numbers."""
+"""What a report tells of fine-tuning: sections of a page, a table for the terminal, the numbers."""
 
 import itertools
-import json
 from typing import Iterator
 
 from convbert_plugin.analysis.answer_report import answer_sections, answer_values
-from convbert_plugin.analysis.drawing import Styles, styles_of
-from convbert_plugin.analysis.groups import Group, Row, Summary, grouped, rows_of
-from convbert_plugin.analysis.page import Picture, Section, Table, html_page
+from convbert_plugin.analysis.drawing import Styles
+from convbert_plugin.analysis.grouping import grouped
+from convbert_plugin.analysis.groups import Group, Row, Summary, rows_of
+from convbert_plugin.analysis.page import Picture, Section, Table
 from convbert_plugin.analysis.runs import Run
 from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots, score_words
-from convbert_plugin.analysis.words import aligned, printable
+from convbert_plugin.analysis.words import aligned
 from convbert_plugin.files.records import CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD
 
-TITLE = "Fine-tuning report"
 HEADER = (
     "task", "start", "metric", "median", "best", "mean", "std", "majority", "runs", "seeds"
 )  # fmt: skip
@@ -50,18 +49,20 @@ def table_cells(row: Row) -> list[str]:
     ]
 
 
-def text_table(summary: Summary) -> str:
-    """The table, what was not counted, and notes, as plain text."""
+def score_lines(summary: Summary) -> list[str]:
+    """The table as plain text."""
     rows = [table_cells(row) for rows in summary.panels() for row in rows]
-    lines = aligned(HEADER, rows, NUMBERS)
-    unfinished = [f"not validated yet, not counted: {run.folder}" for run in summary.unfinished]
-    notes = [f"note: {note}" for note in summary.notes]
-    return "\n".join([*lines, *map(printable, [*unfinished, *notes])]) + "\n"
+    return aligned(HEADER, rows, NUMBERS)
 
 
-def json_text(summary: Summary) -> str:
+def unfinished_lines(summary: Summary) -> list[str]:
+    """The runs that were not counted."""
+    return [f"not validated yet, not counted: {run.folder}" for run in summary.unfinished]
+
+
+def score_values(summary: Summary) -> dict:
     """Every statistic and every score, in full precision."""
-    values = {
+    return {
         "groups": [
             {
                 "task": group.task,
@@ -81,7 +82,6 @@ def json_text(summary: Summary) -> str:
         ],
         "notes": summary.notes,
     }
-    return json.dumps(values, indent=1) + "\n"
 
 
 def _recorded(run: Run) -> dict:
@@ -106,38 +106,32 @@ def _row_values(row: Row) -> dict:
     }
 
 
-def dots_png(summary: Summary) -> bytes:
+def dots_png(summary: Summary, styles: Styles) -> bytes:
     """The scores of every task in one picture."""
-    return draw_dots(summary.panels(), _styles(summary), "png")
+    return draw_dots(summary.panels(), styles, "png")
 
 
-def report_page(summary: Summary) -> str:
-    """The page for people."""
-    panels = summary.panels()
-    rows = [table_cells(row) for rows in panels for row in rows]
-    scores = Section(table=Table(HEADER, rows, NUMBERS, PATHS))
+def overview_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
+    """The scores of all tasks."""
+    rows = [table_cells(row) for rows in summary.panels() for row in rows]
+    yield Section(table=Table(HEADER, rows, NUMBERS, PATHS))
+
+
+def run_sections(summary: Summary) -> Iterator[Section]:
+    """The runs, and those that have no score yet."""
     unfinished = [
         f"{run.folder}: {run.task}, seed {run.seed}, {run.start_words}"
         for run in summary.unfinished
     ]
-    others = [
-        Section("Notes", notes=summary.notes),
-        *_task_sections(summary),
-        Section("Runs", table=_run_table(summary)),
-        Section("Not validated yet, not counted", notes=unfinished),
-    ]
-    shown = [scores, *(section for section in others if not section.is_empty)]
-    return html_page(TITLE, _explanation(summary), shown)
+    yield Section("Runs", table=_run_table(summary))
+    yield Section("Not validated yet, not counted", notes=unfinished)
 
 
-def _explanation(summary: Summary) -> str:
+def score_explanation(summary: Summary) -> str:
+    """What the scores are."""
     runs = [*(run for group in summary.groups for run in group.runs), *summary.unfinished]
     named = {run.head_name for run in runs}
     return " ".join(words for name, words in EXPLANATIONS.items() if name in named)
-
-
-def _styles(summary: Summary) -> Styles:
-    return styles_of(group.label for group in summary.groups)
 
 
 def _run_table(summary: Summary) -> Table:
@@ -157,9 +151,8 @@ def _score_list(run: Run) -> str:
     )
 
 
-def _task_sections(summary: Summary) -> Iterator[Section]:
+def task_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
     """Pictures of each task, and what its runs answered, set by set."""
-    styles = _styles(summary)
     panels = summary.panels()
     for task, of_task in itertools.groupby(panels, key=lambda rows: rows[0].group.task):
         same_task = list(of_task)

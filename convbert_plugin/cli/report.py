@@ -34,18 +34,18 @@ def _page_path(text: str) -> Path:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, the picture and the numbers, all of them or none, and print the table."""
-    from convbert_plugin.analysis.groups import summarize
-    from convbert_plugin.analysis.score_report import dots_png, json_text, report_page, text_table
+    from convbert_plugin.analysis.contents import read_contents
+    from convbert_plugin.analysis.report import report_json, report_page, report_png, report_text
     from convbert_plugin.files.whole_output import whole_file
 
-    summary = summarize(arguments.runs)
-    contents = {
-        ".png": dots_png(summary),
-        ".json": json_text(summary).encode(),
-        ".html": report_page(summary).encode(),
+    contents = read_contents(arguments.runs)
+    files = {
+        ".png": report_png(contents),
+        ".json": report_json(contents).encode(),
+        ".html": report_page(contents).encode(),
     }
     with ExitStack() as stack:
-        for suffix, content in contents.items():
+        for suffix, content in files.items():
             file = stack.enter_context(whole_file(arguments.output.with_suffix(suffix)))
             file.write(content)
-    print(text_table(summary), end="")
+    print(report_text(contents), end="")

@@ -21,11 +21,11 @@ from convbert_plugin.analysis.answer_scores import (
 from convbert_plugin.analysis.drawing import styles_of
 from convbert_plugin.analysis.groups import summarize
 from convbert_plugin.analysis.page import FIRST, SECOND
+from convbert_plugin.analysis.report import report_json, report_page, report_text
 from convbert_plugin.analysis.score_pictures import draw_dots
-from convbert_plugin.analysis.score_report import json_text, report_page, text_table
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
-from user_dir_tests.analysis.test_report import TRAINED, Page, lines_of, write_run
+from user_dir_tests.analysis.test_report import TRAINED, Page, alone, lines_of, write_run
 
 pytestmark = pytest.mark.squad
 
@@ -92,15 +92,15 @@ def test_scores_of_glue_are_times_100_and_those_of_squad_are_not(tmp_path):
     write_squad(tmp_path / "squad", answers())
     write_run(tmp_path / "rte", ("valid", 10, {"accuracy": 0.5}))
     summary = summarize([tmp_path])
-    assert [line.split()[-7:-2] for line in text_table(summary).splitlines()[1:]] == [
+    assert [line.split()[-7:-2] for line in report_text(alone(summary)).splitlines()[1:]] == [
         ["50.0", "50.0", "50.0", "–", "52.7"],
         ["40.0", "40.0", "40.0", "–", "–"],
         ["56.0", "56.0", "56.0", "–", "–"],
     ]
-    glue, squad = json.loads(json_text(summary))["groups"]
+    glue, squad = json.loads(report_json(alone(summary)))["groups"]
     assert (glue["classification_head"], squad["question_answering_head"]) == ("released",) * 2
     assert [scores["median"] for scores in squad["scores"]] == [40.0, 56.0]
-    page = Page(report_page(summary))
+    page = Page(report_page(alone(summary)))
     assert "validation of each run, times 100; std" in page.text
     assert "0 to 100 as the official evaluators give them" in page.text
 
@@ -108,8 +108,8 @@ def test_scores_of_glue_are_times_100_and_those_of_squad_are_not(tmp_path):
 def test_reports_of_glue_alone_say_nothing_of_squad(tmp_path):
     write_run(tmp_path / "rte", ("valid", 10, {"accuracy": 0.5}))
     summary = summarize([tmp_path])
-    assert "SQuAD" not in report_page(summary)
-    assert "answers" not in json.loads(json_text(summary))["groups"][0]
+    assert "SQuAD" not in report_page(alone(summary))
+    assert "answers" not in json.loads(report_json(alone(summary)))["groups"][0]
 
 
 def test_heads_are_told_where_they_differ(tmp_path):
@@ -299,7 +299,7 @@ def test_what_stands_in_contexts_is_text(tmp_path):
     rows = [("a", hostile, [hostile], hostile[8:20], 0.0, 1, 0.0, 0.0)]
     wrong = [{"id": "a", "context": f"x {hostile}", "gold_start": 2, "answer_start": 10}]
     write_squad(tmp_path / "run", answers(rows, None, wrong))
-    page = Page(report_page(summarize([tmp_path])))
+    page = Page(report_page(alone(summarize([tmp_path]))))
     assert "script" not in page.tags
     assert {"mark", "details"} <= page.tags
     # In pieces, one of which is marked as both.
@@ -358,7 +358,8 @@ def test_the_report_stands_without_answers_that_cannot_be_read(tmp_path, capsys)
 def test_numbers_of_the_answers_stand_in_the_json(tmp_path):
     write_squad(tmp_path / "run", answers())
     ((told,),) = (
-        group["answers"] for group in json.loads(json_text(summarize([tmp_path])))["groups"]
+        group["answers"]
+        for group in json.loads(report_json(alone(summarize([tmp_path]))))["groups"]
     )
     assert (told["subset"], told["seeds"]) == ("valid", [1])
     assert {"partition": "windows", "kind": "4 or more", "questions": 1} | {

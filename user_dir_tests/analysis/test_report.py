@@ -17,10 +17,11 @@ from matplotlib import image
 
 from convbert_plugin import cli
 from convbert_plugin.analysis import score_pictures
+from convbert_plugin.analysis.contents import Contents
 from convbert_plugin.analysis.drawing import styles_of
 from convbert_plugin.analysis.groups import rows_of, summarize
+from convbert_plugin.analysis.report import report_json, report_page, report_text
 from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots
-from convbert_plugin.analysis.score_report import json_text, report_page, text_table
 from convbert_plugin.analysis.words import LONGEST_LABEL, wrap
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
@@ -67,6 +68,11 @@ def write_seeds(folder: Path, accuracies, **description) -> Path:
         run = ("valid", 10, {"accuracy": accuracy})
         write_run(folder / f"seed_{seed}", run, seed=seed, **description)
     return folder
+
+
+def alone(summary):
+    """A report of fine-tuning alone."""
+    return Contents(summary, [], [], [])
 
 
 def only_row(folder: Path):
@@ -201,10 +207,10 @@ def test_runs_of_other_settings_are_no_seeds_and_what_differs_is_shown(tmp_path,
     found = {group.label: rows_of(group)[0].values for group in summary.groups}
     first, second = (f"{BEGINS}, {label}" if label else BEGINS for label in labels)
     assert found == {first: [1.0, 0.75], second: [0.25]}
-    assert all(label in text_table(summary) for label in labels)
-    groups = json.loads(json_text(summary))["groups"]
-    (alone,) = (group for group in groups if group["label"] == second)
-    assert {name: alone[name] for name in ("settings", "data")} == {
+    assert all(label in report_text(alone(summary)) for label in labels)
+    groups = json.loads(report_json(alone(summary)))["groups"]
+    (told,) = (group for group in groups if group["label"] == second)
+    assert {name: told[name] for name in ("settings", "data")} == {
         name: {**RECORDED, **others}[name] for name in ("settings", "data")
     }
 
@@ -260,7 +266,7 @@ CORRELATIONS = ("valid", 10, {"pearson": 0.8, "spearman": -0.0001})
 def test_the_table_worked_by_hand(tmp_path):
     write_seeds(tmp_path / "rte", [0.5, 0.9, 0.6, 0.8])
     write_run(tmp_path / "sts-b", CORRELATIONS, seed=7, **REGRESSION)
-    assert text_table(summarize([tmp_path])).splitlines() == [
+    assert report_text(alone(summarize([tmp_path]))).splitlines() == [
         "task   start           metric    median  best  mean   std  majority  runs  seeds",
         "sts-b  random weights  pearson     80.0  80.0  80.0     –         –     1  7",
         "sts-b  random weights  spearman     0.0   0.0   0.0     –         –     1  7",
@@ -274,8 +280,8 @@ def test_a_run_without_a_validation_is_listed_but_not_counted(tmp_path):
     summary = summarize([tmp_path])
     assert [len(group.runs) for group in summary.groups] == [1]
     assert [run.seed for run in summary.unfinished] == [2]
-    assert f"not validated yet, not counted: {tmp_path / 'begun'}" in text_table(summary)
-    assert "Not validated yet" in report_page(summary)
+    assert f"not validated yet, not counted: {tmp_path / 'begun'}" in report_text(alone(summary))
+    assert "Not validated yet" in report_page(alone(summary))
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path):
@@ -342,8 +348,8 @@ def test_what_ended_at_another_update_is_not_averaged_with_the_rest(
     summary = summarize([tmp_path])
     found = {row.group.label: row.values for panel in summary.panels() for row in panel}
     assert found == {BEGINS + words: values for words, values in rows.items()}
-    assert all(words in text_table(summary) for words in rows)
-    assert all(words in Page(report_page(summary)).text for words in rows)
+    assert all(words in report_text(alone(summary)) for words in rows)
+    assert all(words in Page(report_page(alone(summary))).text for words in rows)
 
 
 def test_a_run_that_was_broken_off_between_two_sets_is_not_done(tmp_path):
@@ -575,7 +581,7 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path):
     write_seeds(tmp_path / "<b>&", [0.5, 0.6], start=start, task="<i>rte</i>")
     write_run(tmp_path / "<u>\x1b", task="<i>rte</i>")
     summary = summarize([tmp_path])
-    text = report_page(summary)
+    text = report_page(alone(summary))
     page = Page(text)
     assert not page.tags & {"b", "i", "u"}
     shown = r"converted: <b>$x_$\x1b[2J\n\udcff&amp;"
@@ -584,8 +590,8 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path):
     assert "<i>rte</i>" in page.text
     assert rf"{tmp_path}/<u>\x1b" in page.text
     text.encode()
-    assert shown in text_table(summary)
-    assert "\x1b" not in text_table(summary)
+    assert shown in report_text(alone(summary))
+    assert "\x1b" not in report_text(alone(summary))
 
 
 def test_a_report_of_runs_that_have_just_begun(tmp_path):

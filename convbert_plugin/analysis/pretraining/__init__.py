@@ -1,0 +1,1 @@
+"""Pretraining runs: read, grouped over seeds, drawn, and what they cost."""

@@ -1,0 +1,123 @@
+"""Pretraining runs on disk, one by one."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from convbert_plugin.errors import UserError
+from convbert_plugin.files.json_files import read_json_object, typed
+from convbert_plugin.files.records import start_in_words
+
+PRETRAINING_FILE = "pretraining.json"
+UPDATES, TOKENS, SLOTS, SECONDS = "updates", "tokens", "slots", "seconds"
+# What tells where in a run a number was taken, or how fast it went.
+PLACES = (UPDATES, TOKENS, SLOTS, SECONDS)
+VALID = "valid"
+
+
+class PretrainingRun(NamedTuple):
+    """What a run left in its folder; ``points`` and ``validations`` in the order of updates."""
+
+    folder: str
+    seed: int
+    objective: str
+    start: dict
+    model: dict
+    settings: dict
+    data: dict
+    environment: dict
+    points: list[dict]
+    validations: list[dict]
+    budget_minutes: Optional[float]
+    ended: Optional[str]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.ended is not None
+
+    @property
+    def updates(self) -> int:
+        """The last of which it tells."""
+        return int(self._reached(UPDATES))
+
+    @property
+    def tokens(self) -> int:
+        """Of text, those that it had seen by then."""
+        return int(self._reached(TOKENS))
+
+    @property
+    def seconds(self) -> float:
+        """Of training, by then."""
+        return self._reached(SECONDS)
+
+    def _reached(self, place: str) -> float:
+        return max((entry.get(place, 0) for entry in (*self.points, *self.validations)), default=0)
+
+    @property
+    def making(self) -> str:
+        """All that makes the run but its seed."""
+        return json.dumps(self.facts(), sort_keys=True)
+
+    def facts(self) -> dict[str, Any]:
+        """What may differ between groups of runs, by the words for it."""
+        start = self.start.get("weights") or start_in_words(self.start)
+        return {
+            "objective": self.objective,
+            **self.model,
+            "start": start,
+            **self.settings,
+            **{f"data: {name.replace('_', ' ')}": held for name, held in self.data.items()},
+            "budget minutes": self.budget_minutes,
+        }
+
+    @property
+    def subsets(self) -> list[str]:
+        """The sets that it was validated on, the usual one first."""
+        names = {entry["subset"] for entry in self.validations}
+        return sorted(names, key=lambda name: (name != VALID, name))
+
+    def last(self, subset: str = VALID) -> dict:
+        """The last validation on a set; nothing where there was none."""
+        entries = [entry for entry in self.validations if entry["subset"] == subset]
+        return entries[-1] if entries else {}
+
+    def curve(
+        self, metric: str, over: str = UPDATES, subset: Optional[str] = None
+    ) -> list[tuple[float, float]]:
+        """A number over one of PLACES: of the validations on a set, else of the training."""
+        entries = (
+            self.points
+            if subset is None
+            else [entry for entry in self.validations if entry["subset"] == subset]
+        )
+        return [(entry[over], entry[metric]) for entry in entries if {over, metric} <= entry.keys()]
+
+
+def read_pretraining_run(path: Path) -> PretrainingRun:
+    """Read the ``pretraining.json`` of a run. Raises UserError: a damaged one."""
+    record = read_json_object(path)
+    try:
+        _check(record)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        raise UserError(f"{path}: damaged, or not the record of a pretraining: remove it") from None
+    fields = {name: record[name] for name in PretrainingRun._fields if name in record}
+    return PretrainingRun(folder=str(path.parent), **fields)
+
+
+def _check(record: dict) -> None:
+    typed(int, record["seed"])
+    typed(str, record["objective"])
+    start_in_words(record["start"])
+    typed(Optional[float], record["budget_minutes"])
+    typed(Optional[str], record["ended"])
+    for part in ("model", "settings", "data", "environment"):
+        record[part].keys()
+    for entry in (*record["points"], *record["validations"]):
+        typed(int, entry[UPDATES])
+        if not all(math.isfinite(value) for value in entry.values() if isinstance(value, float)):
+            raise ValueError
+    for entry in record["validations"]:
+        typed(str, entry["subset"])
+    for entries in (record["points"], record["validations"]):
+        entries.sort(key=lambda entry: entry[UPDATES])
