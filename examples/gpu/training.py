@@ -62,7 +62,8 @@ def words_for(options: Options, *more: str) -> list[str]:
     """The command line of the recipe at the asked size, on the asked device."""
     size = TOY if options.toy else ()
     device = ("--cpu",) if options.device.type == "cpu" else ()
-    return [str(options.data), *RECIPE, *size, *device, *more]
+    folder = ("--save-dir", str(options.out / "run"))
+    return [str(options.data), *RECIPE, *size, *device, *folder, *more]
 
 
 def train(options: Options, *more: str) -> Run:
