@@ -59,7 +59,7 @@ def _draw_lanes(
     metric: str,
 ) -> None:
     for number, group in enumerate(groups):
-        color, _ = styles[group.label]
+        color = styles[group.label].color
         # Groups stand beside each other in a lane.
         shift = (number + 1) / (len(groups) + 1) - 0.5
         for part in group.parts:
@@ -108,7 +108,7 @@ def draw_thresholds(runs: Sequence[RunCurves], styles: Styles, image_format: str
 def _draw_curve(
     axes: Axes, curve: Curve, threshold: float, style: Style, edges: tuple[float, float]
 ) -> None:
-    color, line = style
+    color, line, _ = style
     # From edge to edge: answered is nothing at the one, and all at the other.
     thresholds = np.append(curve.thresholds, np.inf).clip(*edges)
     scores = np.append(curve.scores, curve.scores[-1])
@@ -148,7 +148,7 @@ def _add_legend(
 ) -> None:
     """The groups below, by their labels in lines, and what the marks mean above."""
     lines = [
-        Line2D([], [], color=styles[label][0], linestyle=styles[label][1], label=text)
+        Line2D([], [], color=styles[label].color, linestyle=styles[label].line, label=text)
         for label, text in words.items()
     ]
     figure.legend(handles=lines, loc="outside lower left", frameon=False)

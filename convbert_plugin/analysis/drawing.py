@@ -1,43 +1,61 @@
-"""Pictures of every kind: colours that stay apart, one plain style, SVG and PNG to the byte."""
+"""Pictures of every kind: one plain style that pages can recolour, SVG and PNG to the byte."""
 
 import contextlib
 import io
 import warnings
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Sequence
 
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.typing import LineStyleType
 
-# Okabe and Ito's, which stay apart for the colour-blind, without the yellow, faint on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-Style = tuple[str, LineStyleType]
-"""A colour, and how a line is dashed."""
-Styles = Mapping[str, Style]
-"""A style for each label."""
-LINES: tuple[LineStyleType, ...] = ("-", ":", "-.")
-STYLES: list[Style] = [(color, line) for line in LINES for color in COLORS]
-# Inches: the width of a picture, and the height of a line of text.
-WIDTH, LINE = 9.0, 0.17
+from convbert_plugin.analysis.page import Picture
+from convbert_plugin.analysis.theme import COLORS, GRID, INK, MUTED, PAPER, Style, Styles, styles_of
+
+__all__ = [
+    *("COLORS", "GRID", "INK", "MUTED", "PAPER", "Style", "Styles", "styles_of"),
+    *("LINE", "NARROW", "WIDE", "WIDTH", "axes_in", "image_of", "pictures", "plain"),
+]
+# Inches: the width of a picture, for narrow screens too, and the height of a line of text.
+WIDE, NARROW, LINE = 7.5, 3.4, 0.19
+WIDTH = WIDE
+# Points. At its own size, of 96 pixels an inch, letters have 12.7 pixels.
+LETTERS = 9.5
+# A PNG of the wide picture has 1,350 pixels.
+PNG_DOTS = 180
 
 SETTINGS: dict[Any, Any] = {
-    "font.size": 9,
+    "font.size": LETTERS,
+    "axes.titlesize": LETTERS,
+    "axes.labelsize": LETTERS,
+    "xtick.labelsize": LETTERS,
+    "ytick.labelsize": LETTERS,
+    "legend.fontsize": LETTERS,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.spines.left": False,
     "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.major.size": 0,
+    "xtick.major.size": 3,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
     # Names come from files, and "$" in them is no formula.
     "text.parse_math": False,
-    # Glyphs go along as outlines, and the same numbers give the same bytes.
-    "svg.fonttype": "path",
+    # A page has letters of its own, and the same numbers give the same bytes.
+    "svg.fonttype": "none",
     "svg.hashsalt": "convbert report",
 }
-
-
-def styles_of(labels: Iterable[str]) -> dict[str, Style]:
-    """A colour and a line for each label, the same in every picture."""
-    different = dict.fromkeys(labels)
-    return {label: STYLES[number % len(STYLES)] for number, label in enumerate(different)}
 
 
 @contextlib.contextmanager
@@ -50,8 +68,30 @@ def plain() -> Iterator[None]:
 
 
 def image_of(figure: Figure, image_format: str) -> bytes:
-    """The bytes of a figure, drawn ``plain``; ``image_format``: "svg" or "png"."""
+    """The bytes of a figure, drawn ``plain``; ``image_format``: "svg" (no ground) or "png"."""
     image = io.BytesIO()
-    metadata = {"Date": None} if image_format == "svg" else {}
-    figure.savefig(image, format=image_format, dpi=150, metadata=metadata)
+    is_svg = image_format == "svg"
+    metadata = {"Date": None} if is_svg else {}
+    figure.savefig(
+        image, format=image_format, dpi=PNG_DOTS, metadata=metadata,
+        facecolor="none" if is_svg else PAPER,
+    )  # fmt: skip
     return image.getvalue()
+
+
+def pictures(draw: Callable[[float, str], bytes], description: str) -> Picture:
+    """A picture for wide and for narrow screens; ``draw``: of a width in inches, and a format."""
+    return Picture(draw(WIDE, "svg"), description, draw(NARROW, "svg"))
+
+
+def axes_in(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches, from the left and from the top of the figure."""
+    whole_width, whole_height = figure.get_size_inches()
+    bottom = whole_height - top - height
+    box = (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
+    return figure.add_axes(box)
+
+
+def inches(texts: Sequence[str]) -> float:
+    """The width that the longest of some texts takes at most."""
+    return 0.6 * LETTERS / 72 * max(map(len, texts), default=0)

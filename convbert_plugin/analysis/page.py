@@ -2,15 +2,20 @@
 
 import base64
 import hashlib
-from typing import Any, Collection, Iterable, NamedTuple, Optional, Sequence
+from typing import Any, Collection, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from jinja2 import Environment
 from markupsafe import Markup
 
+from convbert_plugin.analysis.inline_svg import inline_svg
+from convbert_plugin.analysis.page_style import STYLE
+from convbert_plugin.analysis.theme import DASHES, MARKERS, NAMES, Style
 from convbert_plugin.analysis.words import printable
 
 # The page needs nothing from elsewhere, and browsers can hold it to that.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# So many sections are listed at the beginning.
+LISTED = 4
 TEMPLATE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -20,27 +25,7 @@ TEMPLATE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; margin: 2rem auto;
-       max-width: 76rem; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; }
-th, td { padding: .3rem .7rem; text-align: left; vertical-align: top;
-         border-bottom: 1px solid #e2e2e2; }
-th { border-bottom: 2px solid #888; white-space: nowrap; }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.path { min-width: 14rem; overflow-wrap: anywhere; }
-img { display: block; width: 100%; max-width: 60rem; height: auto; margin: 1rem 0; }
-li { overflow-wrap: anywhere; }
-summary { cursor: pointer; margin: .6rem 0; overflow-wrap: anywhere; }
-.passage { max-width: 52rem; border-top: 1px solid #e2e2e2; padding: .7rem 0;
-           overflow-wrap: anywhere; }
-.passage h3 { font-size: 15px; margin: 0 0 .3rem; }
-.passage p { margin: .3rem 0; color: #444; }
-.fact { margin-right: 1.5rem; } .fact .name { color: #777; }
-mark { color: #111; background: none; border-bottom: 3px solid transparent; }
-mark.first { background: #bfe8d8; } mark.second { border-color: #d55e00; }
-</style>
+{{ style }}</style>
 </head>
 <body>
 {% macro marked(pieces) %}
@@ -50,51 +35,86 @@ mark.first { background: #bfe8d8; } mark.second { border-color: #d55e00; }
 {%- else %}{{ piece.text }}{% endif %}
 {% endfor %}
 {% endmacro %}
+{% macro legend_of(entries) %}
+<dl class="legend">
+{% for entry in entries %}
+<dt>{{ entry.style | swatch }}<span>{{ entry.name }}</span></dt><dd>{{ entry.words }}</dd>
+{% endfor %}
+</dl>
+{% endmacro %}
+{% macro shown(table) %}
+{% if table.summary %}
+<details>
+<summary>{{ table.summary }}</summary>
+{% endif %}
+<div class="table"><table>
+<thead><tr>
+{%- for name in table.header %}
+<th{% if name in table.numbers %} class="number"{% endif %}>{{ name }}</th>
+{%- endfor %}
+</tr></thead>
+<tbody>
+{% for row in table | cells %}
+<tr>
+{%- for cell in row %}
+{% if cell.is_stub %}
+<th scope="row"{{ {"class": cell.css_class} | xmlattr }}>{{ cell.text }}</th>
+{%- else %}
+<td{{ {"class": cell.css_class, "data-label": cell.name} | xmlattr }}>{{ cell.text }}</td>
+{%- endif %}
+{%- endfor %}
+</tr>
+{% endfor %}
+</tbody></table></div>
+{% if table.summary %}
+</details>
+{% endif %}
+{% endmacro %}
+<header>
 <h1>{{ title }}</h1>
-<p>{{ explanation }}</p>
+<p class="deck">{{ explanation }}</p>
+{% if listed | length >= least %}
+<nav>
+{% for number, name in listed %}
+<a href="#section-{{ number }}">{{ name }}</a>
+{% endfor %}
+</nav>
+{% endif %}
+</header>
+<main>
 {% for section in sections %}
+<section id="section-{{ loop.index }}"{% if not section.title %} class="plain"{% endif %}>
 {% if section.title %}
 <h2>{{ section.title }}</h2>
 {% endif %}
+{% if section.lead %}
+<p class="lead">{{ section.lead }}</p>
+{% endif %}
+{% if section.legend %}
+{{ legend_of(section.legend) -}}
+{% endif %}
+{% if section.pictures or section.place %}
+<div class="pictures"{{ {"id": section.place or none} | xmlattr }}>
+{% for picture in section.pictures %}
+<figure>{{ picture | drawn }}</figure>
+{% endfor %}
+</div>
+{% endif %}
+{% if section.table %}
+{{ shown(section.table) -}}
+{% endif %}
+{% for paragraph in section.words %}
+<p>{{ paragraph }}</p>
+{% endfor %}
 {% if section.notes %}
-<ul>
+<ul class="notes">
 {% for note in section.notes %}
 <li>{{ note }}</li>
 {% endfor %}
 </ul>
 {% endif %}
-{% if section.table %}
-{% if section.table.summary %}
-<details>
-<summary>{{ section.table.summary }}</summary>
-{% endif %}
-<div class="wide"><table>
-{% for cells in [section.table.header] + section.table.rows %}
-{% set tag = "th" if loop.first else "td" %}
-<tr>
-{%- for name, cell in zip(section.table.header, cells, strict=True) %}
-<{{ tag }}
-{%- if name in section.table.numbers %} class="number"{% endif %}
-{%- if name in section.table.paths %} class="path"{% endif %}>{{ cell }}</{{ tag }}>
-{%- endfor %}
-</tr>
-{% endfor %}
-</table></div>
-{% if section.table.summary %}
-</details>
-{% endif %}
-{% endif %}
-{% if section.place %}
-<div id="{{ section.place }}">
-{% endif %}
-{% for picture in section.pictures %}
-<img alt="{{ picture.description }}" src="data:image/svg+xml;base64,{{ picture.svg | base64 }}">
-{% endfor %}
-{% if section.place %}
-</div>
-{% endif %}
 {% for passages in section.passages %}
-<details open>
+<details{% if passages.is_open %} open{% endif %}>
 <summary>{{ passages.summary }}</summary>
 <p>{{ marked(passages.legend) }}</p>
 {% for passage in passages.passages %}
@@ -110,7 +130,9 @@ mark.first { background: #bfe8d8; } mark.second { border-color: #d55e00; }
 {% endfor %}
 </details>
 {% endfor %}
+</section>
 {% endfor %}
+</main>
 {% if script %}
 <script>{{ script }}</script>
 {% endif %}
@@ -122,7 +144,8 @@ mark.first { background: #bfe8d8; } mark.second { border-color: #d55e00; }
 class Table(NamedTuple):
     """Cells of text under a header; ``numbers`` and ``paths`` (which break anywhere): columns.
 
-    With a ``summary`` it is folded away under that.
+    With a ``summary`` it is folded away under that. The first columns, ``stubs`` of them, name a
+    row: what they share with the row above is shown once.
     """
 
     header: Sequence[str]
@@ -130,13 +153,23 @@ class Table(NamedTuple):
     numbers: Collection[str] = ()
     paths: Collection[str] = ()
     summary: str = ""
+    stubs: int = 1
 
 
 class Picture(NamedTuple):
-    """A drawing, and what it shows for who cannot see it."""
+    """A drawing as SVG, what it shows for who cannot see it, and the same for narrow screens."""
 
     svg: bytes
     description: str
+    narrow: bytes = b""
+
+
+class Entry(NamedTuple):
+    """A line of a legend: how something is drawn, its short name, and what it is."""
+
+    style: Optional[Style]
+    name: str
+    words: str
 
 
 class Piece(NamedTuple):
@@ -163,13 +196,15 @@ class Passages(NamedTuple):
     summary: str
     legend: Sequence[Piece]
     passages: Sequence[Passage]
+    is_open: bool = True
 
 
 class Section(NamedTuple):
     """What stands under a title, or without one at the beginning.
 
-    With a ``place`` its pictures stand in an element of that id, where a script may put something
-    else in their stead.
+    In the order shown: ``lead`` (a sentence), ``legend``, ``pictures``, ``table``, ``words`` (what
+    may be concluded, a paragraph each), ``notes``, ``passages``. With a ``place`` its pictures stand
+    in an element of that id, where a script may put something else in their stead.
     """
 
     title: str = ""
@@ -178,11 +213,21 @@ class Section(NamedTuple):
     pictures: Sequence[Picture] = ()
     passages: Sequence[Passages] = ()
     place: str = ""
+    lead: str = ""
+    legend: Sequence[Entry] = ()
+    words: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
-        held = self.notes or self.pictures or self.passages
+        held = self.notes or self.pictures or self.passages or self.legend or self.words
         return not (held or (self.table and self.table.rows))
+
+
+class _Cell(NamedTuple):
+    name: str
+    text: str
+    is_stub: bool
+    css_class: Optional[str]
 
 
 def html_page(title: str, explanation: str, sections: Iterable[Section], script: str = "") -> str:
@@ -191,17 +236,20 @@ def html_page(title: str, explanation: str, sections: Iterable[Section], script:
     The ``script`` runs at its end, and no other does. It is no text: what comes from a file stands
     in it only as JSON in which every "<" is an escape.
     """
+    shown = list(sections)
     environment = Environment(
         autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    environment.globals["zip"] = zip
+    environment.filters |= {"cells": _cells, "swatch": _swatch, "drawn": _Drawer()}
     return environment.from_string(TEMPLATE).render(
         title=title,
         explanation=explanation,
-        sections=sections,
+        sections=shown,
+        listed=[(place, one.title) for place, one in enumerate(shown, 1) if one.title],
+        least=LISTED,
         policy=_policy(script),
+        style=Markup(STYLE),
         script=Markup(script),
     )
 
@@ -217,3 +265,53 @@ def _shown(value: Any) -> Any:
     # What the template itself has made is Markup, in which all text has gone through here.
     is_text = isinstance(value, str) and not isinstance(value, Markup)
     return printable(value) if is_text else value
+
+
+def _cells(table: Table) -> Iterator[list[_Cell]]:
+    above: Sequence[str] = ()
+    for row in table.rows:
+        # Of the stubs, those that are as above from the first on.
+        shared = next(
+            (place for place in range(table.stubs) if row[: place + 1] != above[: place + 1]),
+            table.stubs,
+        )
+        cells = zip(table.header, row, strict=True)
+        yield [
+            _Cell(
+                printable(name), text, place < table.stubs,
+                _css_class(table, name, is_again=bool(above) and place < shared),
+            )
+            for place, (name, text) in enumerate(cells)
+        ]  # fmt: skip
+        above = row
+
+
+def _css_class(table: Table, name: str, is_again: bool) -> Optional[str]:
+    marks = {"number": name in table.numbers, "path": name in table.paths, "again": is_again}
+    return " ".join(mark for mark, holds in marks.items() if holds) or None
+
+
+def _swatch(style: Optional[Style]) -> Markup:
+    if style is None:
+        return Markup("<span></span>")
+    return Markup(
+        '<svg viewBox="-17 -5 34 10" aria-hidden="true" style="stroke:var(--{0})">'
+        '<path d="M-16 0H16" style="stroke-width:1.8;stroke-dasharray:{1}"/>'
+        '<path d="{2}" style="fill:var(--{0});stroke:none"/></svg>'
+    ).format(NAMES[style.color], DASHES[style.line], MARKERS[style.marker])
+
+
+class _Drawer:
+    """Puts pictures into a page, the parts of each under names of their own."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def __call__(self, picture: Picture) -> Markup:
+        kinds = {"wide": picture.svg, "narrow": picture.narrow}
+        self.drawn += 1
+        return Markup("").join(
+            inline_svg(svg, picture.description, kind, f"p{self.drawn}{kind[0]}")
+            for kind, svg in kinds.items()
+            if svg
+        )

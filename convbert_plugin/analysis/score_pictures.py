@@ -48,7 +48,7 @@ def draw_dots(panels: Sequence[Panel], styles: Styles, image_format: str) -> byt
 
 def _draw_lanes(axes: Axes, rows: Panel, labels: Sequence[str], styles: Styles) -> None:
     for lane, row in enumerate(rows):
-        color, _ = styles[row.group.label]
+        color = styles[row.group.label].color
         scores = list(map(row.percent, row.values))
         # Seeds of the same score stand beside each other.
         step = 2 * HALF_SPREAD / max(1, len(scores) - 1)
@@ -104,7 +104,7 @@ def draw_curves(panels: Sequence[Panel], styles: Styles, image_format: str) -> b
         for axes in all_axes[len(panels) :]:
             axes.remove()
         handles = [
-            Line2D([], [], color=styles[label][0], linestyle=styles[label][1], label=text)
+            Line2D([], [], color=styles[label].color, linestyle=styles[label].line, label=text)
             for label, text in legend.items()
         ]
         if any(row.majority is not None for rows in panels for row in rows):
@@ -115,12 +115,12 @@ def draw_curves(panels: Sequence[Panel], styles: Styles, image_format: str) -> b
 
 def _draw_runs(axes: Axes, rows: Panel, styles: Styles) -> None:
     for row in rows:
-        color, line = styles[row.group.label]
+        color, line, marker = styles[row.group.label]
         for run in row.group.runs:
             curve = run.curve(row.subset, row.metric)
             updates = [entry[0] for entry in curve]
             scores = [row.percent(entry[1]) for entry in curve]
-            axes.plot(updates, scores, line, color=color, alpha=0.8, marker="o", markersize=3)
+            axes.plot(updates, scores, line, color=color, alpha=0.8, marker=marker, markersize=3)
     for majority in {row.percent(row.majority) for row in rows if row.majority is not None}:
         axes.axhline(majority, **MAJORITY)
     axes.grid()

@@ -22,6 +22,7 @@ from convbert_plugin.analysis.words import aligned, printable
 
 pytestmark = pytest.mark.experiments
 
+SVG = b"<svg/>"
 HOSTILE = "\"><script>alert('x')</script>{{ 7 * 7 }}&amp;\x1b[2J\udcff"
 SHOWN = r""""><script>alert('x')</script>{{ 7 * 7 }}&amp;\x1b[2J\udcff"""
 
@@ -54,7 +55,7 @@ def test_everything_stands_where_it_belongs():
             [
                 Section(table=Table(["name", "count", "folder"], [["a", "1", "b"]], {"count"})),
                 Section("Notes", notes=["first", "second"]),
-                Section("Pictures", pictures=[Picture(b"<svg/>", "a drawing")]),
+                Section("Pictures", pictures=[Picture(SVG, "a drawing", SVG)]),
             ],
         )
     )
@@ -63,12 +64,12 @@ def test_everything_stands_where_it_belongs():
         *("Title", "What it is.", "name", "count", "folder", "a", "1", "b"),
         *("Notes", "first", "second", "Pictures"),
     ]
-    assert page.of("td") == [{}, {"class": "number"}, {}]
+    assert page.of("th") == [{}, {"class": "number"}, {}, {"scope": "row"}]
+    # On a narrow screen each cell says what it is.
+    assert page.of("td") == [{"class": "number", "data-label": "count"}, {"data-label": "folder"}]
     assert len(page.of("h2")) == 2
-    (image,) = page.of("img")
-    assert image["alt"] == "a drawing"
-    kind, data = image["src"].split(",")
-    assert (kind, base64.b64decode(data)) == ("data:image/svg+xml;base64", b"<svg/>")
+    drawn = [(image["class"], image["aria-label"]) for image in page.of("svg")]
+    assert drawn == [("wide", "a drawing"), ("narrow", "a drawing")]
     policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
     assert policy in page.of("meta")
 
@@ -100,7 +101,7 @@ def test_text_is_text_everywhere():
                 HOSTILE,
                 [HOSTILE],
                 table,
-                [Picture(b"", HOSTILE)],
+                [Picture(SVG, HOSTILE)],
                 [Passages(HOSTILE, marked, [passage])],
             )
         ],
@@ -110,7 +111,7 @@ def test_text_is_text_everywhere():
     # The title and the heading, the explanation, the section's title, a note, two cells under their
     # summary, another summary, a mark explained, a title, a fact of two parts, two marks.
     assert "".join(page.texts).count(SHOWN) == 15
-    assert page.of("img")[0]["alt"] == SHOWN
+    assert page.of("svg")[0]["aria-label"] == SHOWN
     text.encode()
 
 
@@ -125,7 +126,7 @@ def test_one_script_is_allowed_by_its_hash():
     (policy,) = (meta["content"] for meta in page.of("meta") if "http-equiv" in meta)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy == f"{POLICY}; script-src 'sha256-{digest}'"
-    assert page.of("div") == [{"id": "here"}]
+    assert page.of("div") == [{"class": "pictures", "id": "here"}]
     assert "script-src" not in POLICY
 
 

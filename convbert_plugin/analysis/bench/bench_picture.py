@@ -57,7 +57,7 @@ def _draw_bars(axes: Axes, result: Result, rows: Rows, styles: dict[str, Style])
         if row.speedup is None:
             continue
         median, low, high = row.speedup
-        color, _ = styles[row.name]
+        color = styles[row.name].color
         edges = [[max(0.0, median - low)], [max(0.0, high - median)]]
         axes.barh(place, median, xerr=edges, color=color, height=0.7, ecolor="#333333")
         words = f" {median:.2f} ({in_units(row.seconds.median)})"
@@ -85,10 +85,10 @@ def _draw_lines(
             for length, each in zip(lengths, rows, strict=True)
             if name in each and (value := number(each[name])) is not None
         ]
-        color, line = styles[name]
+        color, line, marker = styles[name]
         axes.plot(
             [length for length, _ in points], [value for _, value in points],
-            line, color=color, marker="o", markersize=3, label=name,
+            line, color=color, marker=marker, markersize=3, label=name,
         )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
