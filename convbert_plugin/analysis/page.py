@@ -203,8 +203,8 @@ class Section(NamedTuple):
     """What stands under a title, or without one at the beginning.
 
     In the order shown: ``lead`` (a sentence), ``legend``, ``pictures``, ``table``, ``words`` (what
-    may be concluded, a paragraph each), ``notes``, ``passages``. With a ``place`` its pictures stand
-    in an element of that id, where a script may put something else in their stead.
+    may be concluded, a paragraph each), ``notes``, ``passages``. With a ``place`` its pictures
+    stand in an element of that id, where a script may put something else in their stead.
     """
 
     title: str = ""

@@ -45,7 +45,8 @@ figure svg text {{ fill: var(--ink); font-variant-numeric: tabular-nums; }}
 figure svg.narrow {{ display: none; max-width: 30rem; }}
 
 .table {{ overflow-x: auto; margin: .9rem 0; }}
-table {{ border-collapse: collapse; font-size: .925rem; line-height: 1.4; min-width: min(100%, 40rem); }}
+table {{ border-collapse: collapse; font-size: .925rem; line-height: 1.4;
+        min-width: min(100%, 40rem); }}
 th, td {{ padding: .38rem .9rem .38rem 0; text-align: left; vertical-align: top; }}
 thead th {{ color: var(--muted); font-weight: 500; font-size: .8125rem; vertical-align: bottom;
            border-bottom: 1px solid var(--ink); white-space: nowrap; }}
@@ -75,7 +76,8 @@ mark.second {{ border-color: var(--answered); }}
 @media screen and (max-width: {NARROW_SCREEN - 1}px) {{
   body {{ padding-top: 1.4rem; }}
   table, tbody {{ display: block; min-width: 0; }}
-  thead {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
+  thead {{ position: absolute; width: 1px; height: 1px; overflow: hidden;
+          clip-path: inset(50%); }}
   tbody tr {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(4.6rem, 1fr));
              gap: .15rem .9rem; padding: .7rem 0; }}
   tbody tr:has(> :first-child:not(.again)) {{ border-top: 1px solid var(--ink); }}
