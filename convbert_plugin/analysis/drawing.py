@@ -13,8 +13,23 @@ from convbert_plugin.analysis.page import Picture
 from convbert_plugin.analysis.theme import COLORS, GRID, INK, MUTED, PAPER, Style, Styles, styles_of
 
 __all__ = [
-    "COLORS", "GRID", "INK", "MUTED", "PAPER", "Style", "Styles", "styles_of",
-    "LINE", "NARROW", "WIDE", "WIDTH", "axes_in", "image_of", "inches", "pictures", "plain",
+    "COLORS",
+    "GRID",
+    "INK",
+    "LINE",
+    "MUTED",
+    "NARROW",
+    "PAPER",
+    "WIDE",
+    "WIDTH",
+    "Style",
+    "Styles",
+    "axes_in",
+    "image_of",
+    "inches",
+    "pictures",
+    "plain",
+    "styles_of",
 ]  # fmt: skip
 # Inches: the width of a picture, for narrow screens too, and the height of a line of text.
 WIDE, NARROW, LINE = 7.5, 3.4, 0.19

@@ -80,4 +80,3 @@ def test_pictures_of_a_page_have_words_and_colours_of_the_page():
     assert not any("#" in style for style in styles)
     assert any("var(--series-2)" in style for style in styles)
     assert all(f"--{NAMES[color]}: {DARK[color]};" in text for color in COLORS)
-
