@@ -1,6 +1,6 @@
 """The colours of pages and pictures, light and dark, and how series are told apart without them."""
 
-from typing import Iterable, Mapping, NamedTuple
+from typing import Iterable, Literal, Mapping, NamedTuple
 
 # What stands on PAPER: text, text of less weight, and lines behind what is drawn.
 INK, MUTED, GRID, PAPER = "#1b1d21", "#5a5e66", "#dcdfe4", "#ffffff"
@@ -33,8 +33,9 @@ NAMES: Mapping[str, str] = {
     RIGHT: "right",
     ANSWERED: "answered",
 }
+Line = Literal["-", "--", ":", "-."]
 # As matplotlib names them, with the dashes and the outlines that stand for them on a page.
-DASHES: Mapping[str, str] = {"-": "none", "--": "5 2.5", ":": "1.5 2", "-.": "6 2 1.5 2"}
+DASHES: Mapping[Line, str] = {"-": "none", "--": "5 2.5", ":": "1.5 2", "-.": "6 2 1.5 2"}
 MARKERS: Mapping[str, str] = {
     "o": "M4 0A4 4 0 1 1 -4 0A4 4 0 1 1 4 0Z",
     "s": "M-3.5 -3.5H3.5V3.5H-3.5Z",
@@ -49,7 +50,7 @@ class Style(NamedTuple):
     """How a series is drawn: its colour, the dashes of its line and its marker."""
 
     color: str
-    line: str
+    line: Line
     marker: str
 
 
