@@ -143,7 +143,8 @@ class _Origins:
             return None
         known = (self.runs[folder] for folder in self._folders(run) if folder in self.runs)
         for place, label, pretraining in known:
-            return Origin(label, place, pretraining.seed, _mid(run, pretraining))
+            at = pretraining.folder, pretraining.seed, _mid(run, pretraining)
+            return Origin(label, place, *at)
         return None
 
     def _folders(self, run: Run) -> Iterator[str]:

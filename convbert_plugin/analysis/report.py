@@ -3,9 +3,27 @@
 import json
 from typing import Any, Iterator
 
+from convbert_plugin.analysis.comparison_sections import (
+    comparison_lines,
+    comparison_sections,
+    comparison_values,
+)
 from convbert_plugin.analysis.contents import Contents
 from convbert_plugin.analysis.drawing import Styles, styles_of
+from convbert_plugin.analysis.fine_tuning_comparisons import (
+    panel_comparison_sections,
+    panel_comparison_values,
+)
 from convbert_plugin.analysis.page import Section, html_page
+from convbert_plugin.analysis.pretraining.pretraining_tables import (
+    difference_sections,
+    environment_sections,
+    pretraining_run_sections,
+    setting_sections,
+    text_sections,
+)
+from convbert_plugin.analysis.pretraining_values import pretraining_values
+from convbert_plugin.analysis.row_sets import row_sets
 from convbert_plugin.analysis.score_report import (
     dots_png,
     overview_sections,
@@ -19,32 +37,63 @@ from convbert_plugin.analysis.score_report import (
 from convbert_plugin.analysis.words import printable
 
 FINE_TUNING_TITLE, TITLE = "Fine-tuning report", "Report of runs"
+EXPLANATION = (
+    "Pretraining runs and what was fine-tuned from them. A row is runs that differ in their seed "
+    "alone; their losses are those of the last validation."
+)
 
 
 def report_page(contents: Contents) -> str:
     """The page for people."""
-    title = TITLE if contents.pretraining else FINE_TUNING_TITLE
     sections = list(sections_of(contents, styles_in(contents)))
-    # The first has no title, and stands even where there is no score yet.
-    shown = [sections[0], *(section for section in sections[1:] if not section.is_empty)]
-    return html_page(title, score_explanation(contents.fine_tuning), shown)
+    scores = score_explanation(contents.fine_tuning)
+    if not contents.pretraining:
+        # The first has no title, and stands even where there is no score yet.
+        shown = [sections[0], *(section for section in sections[1:] if not section.is_empty)]
+        return html_page(FINE_TUNING_TITLE, scores, shown)
+    shown = [section for section in sections if not section.is_empty]
+    return html_page(TITLE, f"{EXPLANATION} {scores}".rstrip(), shown)
 
 
 def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
     """The sections of the page in their order, the empty ones too."""
-    scores = contents.fine_tuning
+    scores, groups = contents.fine_tuning, contents.pretraining
+    notes = Section("Notes", notes=[*contents.notes, *scores.notes])
+    if not groups:
+        yield from overview_sections(scores, styles)
+        yield notes
+        yield from panel_comparison_sections(scores)
+        yield from task_sections(scores, styles)
+        yield from run_sections(scores)
+        return
+    for rows in row_sets(contents):
+        yield from comparison_sections(rows)
     yield from overview_sections(scores, styles)
-    yield Section("Notes", notes=[*contents.notes, *scores.notes])
     yield from task_sections(scores, styles)
+    yield from text_sections(groups)
+    yield from difference_sections(groups)
+    yield from setting_sections(groups)
+    yield from environment_sections(
+        {
+            "pretraining": [run.environment for group in groups for run in group.runs],
+            "fine-tuning": [run.environment for group in scores.groups for run in group.runs],
+        }
+    )
+    yield from pretraining_run_sections(groups)
     yield from run_sections(scores)
+    yield notes
 
 
 def report_text(contents: Contents) -> str:
     """The tables, what was not counted, and notes, as plain text."""
     scores = contents.fine_tuning
+    blocks = [comparison_lines(rows) for rows in row_sets(contents)]
+    if scores.groups or not blocks:
+        blocks.append(score_lines(scores))
     notes = [f"note: {note}" for note in (*contents.notes, *scores.notes)]
-    rest = map(printable, [*unfinished_lines(scores), *notes])
-    return "\n".join([*score_lines(scores), *rest]) + "\n"
+    rest = [printable(line) for line in (*unfinished_lines(scores), *notes)]
+    blocks[-1] += rest
+    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 
 
 def report_json(contents: Contents) -> str:
@@ -55,7 +104,13 @@ def report_json(contents: Contents) -> str:
 def values_of(contents: Contents) -> dict[str, Any]:
     """What the JSON file holds: that of fine-tuning alone as it has always been."""
     values = score_values(contents.fine_tuning)
-    return {**values, "notes": [*contents.notes, *values["notes"]]}
+    values["notes"] = [*contents.notes, *values["notes"]]
+    if contents.pretraining:
+        values["pretraining"] = pretraining_values(contents)
+        values["comparisons"] = [comparison_values(rows) for rows in row_sets(contents)]
+    elif compared := panel_comparison_values(contents.fine_tuning):
+        values["comparisons"] = compared
+    return values
 
 
 def report_png(contents: Contents) -> bytes:

@@ -35,13 +35,14 @@ KINDS = {CLASSIFICATION_HEAD: Kind(100.0), QUESTION_ANSWERING_HEAD: Kind(1.0, ha
 
 
 class Origin(NamedTuple):
-    """The pretraining run that a run began from, as its group's label, place and its own seed.
+    """The pretraining run that a run began from: its group's label and place, its folder and seed.
 
     ``updates``: those of the checkpoint, None of the last.
     """
 
     label: str
     place: int
+    folder: str
     seed: int
     updates: Optional[int]
 
@@ -64,6 +65,7 @@ class Run(NamedTuple):
     data: dict
     majority: dict[str, dict[str, float]]
     validations: list[dict]
+    environment: dict
     origin: Optional[Origin] = None
 
     @property
@@ -199,4 +201,5 @@ def read_run(path: Path) -> Run:
         data=record.get(DATA, {}),
         majority=record.get("majority", {}),
         validations=sorted(record["validations"], key=lambda entry: entry["updates"]),
+        environment=record.get("environment", {}),
     )

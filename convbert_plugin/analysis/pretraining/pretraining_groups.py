@@ -75,7 +75,7 @@ def _labels(groups: Sequence[Sequence[PretrainingRun]]) -> list[str]:
 def _words(told: Mapping[str, object], shown: Sequence[str]) -> Iterator[str]:
     for name in shown:
         words = value_words(told.get(name))
-        yield f"{name} {words[:SHOWN_LETTERS] if name.startswith('data: ') else words}"
+        yield f"{name} {words[:SHOWN_LETTERS] if name.endswith(' data') else words}"
 
 
 def _unique(

@@ -13,6 +13,7 @@ PRETRAINING_FILE = "pretraining.json"
 UPDATES, TOKENS, SLOTS, SECONDS = "updates", "tokens", "slots", "seconds"
 # What tells where in a run a number was taken, or how fast it went.
 PLACES = (UPDATES, TOKENS, SLOTS, SECONDS)
+TIMES = ("wps", "ups", "train_wall", "gb_free")
 VALID = "valid"
 
 
@@ -67,9 +68,13 @@ class PretrainingRun(NamedTuple):
             **self.model,
             "start": start,
             **self.settings,
-            **{f"data: {name.replace('_', ' ')}": held for name, held in self.data.items()},
+            **{f"{name} data": digest for name, digest in self.digests().items()},
             "budget minutes": self.budget_minutes,
         }
+
+    def digests(self) -> dict[str, str]:
+        """What the data are told by, the vocabulary among them; the rest follows from them."""
+        return {name: held for name, held in self.data.items() if isinstance(held, str)}
 
     @property
     def subsets(self) -> list[str]:
