@@ -6,8 +6,7 @@ from typing import Mapping, NamedTuple, Optional, Sequence
 
 TEST = "two-sided paired t-test over the seeds (scipy.stats.ttest_rel)"
 # Both of the interval and of what counts as told apart.
-CONFIDENCE = 0.95
-LEVEL = 1 - CONFIDENCE
+LEVEL = 0.05
 # Of the numbers: what their differences vary by less than is rounding.
 ROUNDING = 1e-12
 

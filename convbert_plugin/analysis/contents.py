@@ -67,6 +67,8 @@ def read_contents(places: Sequence[Path]) -> Contents:
     grids, grid_notes = _read_grids(places)
     groups = group_pretraining(runs, _row_labels(grids))
     origins = _Origins(groups)
+    if errors and not runs and not any(find_records(place) for place in places):
+        raise errors[0]
     with_others = [place for place, records in found.items() if records] if runs else []
     summary = summarize(places, origins.of, with_others)
     return Contents(

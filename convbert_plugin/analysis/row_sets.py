@@ -8,7 +8,7 @@ from convbert_plugin.analysis.contents import Contents, GridRuns
 from convbert_plugin.analysis.grouping import differing, grouped
 from convbert_plugin.analysis.measures import Measure, measures_of
 from convbert_plugin.analysis.pretraining.pretraining_groups import SHOWN_LETTERS, PretrainingGroup
-from convbert_plugin.analysis.pretraining.pretraining_runs import VALID
+from convbert_plugin.analysis.pretraining.pretraining_runs import DIVERGED, VALID
 
 OTHERS_TITLE, ALONE_TITLE = "Pretraining runs of no grid", "Pretraining compared"
 # Sums of other losses are no one measure.
@@ -134,11 +134,20 @@ def notes_of(rows: RowSet) -> Iterator[str]:
 
 def _group_notes(name: str, group: PretrainingGroup) -> Iterator[str]:
     for run in group.runs:
+        after = f"{name}: seed {run.seed} {{}} after {run.updates:,} updates"
         if not run.is_finished:
-            yield (
-                f"{name}: seed {run.seed} has not ended ({run.updates:,} updates): not compared "
-                f"({run.folder})"
-            )
+            yield f"{after.format('has not ended')}: not compared ({run.folder})"
+        elif run.ended == DIVERGED:
+            yield f"{after.format('diverged')}: its last validation counts ({run.folder})"
+        elif not run.validations:
+            yield f"{after.format('ended')} and was never validated ({run.folder})"
+    reached = grouped(group.finished, lambda run: run.updates)
+    if len(reached) > 1 and not group.runs[0].budget_minutes:
+        listed = "; ".join(
+            f"seed {', '.join(str(run.seed) for run in same)} after {updates:,}"
+            for updates, same in sorted(reached.items())
+        )
+        yield f"{name}: its runs ended at different updates ({listed})"
     times = Counter(run.seed for run in group.runs)
     for seed, runs in times.items():
         if runs > 1:

@@ -15,6 +15,7 @@ UPDATES, TOKENS, SLOTS, SECONDS = "updates", "tokens", "slots", "seconds"
 PLACES = (UPDATES, TOKENS, SLOTS, SECONDS)
 TIMES = ("wps", "ups", "train_wall", "gb_free")
 VALID = "valid"
+DIVERGED = "divergence"
 
 
 class PretrainingRun(NamedTuple):
