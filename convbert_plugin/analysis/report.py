@@ -37,6 +37,7 @@ from convbert_plugin.analysis.score_report import (
 from convbert_plugin.analysis.words import printable
 
 FINE_TUNING_TITLE, TITLE = "Fine-tuning report", "Report of runs"
+SCORES_TITLE = "Fine-tuning scores"
 EXPLANATION = (
     "Pretraining runs and what was fine-tuned from them. A row is runs that differ in their seed "
     "alone; their losses are those of the last validation."
@@ -68,7 +69,9 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
         return
     for rows in row_sets(contents):
         yield from comparison_sections(rows)
-    yield from overview_sections(scores, styles)
+    if scores.groups:
+        overview, *others = overview_sections(scores, styles)
+        yield from (overview._replace(title=SCORES_TITLE), *others)
     yield from task_sections(scores, styles)
     yield from text_sections(groups)
     yield from difference_sections(groups)

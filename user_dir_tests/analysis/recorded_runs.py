@@ -92,9 +92,7 @@ def write_fine_tuned(folder: Path, pretraining: Path, scores, task="rte", seed=1
 def grid(name: str, rows, **values) -> Grid:
     """A grid of rows, each a name and a folder; its reference is the first."""
     made = tuple(GridRow(row, folder, 1000 + len(row), 2000) for row, folder in rows)
-    return Grid(
-        **{"name": name, "title": "a table", "rows": made, "reference": rows[0][0], **values}
-    )
+    return Grid(name, "a table", made, rows[0][0], **values)
 
 
 # By row: the folder, the losses of the last validation and the scores of RTE by seed.
