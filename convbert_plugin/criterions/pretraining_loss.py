@@ -70,6 +70,7 @@ class ReplacedTokenDetectionCriterion(TaskLoss):
             "sample_size": sample["target"].numel(),
             "ntokens": sample["ntokens"],
             "nsentences": sample["nsentences"],
+            "slots": sample["slots"],
         }
         masked_lm_loss = output.masked_lm_loss
         correct = output.guessed.eq(sample["target"]).sum()

@@ -75,19 +75,25 @@ def glance_at_lines(
 
 def _files(path: PathLike, vocabulary: Dictionary, combine: bool, remedy: str) -> list[LineFile]:
     """The files of a path, opened; there is text in them."""
-    paths = _parts(str(path)) if combine else [str(path)]
+    paths = _parts_told(str(path)) if combine else [str(path)]
     files = [LineFile(each, remedy, vocabulary.eos()) for each in paths]
     if sum(file.tokens - len(file) for file in files) == 0:
         raise UserError(f"{path}.bin: no text in it; binarize a corpus that has some")
     return files
 
 
-def _parts(path: str) -> list[str]:
+def parts_of(path: str) -> list[str]:
     """It, and with numbers behind it those that fairseq takes as one with it."""
     paths = [path]
     while _is_there(following := f"{path}{len(paths)}"):
         paths.append(following)
-    beyond = f"{path}{len(paths) + 1}"
+    return paths
+
+
+def _parts_told(path: str) -> list[str]:
+    """The same, with a word on what is left out."""
+    paths = parts_of(path)
+    following, beyond = (f"{path}{len(paths) + more}" for more in (0, 1))
     if _is_there(beyond):
         logger.warning(f"{beyond}.bin: is left out, for {following}.bin is missing before it")
     return paths

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from typing import Any, BinaryIO, Iterable, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, Collection, Iterable, Union, get_args, get_origin, get_type_hints
 
 from convbert_plugin.errors import UserError, shown
 from convbert_plugin.files.text_files import PathLike, read_text
@@ -23,10 +23,24 @@ def read_json_object(path: PathLike) -> dict:
     return content
 
 
-def write_json(path: PathLike, content: dict) -> None:
-    """Write an object as indented JSON, whole or not at all; errors as ``whole_file``."""
+def write_json(path: PathLike, content: dict, rows: Collection[str] = ()) -> None:
+    """Write an object as indented JSON, whole or not at all; errors as ``whole_file``.
+
+    ``rows`` name lists in it of which each item gets a line.
+    """
     with whole_file(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+        if not rows:
+            file.write((json.dumps(content, indent=2) + "\n").encode())
+            return
+        parts = (f"  {json.dumps(name)}: {_part(content[name], name in rows)}" for name in content)
+        file.write(("{\n" + ",\n".join(parts) + "\n}\n").encode())
+
+
+def _part(value: Any, is_rows: bool) -> str:
+    if is_rows and value:
+        lines = ",\n    ".join(map(json.dumps, value))
+        return f"[\n    {lines}\n  ]"
+    return json.dumps(value, indent=2).replace("\n", "\n  ")
 
 
 def write_json_rows(file: BinaryIO, items: Iterable[tuple[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from convbert_plugin.criterions.task_loss import check_pair
 from convbert_plugin.data.length_batches import LengthBatchedDataset
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary
 from convbert_plugin.errors import UserError, errors_of_files_told
+from convbert_plugin.files.pretraining_records import PretrainingRecord
 from convbert_plugin.formats.fairseq_checkpoint import TRAINED_POSITIONS
 from convbert_plugin.formats.run_checkpoints import remove_unfinished
 from convbert_plugin.formats.surgery import is_tiled
@@ -137,6 +138,13 @@ class EncoderTask(FairseqTask):
         length, usable = self.cfg.tokens_per_sample, self.start.usable_length
         if usable is not None and length > usable and not self._may_extend:
             self.tell(untrained_positions(self.start.path, length, usable))
+
+    def open_record(self, updates: int, counted_from: int) -> Optional[PretrainingRecord]:
+        """What is told how the run goes on from so many updates, by the worker that writes.
+
+        ``counted_from``: those from which on its tokens are counted.
+        """
+        return None
 
     def keep_folder(self) -> None:
         """Called before a checkpoint is written: see that the folder is this run's still."""

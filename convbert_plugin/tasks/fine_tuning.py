@@ -1,6 +1,5 @@
 """What fine-tuning tasks share: a start, a head, official scores, and a record of them."""
 
-import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -13,31 +12,17 @@ from omegaconf import II
 from convbert_plugin.criterions.summed_logs import EXACT, log_exact_score
 from convbert_plugin.data.vocabulary import Vocabulary
 from convbert_plugin.errors import UserError
-from convbert_plugin.files.fingerprints import fingerprint_of
-from convbert_plugin.files.records import (
-    EARLIER_TASK,
-    RECORD_FILE,
-    START,
-    TASK,
-    RunRecord,
-    is_start,
-    read_record,
-)
+from convbert_plugin.files.records import DATA, EARLIER_TASK, TASK, RunRecord
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.answers import UNKNOWN, Answers, answers_kept, to_keep, told_apart
-from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
-from convbert_plugin.tasks.encoder_task import EncoderTask
-from convbert_plugin.tasks.run_settings import data_fingerprints, options_of, settings_of
+from convbert_plugin.tasks.recorded_task import RecordedTask
+from convbert_plugin.tasks.run_settings import data_fingerprints
 from convbert_plugin.training.checkpoint_writing import going_on
 from convbert_plugin.training.run_config import RunConfig
 
 LOSS = "loss"
-# In what a checkpoint keeps: from where its run began.
-BEGUN = "begun"
 NOTHING: Mapping = {}
-# Options of a model with which one checkpoint can be fine-tuned in several ways.
-OF_TRAINING = ("dropout", "attention_dropout", "autocast_dtype")
 
 
 @dataclass
@@ -58,7 +43,7 @@ class Score(NamedTuple):
     sums: tuple[str, ...]
 
 
-class FineTuningTask(EncoderTask):
+class FineTuningTask(RecordedTask):
     """A task of some name whose model is an encoder with one head, and is scored on whole sets.
 
     ``head``: the scope of the part of the model that answers, which batches name as their output.
@@ -68,6 +53,7 @@ class FineTuningTask(EncoderTask):
     """
 
     keeps_record = True
+    record_kind = RunRecord
 
     def __init__(
         self,
@@ -84,7 +70,6 @@ class FineTuningTask(EncoderTask):
         self.head = head
         self.scores = scores
         self.beside = beside
-        self.to_validate: list[str] = []
         self.data_fingerprints: Mapping[str, str] = {}
         self.answers = answers._replace(length=cfg.tokens_per_sample)
         self.state.merge_state_dict({TASK: name, **to_keep({head: self.answers})})
@@ -104,25 +89,15 @@ class FineTuningTask(EncoderTask):
     def begin(self) -> None:
         self.check_best()
         super().begin()
-        if self.cfg.distributed_rank == 0:
+        if self.is_first_worker:
             # Now, for the data may have changed or gone by the first score.
-            splits = dict.fromkeys([self.cfg.train_subset, *self.cfg.valid_subset.split(",")])
+            splits = dict.fromkeys([self.cfg.train_subset, *self.valid_subsets])
             self.data_fingerprints = data_fingerprints(Path(self.cfg.data), splits)
         if self.start.is_own:
             # Now, and not when another head's optimizer state fails to fit.
             self.load_state_dict(self.start.state)
-            begun = self.start.state.get(BEGUN)
-            if os.path.lexists(record := Path(self.cfg.save_dir) / RECORD_FILE):
-                begun = read_record(record)[START]
-            # A run that was left before its first score has no record.
-            if is_start(begun):
-                self.start = self.start._replace(description=begun)
-        elif self.start.path:
-            # Now, for it may be trained on while this run lasts.
-            weights = {"weights": fingerprint_of([self.start.path])}
-            self.start = self.start._replace(description={**self.start.description, **weights})
-            if self.head in self.start.parts:
-                self.answer_as(self.start.kept, self.start.path)
+        elif self.head in self.start.parts:
+            self.answer_as(self.start.kept, self.start.path)
 
     def check_best(self) -> None:
         """Raise UserError unless the best checkpoint is that of the best score, or lowest loss."""
@@ -139,10 +114,9 @@ class FineTuningTask(EncoderTask):
                 + " --maximize-best-checkpoint-metric"
             )
 
-    def build_model(self, cfg: ConvBertConfig, from_checkpoint: bool = False) -> ConvBertModel:
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> ConvBertModel:
         model = super().build_model(cfg, from_checkpoint)
         self.add_head(model)
-        self.model_options = {"arch": getattr(cfg, "_name", None), **options_of(model)}
         return model
 
     def load_state_dict(self, state: Mapping) -> None:
@@ -181,10 +155,6 @@ class FineTuningTask(EncoderTask):
             if logged >= set(score.sums):
                 log_exact_score(name, score.function, score.sums, priority)
 
-    def begin_valid_epoch(self, epoch: int, model: ConvBertModel) -> None:
-        # fairseq does not say which one it has validated, but goes through them in this order.
-        self.to_validate = self.cfg.valid_subset.split(",")
-
     def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         """Write the scores down."""
         subset = self.to_validate.pop(0)
@@ -192,20 +162,10 @@ class FineTuningTask(EncoderTask):
         # fairseq calls the best f1 of the run so far best_f1, which is a score of SQuAD.
         stats.update({name: agg.get_smoothed_value(name) for name in self.scores})
         super().post_validate(model, stats, agg)
-        if self.cfg.distributed_rank == 0:
+        if self.is_first_worker:
             scores = {name: stats[name] for name in (LOSS, *self.scores, *self.beside)}
             with going_on(self.tell):
                 self.record.add(subset, stats["num_updates"], scores)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, what the run began from among it."""
-        return {**super().state_dict(), BEGUN: dict(self.start.description)}
-
-    def get_checkpoint_dict(self) -> dict[str, dict]:
-        record = vars(self).get("record")
-        if record and not record.is_written:
-            record.write()
-        return super().get_checkpoint_dict()
 
     @cached_property
     def record(self) -> RunRecord:
@@ -213,20 +173,16 @@ class FineTuningTask(EncoderTask):
         own = self.description()
         # Of the options that every task follows, what counts is told of the groups they are of.
         besides = {field.name for field in fields(FineTuningConfig)} | {"data", EARLIER_TASK, *own}
-        model = dict(self.model_options)
-        of_training = {name: model.pop(name) for name in OF_TRAINING}
-        splits = dict.fromkeys([self.cfg.train_subset, *self.cfg.valid_subset.split(",")])
+        splits = dict.fromkeys([self.cfg.train_subset, *self.valid_subsets])
         description = {
             TASK: self.name,
             "metrics": list(self.scores),
-            "seed": self.cfg.seed,
-            "model": {**model, "layers": model["encoder_layers"]},
-            START: self.start.description,
-            "settings": {**settings_of(self.cfg, besides), **of_training},
-            "data": {
+            **self.what_makes_it(besides),
+            DATA: {
                 "vocabulary": self.vocabulary.fingerprint(),
                 **{split: self.data_fingerprints[split] for split in splits},
             },
+            **self.where_it_runs(),
             **own,
         }
         return RunRecord(self.cfg.save_dir, description, self.start.is_own)

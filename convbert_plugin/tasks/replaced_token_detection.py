@@ -2,20 +2,22 @@
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Hashable, NamedTuple, Optional, cast
 
 import numpy as np
 from fairseq.criterions import FairseqCriterion
 from fairseq.dataclass import ChoiceEnum
+from fairseq.logging.meters import MetersDict
 from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
 from omegaconf import MISSING
 from torch import nn
 
 from convbert_plugin.criterions.graphed_loss import GraphedLoss
-from convbert_plugin.criterions.pretraining_loss import logged_scores
+from convbert_plugin.criterions.pretraining_loss import MASKED_LM, logged_scores
+from convbert_plugin.criterions.summed_logs import EXACT
 from convbert_plugin.data.binarized import document_count, glance_at_lines, open_lines
 from convbert_plugin.data.pretraining.masking import MASKING_RECIPES, masked_count
 from convbert_plugin.data.pretraining.pretraining_dataset import (
@@ -23,13 +25,24 @@ from convbert_plugin.data.pretraining.pretraining_dataset import (
     PretrainingOptions,
 )
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary, open_vocabulary
-from convbert_plugin.errors import UserError
+from convbert_plugin.errors import UserError, errors_of_files_told
+from convbert_plugin.files.pretraining_records import (
+    BUDGET,
+    COUNTED_FROM,
+    OBJECTIVE,
+    PretrainingRecord,
+    text_of,
+)
+from convbert_plugin.files.records import DATA, TASK
 from convbert_plugin.files.text_files import PathLike
+from convbert_plugin.models.architectures import released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import MASKED_LM_HEAD
-from convbert_plugin.tasks.encoder_task import EncoderTask
+from convbert_plugin.tasks.recorded_task import RecordedTask
+from convbert_plugin.tasks.run_settings import text_fingerprints
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
+from convbert_plugin.training.checkpoint_writing import going_on
 from convbert_plugin.training.fairseq_options import check_one_gpu
 from convbert_plugin.training.run_config import RunConfig
 
@@ -86,16 +99,20 @@ class _InTraining(NamedTuple):
 
 
 @register_task("replaced_token_detection", dataclass=ReplacedTokenDetectionTaskConfig)
-class ReplacedTokenDetectionTask(EncoderTask):
+class ReplacedTokenDetectionTask(RecordedTask):
     """Builds masked batches from documents, and the networks that learn from them."""
 
     data_maker = DATA_MAKER
     shortest_example = 8
+    record_kind = PretrainingRecord
 
     def __init__(self, cfg: RunConfig, vocabulary: Vocabulary):
         super().__init__(cfg, vocabulary)
         self.graphed_loss = GraphedLoss()
         self.contents: dict[Path, Hashable] = {}
+        self.record: Optional[PretrainingRecord] = None
+        # Of each shard, as far as it is read, what the record says of it.
+        self.text: list[Optional[list[int]]] = [None for _ in _shards(cfg.data)]
 
     @classmethod
     def open(cls, cfg: ReplacedTokenDetectionTaskConfig) -> "ReplacedTokenDetectionTask":
@@ -159,7 +176,7 @@ class ReplacedTokenDetectionTask(EncoderTask):
                 "--cuda-graphs does not go with --checkpoint-activations, whose random numbers a "
                 "graph cannot draw again: leave one of them out"
             )
-        if str(self.cfg.objective) == "masked_lm":
+        if str(self.cfg.objective) == MASKED_LM:
             model.add_part(MASKED_LM_HEAD)
         else:
             model.add_generator(self.cfg.generator_size)
@@ -230,6 +247,54 @@ class ReplacedTokenDetectionTask(EncoderTask):
                 "cuts documents instead, or put one sentence a line"
             )
         self.datasets[split] = dataset
+        if split == cfg.train_subset:
+            self.text[(epoch - 1) % len(shards)] = [total, dataset.text_tokens, len(dataset)]
+            if self.record:
+                self.record.count_text(self.text)
+
+    def open_record(self, updates: int, counted_from: int) -> Optional[PretrainingRecord]:
+        run = self.cfg._get_root()
+        if run.checkpoint.no_save:
+            return None
+        train = self.cfg.train_subset
+        splits = [] if run.dataset.disable_validation else self.valid_subsets
+        with errors_of_files_told():
+            held = text_fingerprints(_shards(self.cfg.data), [train, *splits], train)
+        making = self.what_makes_it(
+            {field.name for field in fields(RunConfig)} | {"data", OBJECTIVE, "generator_size"}
+        )
+        making["model"]["generator_size"] = self._generator_size()
+        description = {
+            TASK: self.cfg._name,
+            OBJECTIVE: str(self.cfg.objective),
+            **making,
+            DATA: {
+                "vocabulary": self.vocabulary.fingerprint(),
+                "vocabulary_size": len(self.vocabulary),
+                **held,
+                **text_of(self.text),
+            },
+            **self.where_it_runs(),
+            COUNTED_FROM: counted_from,
+            BUDGET: None,
+        }
+        self.record = PretrainingRecord(self.cfg.save_dir, description, self.start.is_own, updates)
+        return self.record
+
+    def _generator_size(self) -> Optional[float]:
+        if str(self.cfg.objective) == MASKED_LM:
+            return None
+        size = self.cfg.generator_size
+        return released_generator_size(self.model_options["arch"]) if size is None else size
+
+    def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
+        super().post_validate(model, stats, agg)
+        subset = self.to_validate.pop(0)
+        if self.record:
+            names = logged_scores(self.cfg.objective)
+            scores = {name: float(agg.get_smoothed_value(EXACT + name)) for name in names}
+            with going_on(self.tell):
+                self.record.add_validation(subset, scores)
 
 
 def _shards(data: str) -> list[Path]:

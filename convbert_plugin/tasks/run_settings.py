@@ -3,8 +3,9 @@
 import argparse
 import platform
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Collection
+from typing import Any, Collection, Optional, Sequence
 
 import fairseq
 import torch
@@ -14,7 +15,10 @@ from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY, OPTIMIZER_REGISTRY
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY, LR_SCHEDULER_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 
+import convbert_plugin
+from convbert_plugin.data.binarized import parts_of
 from convbert_plugin.files.fingerprints import fingerprint_of
+from convbert_plugin.files.host import commit_of, processor_name
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 
@@ -36,6 +40,7 @@ OPTIONS = {
     "distributed_training": ("distributed_world_size",),
     "ema": ("store_ema", "ema_decay"),
 }
+CHECKOUT = Path(convbert_plugin.__file__).resolve().parents[1]
 # Of a model, those that change no more than how fast it is and what it takes.
 HOW_IT_RUNS = ("compile", "checkpoint_activations")
 
@@ -70,6 +75,33 @@ def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:
     return settings
 
 
+def environment_of(task: DictConfig) -> dict[str, Any]:
+    """What a training runs on and with, in plain values: no part of what makes it.
+
+    ``commit``: that of the plugin's checkout, if it is one.
+    """
+    on_gpu = torch.cuda.is_available() and not task.cpu
+    return {
+        "processor": processor_name(),
+        "gpu": torch.cuda.get_device_name() if on_gpu else None,
+        "threads": torch.get_num_threads(),
+        "world_size": OmegaConf.select(task, "..distributed_training.distributed_world_size"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "fairseq": fairseq.__version__,
+        "plugin": _installed_version(),
+        "commit": commit_of(CHECKOUT),
+    }
+
+
+def _installed_version() -> Optional[str]:
+    """The plugin's; None where it is imported from where it stands."""
+    try:
+        return metadata.version(convbert_plugin.__name__)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _old_options(component: str, options: argparse.Namespace) -> dict[str, Any]:
     """Those of a component that fairseq declares in its old way, amid all of the command line."""
     name = getattr(options, component)
@@ -99,6 +131,16 @@ def data_fingerprints(folder: Path, splits: Collection[str]) -> dict[str, str]:
             or folder / split in path.parents
         )
         for split in splits
+    }
+
+
+def text_fingerprints(folders: Sequence[Path], splits: Collection[str], train: str) -> dict:
+    """What the binarized text of each split holds: of the first folder, of ``train`` of all."""
+    parts = {split: [str(folders[0] / split)] for split in splits}
+    parts[train] = [part for folder in folders for part in parts_of(str(folder / train))]
+    return {
+        split: fingerprint_of(f"{path}{suffix}" for path in paths for suffix in (".bin", ".idx"))
+        for split, paths in parts.items()
     }
 
 

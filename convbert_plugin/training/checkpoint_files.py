@@ -17,11 +17,12 @@ from convbert_plugin.errors import UserError, under_a_command_of_fairseq
 from convbert_plugin.files.whole_output import whole_copy, whole_file
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
-from convbert_plugin.training.checkpoint_writing import save_or_go_on
+from convbert_plugin.training.checkpoint_writing import save_or_go_on, trains_no_more
 from convbert_plugin.training.checkpoints import Start, check_loaded
 from convbert_plugin.training.disk_room import check_room
 from convbert_plugin.training.exact_resume import WholeGroups
 from convbert_plugin.training.leaving import finish_update, save_undisturbed
+from convbert_plugin.training.recording import why_it_stops
 from convbert_plugin.training.trainer import SurvivingTrainer, take_over
 
 # In what fairseq says where an epoch is shorter than the place in it.
@@ -65,7 +66,10 @@ def _lasting_save(save: Callable) -> Callable:
         if isinstance(trainer, SurvivingTrainer):
             score = trainer.watch.score(score)
             saving = save if cfg.no_save else functools.partial(save_or_go_on, save)
-        return saving(cfg, trainer, epochs, score)
+        path = saving(cfg, trainer, epochs, score)
+        if isinstance(trainer, SurvivingTrainer) and trains_no_more():
+            trainer.recording.end(trainer, why_it_stops(trainer))
+        return path
 
     return save_checkpoint
 
@@ -107,6 +111,7 @@ def _own_start(load: Callable) -> Callable:
         if not start.reached_limit:
             check_room(trainer)
         trainer.watch.go_on(trainer, loaded[0])
+        trainer.recording.go_on(trainer, loaded[0])
         finish_update(trainer, loaded[0])
         return loaded
 

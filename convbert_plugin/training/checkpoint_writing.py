@@ -66,7 +66,7 @@ def save_or_go_on(
             scores.clear()
             scores.update(before)
         trainer.unwritten = Unwritten(trainer.get_num_updates(), reason, late)
-        if _trains_no_more():
+        if trains_no_more():
             raise _lost(trainer.unwritten) from None
         logger.warning(
             f"update {trainer.unwritten.update:,} is not saved, training goes on and tries again: "
@@ -122,7 +122,7 @@ def _version(path: PathLike) -> Optional[tuple]:
     return version_of(path) if os.path.exists(path) else None
 
 
-def _trains_no_more() -> bool:
+def trains_no_more() -> bool:
     """Whether fairseq, which saves after it has decided that, tells nobody else."""
     frame: Optional[FrameType] = sys._getframe()
     while frame is not None:

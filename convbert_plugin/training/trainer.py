@@ -18,6 +18,7 @@ from convbert_plugin.training.finite_numbers import (
     leave_out,
 )
 from convbert_plugin.training.keeping import keep_progress
+from convbert_plugin.training.recording import SEEN, Recording, why_no_epoch_follows
 from convbert_plugin.training.resuming import LEFT_IN_EPOCH
 from convbert_plugin.training.several_workers import gone_workers_told, share_place
 from convbert_plugin.training.told_epochs import ending_after
@@ -31,11 +32,12 @@ class SurvivingTrainer(Trainer):
     whose numbers were not finite. ``requests`` sums up which workers were asked to leave;
     ``kept_besides`` is what a checkpoint keeps beside what fairseq does. ``unwritten``: the
     checkpoint that is missing on the disk, if the last one is; ``written``: the file that was last
-    written whole. ``watch`` sees how the run goes.
+    written whole. ``watch`` sees how the run goes, ``recording`` what it has seen.
     """
 
     epochs: Any = None
     watch: Watch
+    recording: Recording
     left_out = LeftOut()
     requests: Any = 0
     kept_besides: Mapping = {}
@@ -46,6 +48,8 @@ class SurvivingTrainer(Trainer):
 
     def get_train_iterator(self, epoch: int, *arguments: Any, **options: Any) -> Any:
         save_what_is_left(self, epoch)
+        if self.epochs is not None and (reason := why_no_epoch_follows(self, epoch)):
+            self.recording.end(self, reason)
         with self.progress_kept():
             epochs = super().get_train_iterator(epoch, *arguments, **options)
         if self.epochs is None:
@@ -69,6 +73,7 @@ class SurvivingTrainer(Trainer):
             return None
         self.left_out = self.left_out._replace(in_a_row=0)
         if logged is not None:
+            self.recording.look(self)
             self.watch.look(self)
         return logged
 
@@ -94,6 +99,14 @@ class SurvivingTrainer(Trainer):
         leaving.leave_if_asked(self)
         return super().cumulative_training_time()
 
+    def training_seconds(self) -> float:
+        """The same, asked for at any time."""
+        return float(super().cumulative_training_time())
+
+    def begin_valid_epoch(self, epoch: int) -> None:
+        self.recording.begin_validation(self)
+        super().begin_valid_epoch(epoch)
+
     @gone_workers_told()
     def valid_step(self, sample: Any, raise_oom: bool = False) -> Any:
         leaving.leave_if_asked(self)
@@ -104,7 +117,9 @@ class SurvivingTrainer(Trainer):
         if isinstance(sys.exc_info()[1], FloatingPointError):
             raise NotFinite
         self.watch.hold(self)
-        kept = {**extra_state, **self.kept_besides, COURSE: self.watch.course.kept()}
+        seen = self.recording.seen()._asdict()
+        course = self.watch.course.kept()
+        kept = {**extra_state, **self.kept_besides, COURSE: course, SEEN: seen}
         saved = super().save_checkpoint(filename, kept)
         self.watch.saved(self, filename)
         self.kept_updates = self.get_num_updates()
@@ -146,4 +161,4 @@ def take_over(trainer: Trainer) -> None:
     """Let a trainer of fairseq, of whichever class, do what ``SurvivingTrainer`` does beside."""
     kind = type(trainer)
     trainer.__class__ = type(kind.__name__, (SurvivingTrainer, kind), {})
-    trainer.watch = Watch()
+    trainer.watch, trainer.recording = Watch(), Recording()

@@ -14,6 +14,7 @@ import torch
 from fairseq.logging import metrics
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.pretraining_records import DIVERGED
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.training.divergence import (
@@ -92,6 +93,7 @@ class Watch:
     def _tell(self, trainer: Any, update: int) -> None:
         line = f"update {update:,}: {self.course.words}: {self._advice(trainer)}"
         if trainer.task.cfg.stop_on_divergence:
+            trainer.recording.end(trainer, DIVERGED)
             raise UserError(line)
         if trainer.is_data_parallel_master:
             logger.warning(f"{line} (--stop-on-divergence ends such a run)")

@@ -1,7 +1,5 @@
 """What a machine is, and what it can do at best: products and copies."""
 
-import os
-import platform
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +15,7 @@ from convbert_plugin.analysis.bench.timing import (
     synchronized_clock,
     wall_clock,
 )
+from convbert_plugin.files.host import processor_name
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,17 +55,6 @@ def at_best(machine: Machine, again: Machine) -> Machine:
     """The better of two measurements of one machine, rate by rate."""
     gemm = {dtype: max(rate, again.gemm[dtype]) for dtype, rate in machine.gemm.items()}
     return machine._replace(gemm=gemm, copy=max(machine.copy, again.copy))
-
-
-def processor_name() -> str:
-    """As the system calls it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    named = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    words = {key.strip(): value.strip() for key, value in named.items()}
-    name = words.get("model name", platform.processor() or platform.machine())
-    family = ", ".join(f"{key} {words[key]}" for key in ("cpu family", "model") if key in words)
-    return f"{name} ({family}), {os.cpu_count()} CPUs" if family else name
 
 
 def _version(library: str) -> str:

@@ -112,7 +112,8 @@ class PretrainingDataset(LengthBatchedDataset):
             "masked_targets": targets,
             "uniforms": torch.cat([example["uniforms"] for example in examples]),
         }
-        return {**batch, "target": targets}
+        slots = batch["net_input"]["src_tokens"].numel()
+        return {**batch, "target": targets, "slots": slots}
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
