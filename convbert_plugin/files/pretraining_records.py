@@ -8,6 +8,8 @@ from typing import Any, Optional
 from convbert_plugin.files.json_files import typed
 from convbert_plugin.files.records import (
     DATA,
+    ENVIRONMENT,
+    SETTINGS,
     SHARDS,
     TEXT,
     VALIDATIONS,
@@ -30,6 +32,8 @@ STOP_TIME, STOP_RATE, PATIENCE = "stop_time_hours", "stop_min_lr", "patience"
 ENDS = (MAX_UPDATE, MAX_EPOCH, DIVERGED, STOP_TIME, STOP_RATE, PATIENCE, "budget")
 # Of a point or a validation, what differs between two runs that are equal.
 TIMES = ("seconds", "wps", "ups", "train_wall", "gb_free")
+# What records of fine-tuning may lack, if an earlier version wrote them.
+PARTS = {"model", SETTINGS, DATA, ENVIRONMENT}
 SECONDS_BETWEEN = 10.0
 # Of the time of a long run, that which writing its record may take.
 MOST_TIME = 0.01
@@ -134,6 +138,8 @@ def read_pretraining_record(path: Path) -> dict:
 
 def _check(record: dict) -> None:
     check_making(record)
+    if not record.keys() >= PARTS:
+        raise ValueError
     typed(str, record[OBJECTIVE])
     typed(tuple[Optional[float], Optional[str]], [record[BUDGET], record[ENDED]])
     if typed(int, record[FORMAT_NAME]) != FORMAT or typed(int, record[COUNTED_FROM]) < 0:

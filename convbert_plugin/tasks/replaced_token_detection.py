@@ -289,8 +289,8 @@ class ReplacedTokenDetectionTask(RecordedTask):
 
     def post_validate(self, model: ConvBertModel, stats: dict[str, Any], agg: MetersDict) -> None:
         super().post_validate(model, stats, agg)
-        subset = self.to_validate.pop(0)
         if self.record:
+            subset = self.to_validate.pop(0)
             names = logged_scores(self.cfg.objective)
             scores = {name: float(agg.get_smoothed_value(EXACT + name)) for name in names}
             with going_on(self.tell):

@@ -31,7 +31,8 @@ def of_tokens(tokens, vocabulary, masked):
         "masked_targets": targets,
     }
     count = int(tokens.ne(vocabulary.pad()).sum())
-    return {"net_input": inputs, "target": targets, "ntokens": count, "nsentences": len(tokens)}
+    counts = {"ntokens": count, "slots": tokens.numel(), "nsentences": len(tokens)}
+    return {"net_input": inputs, "target": targets, **counts}
 
 
 def every_fifth(tokens):

@@ -36,7 +36,7 @@ from user_dir_tests.end_to_end.toy_trainings import (
 
 UPDATES, INTERVAL = 13, 4
 SAVING = ("--max-update", str(UPDATES), "--save-interval-updates", str(INTERVAL))
-HISTORY, RECORD = "optimizer_history", "scores.json"
+HISTORY, RECORDS = "optimizer_history", ("scores.json", "pretraining.json")
 WARMUP = ("--warmup-updates", "4")
 TOTAL = (*WARMUP, "--total-num-update", str(UPDATES))
 # Options by axis and value; of a task, the name of its data before them.
@@ -225,7 +225,7 @@ class Run(NamedTuple):
 LOGGED = re.compile(r"INFO[: |]+(train\w*|valid\w*)[: |]+(\{.*\})")
 # No others are logged.
 METERS = ("train", "train_inner")
-TIMES = re.compile(r"(train_|valid_)?(wall|train_wall|wps|ups)")
+TIMES = re.compile(r"(train_|valid_)?(wall|train_wall|wps|ups|seconds)")
 # Where the runs stand, how they are loaded, and how long they took.
 APART = re.compile(
     r"/cfg/.*(save_dir|num_workers|restore_file|no_progress_bar)|/extra_state/previous_training_time"
@@ -296,10 +296,16 @@ def compare(ours, theirs, begin):
         if what != "states":
             after = {key for key in other if update_of(key) > begin}
             found += [f"{what}: {key} is missing" for key in after - one.keys()]
-    if (theirs.folder / RECORD).exists():
-        records = [json.loads((run.folder / RECORD).read_text()) for run in (ours, theirs)]
-        found += differences(*[{"": dict(flat(one))} for one in records], RECORD)
+    for name in RECORDS:
+        if (theirs.folder / name).exists():
+            found += differences(record_of(ours, name), record_of(theirs, name), name)
     return found
+
+
+def record_of(run, name):
+    record = json.loads((run.folder / name).read_text())
+    rows = {part: [*map(without_times, record.get(part, ()))] for part in ("points", "validations")}
+    return {"": dict(flat({**record, **rows}))}
 
 
 def update_of(key):

@@ -43,6 +43,11 @@ def test_it_is_trained_from_a_checkpoint_and_recorded(pretrained, find_words, co
     record = record_of(run)
     assert record.pop("validations")[-1].keys() == {"subset", "updates", "loss", "found"}
     settings, data, model = (record.pop(name) for name in ("settings", "data", "model"))
+    # What two runs that are alike may differ in.
+    assert record.pop("environment").keys() == {
+        *("processor", "gpu", "threads", "world_size", "python", "torch", "fairseq", "plugin"),
+        "commit",
+    }
     assert record["start"].pop("weights") == fingerprint_of([source])
     assert record == {
         "task": "last noun",

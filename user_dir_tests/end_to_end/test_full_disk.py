@@ -8,6 +8,7 @@ import fairseq_cli.train
 import pytest
 import torch
 
+from convbert_plugin.files.pretraining_records import read_pretraining_record
 from convbert_plugin.training.run_lock import LOCK_FILE
 
 pytestmark = [pytest.mark.pretraining, pytest.mark.survival]
@@ -76,6 +77,24 @@ def test_a_disk_that_is_full_for_a_while(
     ]
     assert "Traceback" not in caplog.text
     assert not [path for path in folder.iterdir() if path.suffix in (".tmp", ".part")]
+
+
+def test_a_record_that_could_not_be_written_is_written_later(
+    corpus, fairseq_train, tmp_path, disk, at_validation, caplog
+):
+    folder, seen = tmp_path / "run", []
+
+    def look():
+        seen.append(read_pretraining_record(folder / "pretraining.json")["points"][-1]["updates"])
+
+    at_validation({4: lambda: disk(1000), 6: look, 8: disk})
+    fairseq_train(corpus.data, folder, *SAVING, "--max-update", "8")
+    assert seen == [2]
+    record = read_pretraining_record(folder / "pretraining.json")
+    assert [point["updates"] for point in record["points"]] == list(range(1, 9))
+    assert record["ended"] == "max_update"
+    assert f"{folder / 'pretraining.json'}: {FULL}" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def tensors(value):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from convbert_plugin.files.pretraining_records import read_pretraining_record
 from user_dir_tests.end_to_end import exact_gradients, started_by_fairseq
 from user_dir_tests.end_to_end.conftest import free_port
 from user_dir_tests.end_to_end.unrounded import unrounded_updates
@@ -58,6 +59,13 @@ def test_two_processes_equal_one_with_two_batches_an_update(
     last = tmp_path / "two" / "checkpoint_last.pt"
     assert f"{last}: 2 workers got to this place of the epoch, and 1 go on from it" in caplog.text
     assert norms == pytest.approx([update["gnorm"] for update in updates], rel=RELATIVE)
+    ours, theirs = (read_pretraining_record(run.folder / "pretraining.json") for run in (two, one))
+    # Pads are those of batches, and what each has seen is that of both.
+    for count in ("updates", "tokens", "slots"):
+        assert [point[count] for point in ours["points"]] == [
+            point[count] for point in theirs["points"]
+        ]
+    assert ours["environment"]["before"] == [{"world_size": 2}]
     assert two.checkpoint()["optimizer_history"][-1]["num_updates"] == 6
     ours, theirs = two.checkpoint()["model"], one.checkpoint()["model"]
     for name, tensor in ours.items():

@@ -192,6 +192,7 @@ def test_the_checkpoint_folder_gets_dictionary_and_tokenizer(setup_task, corpus,
     for name in ("dict.txt", "vocab.txt"):
         assert (save_dir / name).read_bytes() == (corpus / name).read_bytes()
     kept = {**load_tokenizer(corpus / "vocab.txt").description(), "trained_positions": 0}
+    kept["begun"] = {"kind": "random weights"}
     assert state == {"ReplacedTokenDetectionTask": kept}
     assert kept["vocabulary"] == task.source_dictionary.fingerprint()
     task.get_checkpoint_dict()
