@@ -11,6 +11,8 @@ setup(
     packages=find_packages(include=["convbert_plugin", "convbert_plugin.*"]),
     package_data={
         "convbert_plugin": [
+            "analysis/heads/*.css",
+            "analysis/heads/*.js",
             "analysis/published/*.json",
             "config/**/*.yaml",
             "ops/native/*",

@@ -29,11 +29,15 @@ def write_json(path: PathLike, content: dict, rows: Collection[str] = ()) -> Non
     ``rows`` name lists in it of which each item gets a line.
     """
     with whole_file(path) as file:
-        if not rows:
-            file.write((json.dumps(content, indent=2) + "\n").encode())
-            return
-        parts = (f"  {json.dumps(name)}: {_part(content[name], name in rows)}" for name in content)
-        file.write(("{\n" + ",\n".join(parts) + "\n}\n").encode())
+        file.write(indented(content, rows))
+
+
+def indented(content: dict, rows: Collection[str] = ()) -> bytes:
+    """An object as a file of indented JSON holds it, of ``rows`` each item on a line."""
+    if not rows:
+        return (json.dumps(content, indent=2) + "\n").encode()
+    parts = (f"  {json.dumps(name)}: {_part(content[name], name in rows)}" for name in content)
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
 def _part(value: Any, is_rows: bool) -> str:

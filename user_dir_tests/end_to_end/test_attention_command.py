@@ -1,6 +1,7 @@
 """convbert attention on a trained model, against the hub's maps of one text after the other."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -79,6 +80,34 @@ def test_texts_are_cut_where_that_is_asked_for(pretrained, text, tmp_path):
     assert "search" not in found
 
 
+def test_a_page_a_picture_and_the_same_numbers(pretrained, text, tmp_path):
+    page, alone = tmp_path / "new" / "heads.html", tmp_path / "heads.json"
+    attention("--path", pretrained.folder, "--head", "0.1", text, page)
+    attention("--path", pretrained.folder, "--head", "0.1", text, alone)
+    assert page.with_suffix(".json").read_bytes() == alone.read_bytes()
+    assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert "All texts can be looked at here" in page.read_text()
+    assert len(list(page.parent.iterdir())) == 3
+
+
+def test_all_files_or_none(pretrained, text, tmp_path):
+    page = tmp_path / "heads.html"
+    page.with_suffix(".png").mkdir()
+    with pytest.raises(UserError, match=r"heads\.png"):
+        attention("--path", pretrained.folder, text, page)
+    assert not page.exists()
+    assert not page.with_suffix(".json").exists()
+
+
+def test_two_models(pretrained, text, tmp_path):
+    other = shutil.copytree(pretrained.folder, tmp_path / "other")
+    out = tmp_path / "heads.json"
+    attention("--path", pretrained.folder, "--path", other, text, out)
+    first, second = json.loads(out.read_text())["models"]
+    assert (first["name"], second["name"]) == ("pretrained", "other")
+    assert first["attention"] == second["attention"]
+
+
 @pytest.mark.parametrize(
     ("lines", "arguments", "line"),
     [
@@ -103,7 +132,7 @@ def test_mistakes_are_one_line(lines, arguments, line, pretrained, text, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("text.txt", "heads.html"), "heads.html: its name ends in .json"),
+        (("text.txt", "heads.png"), "heads.png: its name ends in .html or .json"),
         (("text.txt", "heads.json", "--head", "one"), "one: give two numbers from 0 on"),
     ],
 )

@@ -47,8 +47,9 @@ class HeadTotals:
         self._add("centre", centres, real)
         self._add("squared_centre", centres.square(), real)
         self._add("entropy", entropy(kernels), real)
-        total = torch.einsum("lbhtk,bt->lhk", kernels.double(), real.double())
-        self.sums["kernel"] = self.sums.get("kernel", 0) + total.cpu()
+        for name, power in (("kernel", 1), ("squared_kernel", 2)):
+            total = torch.einsum("lbhtk,bt->lhk", kernels.double() ** power, real.double())
+            self.sums[name] = self.sums.get(name, 0) + total.cpu()
 
     def _add(self, name: str, values: Any, real: Tensor) -> None:
         """``values``: [B, H, T] of every layer."""
@@ -76,12 +77,17 @@ class HeadTotals:
         }
         mean_kernels = self.mean_kernels()
         if mean_kernels is not None:
-            variance = means["squared_centre"] - means["centre"].square()
             found["kernels"] = {
                 "mean_kernel": mean_kernels.tolist(),
+                "kernel_deviation": _deviation(means, "kernel").tolist(),
                 "centre": means["centre"].tolist(),
-                "centre_deviation": variance.clamp(min=0).sqrt().tolist(),
+                "centre_deviation": _deviation(means, "centre").tolist(),
                 "entropy": means["entropy"].tolist(),
                 "token_information": (entropy(mean_kernels) - means["entropy"]).tolist(),
             }
         return found
+
+
+def _deviation(means: dict[str, Tensor], name: str) -> Tensor:
+    variance = means[f"squared_{name}"] - means[name].square()
+    return variance.clamp(min=0).sqrt()

@@ -8,6 +8,9 @@ from convbert_plugin.analysis.heads.kernel_search import Head, KernelSearch
 from convbert_plugin.errors import UserError
 from convbert_plugin.models.hub_interface import ConvBertHubInterface
 
+# Convolutions that have no kernel at every position.
+WITHOUT_KERNELS = ("none", "conv")
+
 
 def measured_heads(
     convbert: ConvBertHubInterface,
@@ -23,7 +26,7 @@ def measured_heads(
         UserError: a head that the model has not, or of which it has no kernels.
     """
     if head is not None:
-        _check(convbert, head)
+        check_head(convbert, head)
     totals, search = HeadTotals(reach), KernelSearch(head) if head else None
     for batch in track(list(corpus_batches(convbert, texts))):
         maps = convbert.extract_attention(batch.tokens)
@@ -36,10 +39,11 @@ def measured_heads(
     return found
 
 
-def _check(convbert: ConvBertHubInterface, head: Head) -> None:
+def check_head(convbert: ConvBertHubInterface, head: Head) -> None:
+    """Raise UserError where the model has no such head, or no kernels of it."""
     shape = convbert.model.shape
     heads = shape.mixed_heads.number
-    if shape.conv_type in ("none", "conv"):
+    if shape.conv_type in WITHOUT_KERNELS:
         raise UserError(
             f"--head {head.layer}.{head.number}: {convbert.run.path} has no kernels of its own at "
             f"every position (its --conv-type is {shape.conv_type}): leave it out"
@@ -51,8 +55,11 @@ def _check(convbert: ConvBertHubInterface, head: Head) -> None:
         )
 
 
-def heads_text(found: dict[str, Any]) -> str:
-    """A row a layer: means over its heads, with the least and the most local one."""
+def layer_table(found: dict[str, Any]) -> list[list[str]]:
+    """A header, a row a layer, and one of the uniform pattern.
+
+    Means over the heads of a layer, with the least and the most local one.
+    """
     attention, kernels, uniform = found["attention"], found["kernels"], found["uniform"]
     reach = found["reach"]
     rows = [["layer", f"within ±{reach}", "of the heads", "mean distance"]]
@@ -67,10 +74,15 @@ def heads_text(found: dict[str, Any]) -> str:
         ]
         if kernels:
             names = ("entropy", "centre", "token_information")
-            row += [f"{_mean(kernels[name][layer]):.3f}" for name in names]
+            row += [f"{_mean(kernels[name][layer]):z.3f}" for name in names]
         rows.append(row)
     last = ["uniform", f"{uniform['local_share']:.1%}", "", f"{uniform['mean_distance']:.2f}"]
-    rows.append(last + [""] * (len(rows[0]) - len(last)))
+    return [*rows, last + [""] * (len(rows[0]) - len(last))]
+
+
+def heads_text(found: dict[str, Any]) -> str:
+    """The table for a terminal."""
+    rows = layer_table(found)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "".join("  ".join(map(str.rjust, row, widths)).rstrip() + "\n" for row in rows)
 
