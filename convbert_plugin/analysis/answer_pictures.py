@@ -5,26 +5,50 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from convbert_plugin.analysis.answer_scores import Curve, GroupParts, RunCurves
-from convbert_plugin.analysis.drawing import LINE, WIDTH, Style, Styles, image_of, plain
-from convbert_plugin.analysis.words import wrap
+from convbert_plugin.analysis.drawing import (
+    GRID,
+    LINE,
+    MUTED,
+    PAPER,
+    WIDE,
+    KeyEntry,
+    Style,
+    Styles,
+    axes_in,
+    draw_key,
+    image_of,
+    inches,
+    key_height,
+    plain,
+    text_at,
+)
+from convbert_plugin.analysis.naming import Names
 from convbert_plugin.metrics.squad_scores import SCORES
 
-GREY = "#333333"
-FIXED: Mapping[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+FIXED: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+MEANS = (
+    KeyEntry("mean", {"color": MUTED, "marker": "o", "markersize": 5, "linestyle": ""}),
+    KeyEntry("a seed", {"color": MUTED, "marker": "|", "markersize": 6}),
+)
+THRESHOLDS = (
+    KeyEntry("threshold in force", {**FIXED, "marker": "D", "markersize": 5}),
+    KeyEntry("best", {"color": MUTED, "marker": "o", "markersize": 7, "linestyle": ""}),
+)
 # Inches.
-SLOT, LANE, FRAME, CURVE = 0.13, 0.3, 0.75, 3.2
-LEGEND_WIDTH = 100
-# Odds beyond these quantiles are left out of the picture.
-QUANTILES = (0.005, 0.995)
+SLOT, LANE, HEADING, TICKS, SPACE = 0.15, 0.3, 0.28, 0.36, 0.25
+CURVE, CURVE_LEFT = 2.2, 0.42
+# Odds beyond these quantiles are left out of the picture, and curves have at most so many points.
+QUANTILES, POINTS = (0.005, 0.995), 400
 
 
-def draw_parts(groups: Sequence[GroupParts], styles: Styles, image_format: str) -> bytes:
-    """Draw a lane for each kind of questions, in it a dot for each group, EM beside F1.
+def draw_parts(
+    groups: Sequence[GroupParts], styles: Styles, names: Names, width: float, image_format: str
+) -> bytes:
+    """Draw a lane for each kind of questions, in it a mark for each group; EM beside F1.
 
-    ``image_format``: "svg" or "png".
+    ``width``: inches, of which few have EM above F1; ``image_format``: "svg" or "png".
     """
     kinds: dict[str, dict[str, int]] = {}
     for group in groups:
@@ -32,22 +56,49 @@ def draw_parts(groups: Sequence[GroupParts], styles: Styles, image_format: str) 
             kinds.setdefault(part.partition, {}).setdefault(part.kind, part.questions)
     with plain():
         lane = max(LANE, SLOT * (len(groups) + 1))
-        heights = [lane * len(lanes) for lanes in kinds.values()]
-        legend = {group.label: wrap(group.label, LEGEND_WIDTH) for group in groups}
-        height = sum(heights) + FRAME * len(kinds) + _legend_height(legend)
-        figure = Figure((WIDTH, height), layout="constrained")
-        all_axes = figure.subplots(
-            len(kinds), len(SCORES), height_ratios=heights, squeeze=False, sharex=True, sharey="row"
+        labels = {
+            name: [f"{kind} ({questions:,})" for kind, questions in lanes.items()]
+            for name, lanes in kinds.items()
+        }
+        left = inches([label for texts in labels.values() for label in texts]) + 0.1
+        columns = len(SCORES) if width >= WIDE else 1
+        entries = [*_group_entries([group.label for group in groups], styles, names), *MEANS]
+        top = key_height(entries, width)
+        blocks = (
+            len(SCORES)
+            // columns
+            * sum(HEADING + lane * len(texts) + TICKS for texts in labels.values())
         )
-        for row, (partition, lanes) in zip(all_axes, kinds.items(), strict=True):
-            for axes, metric in zip(row, SCORES, strict=True):
-                _draw_lanes(axes, groups, styles, partition, list(lanes), metric)
-                axes.set_title(f"{metric}, by {partition}", loc="left", fontweight="bold")
-            labels = [f"{kind}  ({questions:,})" for kind, questions in lanes.items()]
-            row[0].set_yticks(range(len(lanes)), labels)
-            row[0].set_ylim(len(lanes) - 0.5, -0.5)
-        _add_legend(figure, legend, styles, _means())
+        figure = Figure((width, top + blocks))
+        draw_key(figure, entries, width)
+        each = (width - left) / columns
+        for partition, texts in labels.items():
+            for number, metric in enumerate(SCORES):
+                column = number % columns
+                begin = left + column * each
+                height = lane * len(texts)
+                axes = axes_in(figure, begin, top + HEADING, each - SPACE, height)
+                _draw_lanes(axes, groups, styles, partition, list(kinds[partition]), metric)
+                title_left = begin if column else 0
+                title = metric if column else f"By {partition}: {metric}"
+                text_at(figure, title_left, top + HEADING / 2, title, weight="bold")
+                if not column:
+                    for place, text in enumerate(texts):
+                        text_at(figure, 0, top + HEADING + lane * (place + 0.5), text)
+                if column == columns - 1:
+                    top += HEADING + height + TICKS
         return image_of(figure, image_format)
+
+
+def _group_entries(labels: Sequence[str], styles: Styles, names: Names) -> list[KeyEntry]:
+    looks = {label: styles[label] for label in labels}
+    return [
+        KeyEntry(
+            names[label],
+            {"color": color, "linestyle": line, "marker": marker, "markersize": 5},
+        )
+        for label, (color, line, marker) in looks.items()
+    ]
 
 
 def _draw_lanes(
@@ -59,7 +110,7 @@ def _draw_lanes(
     metric: str,
 ) -> None:
     for number, group in enumerate(groups):
-        color = styles[group.label].color
+        color, _, marker = styles[group.label]
         # Groups stand beside each other in a lane.
         shift = (number + 1) / (len(groups) + 1) - 0.5
         for part in group.parts:
@@ -68,56 +119,73 @@ def _draw_lanes(
                 values = part.scores[metric]
                 axes.plot(values, [height] * len(values), "-", color=color, linewidth=1.2)
                 axes.plot(values, [height] * len(values), "|", color=color, markersize=5)
-                axes.plot([part.means[metric]], [height], "o", color=color, markersize=5)
+                axes.plot([part.means[metric]], [height], marker, color=color, markersize=5)
     for edge in range(1, len(lanes)):
-        axes.axhline(edge - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelbottom=True)
+        axes.axhline(edge - 0.5, color=GRID, linewidth=0.8, zorder=0)
+    axes.set_yticks([])
+    axes.set_ylim(len(lanes) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.grid(axis="x")
 
 
-def _means() -> list[Line2D]:
-    return [
-        Line2D([], [], color=GREY, marker="o", markersize=5, linestyle="", label="mean"),
-        Line2D([], [], color=GREY, marker="|", markersize=5, label="a seed"),
-    ]
+def draw_thresholds(
+    runs: Sequence[RunCurves], styles: Styles, names: Names, width: float, image_format: str
+) -> bytes:
+    """Draw the scores of each run over the threshold; the one in force and the best are marked.
 
-
-def draw_thresholds(runs: Sequence[RunCurves], styles: Styles, image_format: str) -> bytes:
-    """Draw the scores of each run over the threshold, EM beside F1; the fixed and best marked.
-
-    ``image_format``: "svg" or "png".
+    Arguments as ``draw_parts``.
     """
     with plain():
-        legend = {run.label: wrap(run.label, LEGEND_WIDTH) for run in runs}
-        figure = Figure((WIDTH, CURVE + _legend_height(legend)), layout="constrained")
-        all_axes = figure.subplots(1, len(SCORES), squeeze=False, sharey=True).flat
+        columns = len(SCORES) if width >= WIDE else 1
+        entries = [*_group_entries([run.label for run in runs], styles, names), *THRESHOLDS]
+        top = key_height(entries, width)
+        frame = HEADING + CURVE + TICKS
+        figure = Figure((width, top + frame * (len(SCORES) // columns) + LINE))
+        draw_key(figure, entries, width)
         edges = _shown_odds(runs)
-        for axes, metric in zip(all_axes, SCORES, strict=True):
+        each = width / columns
+        for number, metric in enumerate(SCORES):
+            line, column = divmod(number, columns)
+            place = top + line * frame
+            begin = column * each
+            axes = axes_in(
+                figure, begin + CURVE_LEFT, place + HEADING, each - CURVE_LEFT - SPACE, CURVE
+            )
             for run in runs:
                 _draw_curve(axes, run.curves[metric], run.threshold, styles[run.label], edges)
             axes.set_xlim(edges)
             axes.grid()
-            axes.set_xlabel("threshold of null odds: questions above it are left unanswered")
-            axes.set_title(metric, loc="left", fontweight="bold")
-        _add_legend(figure, legend, styles, _thresholds())
+            text_at(figure, begin, place + HEADING / 2, metric, weight="bold")
+            if number + columns >= len(SCORES):
+                axes.set_xlabel("threshold of null odds", loc="right", color=MUTED)
+        for axes in figure.axes[1:]:
+            axes.sharey(figure.axes[0])
         return image_of(figure, image_format)
 
 
 def _draw_curve(
     axes: Axes, curve: Curve, threshold: float, style: Style, edges: tuple[float, float]
 ) -> None:
-    color, line, _ = style
     # From edge to edge: answered is nothing at the one, and all at the other.
     thresholds = np.append(curve.thresholds, np.inf).clip(*edges)
     scores = np.append(curve.scores, curve.scores[-1])
-    axes.plot(thresholds, scores, line, color=color, alpha=0.8, drawstyle="steps-post")
+    best = thresholds[curve.scores.argmax()]
+    kept = _thinned(thresholds)
+    axes.plot(
+        thresholds[kept], scores[kept], style.line, color=style.color, alpha=0.8,
+        drawstyle="steps-post",
+    )  # fmt: skip
     if np.isfinite(threshold):
         axes.axvline(threshold, **FIXED)
-        axes.plot([threshold], [curve.score], "D", color=color, markersize=5, zorder=4)
-    best = thresholds[curve.scores.argmax()]
-    axes.plot([best], [curve.best], "o", color=color, markersize=7, markeredgecolor="white")
+        axes.plot([threshold], [curve.score], "D", color=style.color, markersize=5, zorder=4)
+    axes.plot([best], [curve.best], "o", color=style.color, markersize=7, markeredgecolor=PAPER)
+
+
+def _thinned(thresholds: np.ndarray) -> np.ndarray:
+    """The places of some of many thresholds, as even as can be; of few, all."""
+    even = np.linspace(thresholds[0], thresholds[-1], POINTS)
+    places = np.arange(len(thresholds))
+    return places if len(places) <= POINTS else np.unique(thresholds.searchsorted(even))
 
 
 def _shown_odds(runs: Sequence[RunCurves]) -> tuple[float, float]:
@@ -130,26 +198,3 @@ def _shown_odds(runs: Sequence[RunCurves]) -> tuple[float, float]:
     finite = [place for place in places if np.isfinite(place)]
     margin = 0.05 * (max(finite) - min(finite)) or 1.0
     return min(finite) - margin, max(finite) + margin
-
-
-def _thresholds() -> list[Line2D]:
-    return [
-        Line2D([], [], marker="D", label="at the threshold in force", **FIXED),
-        Line2D([], [], color=GREY, marker="o", markersize=7, linestyle="", label="best"),
-    ]
-
-
-def _legend_height(words: Mapping[str, str]) -> float:
-    return LINE * sum(text.count("\n") + 1 for text in words.values()) + 0.5
-
-
-def _add_legend(
-    figure: Figure, words: Mapping[str, str], styles: Styles, marks: list[Line2D]
-) -> None:
-    """The groups below, by their labels in lines, and what the marks mean above."""
-    lines = [
-        Line2D([], [], color=styles[label].color, linestyle=styles[label].line, label=text)
-        for label, text in words.items()
-    ]
-    figure.legend(handles=lines, loc="outside lower left", frameon=False)
-    figure.legend(handles=marks, loc="outside upper right", ncols=len(marks))

@@ -1,6 +1,7 @@
 """What the report tells of answers to SQuAD: kinds of questions, thresholds, and wrong answers."""
 
 import itertools
+from functools import partial
 from typing import Iterator, Optional, Sequence
 
 from convbert_plugin.analysis.answer_files import AnswerFile, Question, WrongAnswer
@@ -13,23 +14,23 @@ from convbert_plugin.analysis.answer_scores import (
     group_parts,
     run_curves,
 )
-from convbert_plugin.analysis.drawing import Styles
+from convbert_plugin.analysis.drawing import Styles, pictures
 from convbert_plugin.analysis.groups import GroupAnswers
+from convbert_plugin.analysis.naming import Names, short_names
 from convbert_plugin.analysis.page import (
     FIRST,
     SECOND,
     Passage,
     Passages,
-    Picture,
     Piece,
     Section,
     Table,
 )
 from convbert_plugin.metrics.squad_scores import SCORES
 
-PARTS_HEADER = ("by", "kind", "questions", "start", *SCORES)
+PARTS_HEADER = ("by", "kind", "questions", "runs", *SCORES)
 CURVES_HEADER = (
-    "start", "seed", "threshold", *SCORES,
+    "runs", "seed", "threshold", *SCORES,
     *("best_exact_match", "at", "best_f1", "at", "nothing answered"),
 )  # fmt: skip
 LEGEND = (
@@ -39,14 +40,14 @@ LEGEND = (
     Piece(", "),
     Piece("both", [FIRST, SECOND]),
 )
-PARTS_NOTE = (
+PARTS_LEAD = (
     "Means over the seeds, and how many questions they are of. The words of an answer are those of "
     "the first gold answer; a question word is the first of these words in the question."
 )
+CURVES_LEAD = "Questions whose null odds are above the threshold count as unanswered."
 CURVES_NOTE = (
-    "Questions whose null odds are above the threshold count as unanswered. The best threshold is "
-    "found on the very questions that are scored, so its score is one that no threshold chosen "
-    "before would have beaten: compare best with best, and fixed with fixed."
+    "The best threshold is found on the very questions that are scored, so its score is one that "
+    "no threshold chosen before would have beaten: compare best with best, and fixed with fixed."
 )
 # A line end or tab is shown as a space, so that places stay as they are.
 SPACES = str.maketrans("\n\r\t", "   ")
@@ -56,16 +57,21 @@ def answer_sections(answers: Sequence[GroupAnswers], styles: Styles) -> Iterator
     """The sections of the groups of one task on one set."""
     name = answers[0].group.name(answers[0].subset)
     parts = list(map(group_parts, answers))
-    picture = Picture(draw_parts(parts, styles, "svg"), f"{name}: scores by kinds of questions")
-    yield Section(
-        f"{name}: kinds of questions", [PARTS_NOTE], _parts_table(parts), pictures=[picture]
+    names = short_names(styles)
+    drawn = pictures(
+        partial(draw_parts, parts, styles, names), f"{name}: scores by kinds of questions"
     )
+    table = _parts_table(parts, names)
+    yield Section(f"{name}: kinds of questions", [], table, [drawn], lead=PARTS_LEAD)
     runs = [curves for one in answers for curves in run_curves(one)]
     if runs:
-        drawn = draw_thresholds(runs, styles, "svg")
-        picture = Picture(drawn, f"{name}: scores over the threshold of null odds")
-        yield Section(f"{name}: thresholds", [CURVES_NOTE], _curves_table(runs), pictures=[picture])
-    shown = [_passages(one) for one in answers if one.files[0].wrong]
+        drawn = pictures(
+            partial(draw_thresholds, runs, styles, names),
+            f"{name}: scores over the threshold of null odds",
+        )
+        table = _curves_table(runs, names)
+        yield Section(f"{name}: thresholds", [CURVES_NOTE], table, [drawn], lead=CURVES_LEAD)
+    shown = [_passages(one, names) for one in answers if one.files[0].wrong]
     if shown:
         yield Section(f"{name}: wrong answers", passages=shown)
 
@@ -93,24 +99,26 @@ def answer_values(answers: GroupAnswers) -> dict:
     }
 
 
-def _parts_table(groups: Sequence[GroupParts]) -> Table:
-    rows = [(part, group.label) for group in groups for part in group.parts]
+def _parts_table(groups: Sequence[GroupParts], names: Names) -> Table:
+    rows = [(part, names[group.label]) for group in groups for part in group.parts]
     kinds = list(dict.fromkeys((part.partition, part.kind) for part, _ in rows))
     rows.sort(key=lambda row: kinds.index((row[0].partition, row[0].kind)))
     cells = [
-        [part.partition, part.kind, f"{part.questions:,}", label, *_means(part)]
-        for part, label in rows
+        [part.partition, part.kind, f"{part.questions:,}", name, *_means(part)]
+        for part, name in rows
     ]
-    return Table(PARTS_HEADER, cells, {"questions", *SCORES}, {"start"}, "In numbers")
+    return Table(PARTS_HEADER, cells, {"questions", *SCORES}, summary="In numbers", stubs=3)
 
 
 def _means(part: PartScore) -> list[str]:
     return [f"{part.means[metric]:.1f}" for metric in SCORES]
 
 
-def _curves_table(runs: Sequence[RunCurves]) -> Table:
-    cells = [[run.label, str(run.seed), f"{run.threshold:g}", *_curve_words(run)] for run in runs]
-    return Table(CURVES_HEADER, cells, set(CURVES_HEADER) - {"start"}, {"start"})
+def _curves_table(runs: Sequence[RunCurves], names: Names) -> Table:
+    cells = [
+        [names[run.label], str(run.seed), f"{run.threshold:g}", *_curve_words(run)] for run in runs
+    ]
+    return Table(CURVES_HEADER, cells, set(CURVES_HEADER) - {"runs"})
 
 
 def _curve_words(run: RunCurves) -> list[str]:
@@ -125,14 +133,14 @@ def _threshold_words(curve: Curve) -> str:
     return "below all" if curve.is_best_unanswered else f"{curve.best_threshold:.2f}"
 
 
-def _passages(answers: GroupAnswers) -> Passages:
+def _passages(answers: GroupAnswers, names: Names) -> Passages:
     """Wrong answers of the first run of a group."""
     file = answers.files[0]
     questions = {question.id: question for question in file.questions}
     wrong = sum(question.exact_match < 100 for question in file.questions)
     summary = (
-        f"{answers.group.label}, seed {file.run.seed}: {len(file.wrong):,} of the {wrong:,} wrong "
-        f"answers to {len(file.questions):,} questions"
+        f"{names[answers.group.label]}, seed {file.run.seed}: {len(file.wrong):,} of the "
+        f"{wrong:,} wrong answers to {len(file.questions):,} questions"
     )
     passages = [_passage(questions[one.id], one, file) for one in file.wrong]
     return Passages(summary, LEGEND, passages)

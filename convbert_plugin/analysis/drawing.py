@@ -3,11 +3,12 @@
 import contextlib
 import io
 import warnings
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from convbert_plugin.analysis.page import Picture
 from convbert_plugin.analysis.theme import COLORS, GRID, INK, MUTED, PAPER, Style, Styles, styles_of
@@ -22,20 +23,28 @@ __all__ = [
     "PAPER",
     "WIDE",
     "WIDTH",
+    "KeyEntry",
     "Style",
     "Styles",
     "axes_in",
+    "draw_key",
     "image_of",
     "inches",
+    "key_height",
     "pictures",
     "plain",
     "styles_of",
-]  # fmt: skip
+    "text_at",
+]
 # Inches: the width of a picture, for narrow screens too, and the height of a line of text.
 WIDE, NARROW, LINE = 7.5, 3.4, 0.19
 WIDTH = WIDE
 # Points. At its own size, of 96 pixels an inch, letters have 12.7 pixels.
 LETTERS = 9.5
+# What a letter of the widest usual font takes of its size.
+EM = 0.6
+# Inches: a line of a key, and the sample of a line in it.
+KEY_LINE, SAMPLE = 0.24, 0.32
 # A PNG of the wide picture has 1,350 pixels.
 PNG_DOTS = 180
 
@@ -107,6 +116,53 @@ def axes_in(figure: Figure, left: float, top: float, width: float, height: float
     return figure.add_axes(box)
 
 
-def inches(texts: Sequence[str]) -> float:
-    """The width that the longest of some texts takes at most."""
-    return 0.6 * LETTERS / 72 * max(map(len, texts), default=0)
+def text_at(figure: Figure, left: float, top: float, text: str, **look: Any) -> None:
+    """A line of text whose middle is at a height, in inches from the top left of the figure."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 1 - top / height, text, va="center_baseline", **look)
+
+
+def inches(texts: Iterable[str]) -> float:
+    """The width that the longest of some lines takes at most."""
+    return EM * LETTERS / 72 * max(map(len, texts), default=0)
+
+
+class KeyEntry(NamedTuple):
+    """What a mark means, and how it is drawn: the arguments of a line of matplotlib."""
+
+    words: str
+    look: Mapping[str, Any]
+
+
+def key_height(entries: Sequence[KeyEntry], width: float) -> float:
+    """How much of the top of a figure ``draw_key`` takes, in inches."""
+    return KEY_LINE * (1 + max((row for row, _ in _key_places(entries, width)), default=-1))
+
+
+def draw_key(figure: Figure, entries: Sequence[KeyEntry], width: float) -> None:
+    """What marks mean, from the top left on, in as many lines as its ``width`` in inches needs."""
+    whole_width, whole_height = figure.get_size_inches()
+    places = _key_places(entries, width)
+    for (row, left), (words, look) in zip(places, entries, strict=True):
+        top = KEY_LINE * (row + 0.4)
+        is_line = bool(look.get("linestyle", "-"))
+        # A line has its marker in the middle.
+        ends = [left, left + SAMPLE / 2, left + SAMPLE] if is_line else [left + SAMPLE / 2]
+        line = Line2D(
+            [end / whole_width for end in ends], [1 - top / whole_height] * len(ends),
+            transform=figure.transFigure, markevery=slice(is_line, None, 2), **look,
+        )  # fmt: skip
+        figure.add_artist(line)
+        text_at(figure, left + SAMPLE + 0.08, top, words)
+
+
+def _key_places(entries: Sequence[KeyEntry], width: float) -> list[tuple[int, float]]:
+    """The row and the left edge of each entry."""
+    places, row, left = [], 0, 0.0
+    for words, _ in entries:
+        needed = SAMPLE + 0.08 + inches([words])
+        if left and left + needed > width:
+            row, left = row + 1, 0.0
+        places.append((row, left))
+        left += needed + 0.2
+    return places

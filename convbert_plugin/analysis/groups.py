@@ -79,6 +79,11 @@ class Row(NamedTuple):
         """The task, and the set where it is not the usual one."""
         return self.group.name(self.subset)
 
+    @property
+    def title(self) -> str:
+        """The task, the set and the metric."""
+        return f"{self.name}, {self.metric}"
+
     def percent(self, score: float) -> float:
         """A score as one of 0 to 100."""
         return self.group.runs[0].kind.percent * score

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from typing import Any, Collection, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from jinja2 import Environment
@@ -38,13 +39,13 @@ TEMPLATE = """\
 {% macro legend_of(entries) %}
 <dl class="legend">
 {% for entry in entries %}
-<dt>{{ entry.style | swatch }}<span>{{ entry.name }}</span></dt><dd>{{ entry.words }}</dd>
+<dt>{{ entry.style | swatch }}{{ entry.name }}</dt><dd>{{ entry.words | breakable }}</dd>
 {% endfor %}
 </dl>
 {% endmacro %}
 {% macro shown(table) %}
 {% if table.summary %}
-<details>
+<details class="printed">
 <summary>{{ table.summary }}</summary>
 {% endif %}
 <div class="table"><table>
@@ -58,9 +59,9 @@ TEMPLATE = """\
 <tr>
 {%- for cell in row %}
 {% if cell.is_stub %}
-<th scope="row"{{ {"class": cell.css_class} | xmlattr }}>{{ cell.text }}</th>
+<th scope="row"{{ {"class": cell.css_class} | xmlattr }}>{{ cell.shown }}</th>
 {%- else %}
-<td{{ {"class": cell.css_class, "data-label": cell.name} | xmlattr }}>{{ cell.text }}</td>
+<td{{ {"class": cell.css_class, "data-label": cell.name} | xmlattr }}>{{ cell.shown }}</td>
 {%- endif %}
 {%- endfor %}
 </tr>
@@ -84,6 +85,7 @@ TEMPLATE = """\
 <main>
 {% for section in sections %}
 <section id="section-{{ loop.index }}"{% if not section.title %} class="plain"{% endif %}>
+<div class="rail">
 {% if section.title %}
 <h2>{{ section.title }}</h2>
 {% endif %}
@@ -93,6 +95,8 @@ TEMPLATE = """\
 {% if section.legend %}
 {{ legend_of(section.legend) -}}
 {% endif %}
+</div>
+<div class="content">
 {% if section.pictures or section.place %}
 <div class="pictures"{{ {"id": section.place or none} | xmlattr }}>
 {% for picture in section.pictures %}
@@ -114,7 +118,7 @@ TEMPLATE = """\
 </ul>
 {% endif %}
 {% for passages in section.passages %}
-<details{% if passages.is_open %} open{% endif %}>
+<details>
 <summary>{{ passages.summary }}</summary>
 <p>{{ marked(passages.legend) }}</p>
 {% for passage in passages.passages %}
@@ -130,6 +134,7 @@ TEMPLATE = """\
 {% endfor %}
 </details>
 {% endfor %}
+</div>
 </section>
 {% endfor %}
 </main>
@@ -196,7 +201,6 @@ class Passages(NamedTuple):
     summary: str
     legend: Sequence[Piece]
     passages: Sequence[Passage]
-    is_open: bool = True
 
 
 class Section(NamedTuple):
@@ -225,7 +229,7 @@ class Section(NamedTuple):
 
 class _Cell(NamedTuple):
     name: str
-    text: str
+    shown: str
     is_stub: bool
     css_class: Optional[str]
 
@@ -242,6 +246,7 @@ def html_page(title: str, explanation: str, sections: Iterable[Section], script:
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"cells": _cells, "swatch": _swatch, "drawn": _Drawer()}
+    environment.filters["breakable"] = _breakable
     return environment.from_string(TEMPLATE).render(
         title=title,
         explanation=explanation,
@@ -275,14 +280,15 @@ def _cells(table: Table) -> Iterator[list[_Cell]]:
             (place for place in range(table.stubs) if row[: place + 1] != above[: place + 1]),
             table.stubs,
         )
-        cells = zip(table.header, row, strict=True)
         yield [
             _Cell(
-                printable(name), text, place < table.stubs,
-                _css_class(table, name, is_again=bool(above) and place < shared),
+                name=printable(name),
+                shown=_breakable(text) if name in table.paths else text,
+                is_stub=place < table.stubs,
+                css_class=_css_class(table, name, is_again=bool(above) and place < shared),
             )
-            for place, (name, text) in enumerate(cells)
-        ]  # fmt: skip
+            for place, (name, text) in enumerate(zip(table.header, row, strict=True))
+        ]
         above = row
 
 
@@ -291,9 +297,15 @@ def _css_class(table: Table, name: str, is_again: bool) -> Optional[str]:
     return " ".join(mark for mark, holds in marks.items() if holds) or None
 
 
+def _breakable(text: str) -> Markup:
+    """A text that may also break after the parts of a path."""
+    parts = re.split("(?<=[/_])", printable(text))
+    return Markup("<wbr>").join(parts)
+
+
 def _swatch(style: Optional[Style]) -> Markup:
     if style is None:
-        return Markup("<span></span>")
+        return Markup("")
     return Markup(
         '<svg viewBox="-17 -5 34 10" aria-hidden="true" style="stroke:var(--{0})">'
         '<path d="M-16 0H16" style="stroke-width:1.8;stroke-dasharray:{1}"/>'

@@ -9,7 +9,7 @@ STYLE = f"""\
 :root {{ color-scheme: light dark; {variables(LIGHT)} }}
 @media screen and (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)} }} }}
 * {{ box-sizing: border-box; }}
-body {{ margin: 0 auto; padding: 2.25rem clamp(1rem, 8vw - 2.6rem, 3rem) 4rem; max-width: 84rem;
+body {{ margin: 0 auto; padding: 2.25rem clamp(1rem, 8vw - 2.6rem, 3rem) 4rem; max-width: 108rem;
        font: 16px/1.5 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans",
        "Liberation Sans", Arial, sans-serif; color: var(--ink); background: var(--paper);
        -webkit-text-size-adjust: 100%; }}
@@ -31,17 +31,17 @@ body {{ overflow-wrap: break-word; }}
 .notes {{ color: var(--muted); font-size: .875rem; padding-left: 1.1rem; }}
 .notes li {{ margin: .25rem 0; }}
 
-.legend {{ display: grid; grid-template-columns: auto auto 1fr; gap: .3rem .7rem;
-          margin: .9rem 0 1.1rem; max-width: 62rem; align-items: baseline; font-size: .925rem; }}
-.legend dt {{ display: contents; font-weight: 650; }}
-.legend dt svg {{ width: 2.4rem; height: .8rem; align-self: center; }}
-.legend dd {{ margin: 0; color: var(--muted); }}
+.legend {{ margin: .8rem 0 1.2rem; font-size: .925rem; line-height: 1.4; }}
+.legend dt {{ display: flex; gap: .6rem; align-items: center; font-weight: 600; }}
+.legend dt svg {{ flex: none; width: 2.2rem; height: .7rem; }}
+.legend dd {{ margin: .05rem 0 .55rem; color: var(--muted); font-size: .875rem; }}
 
 .pictures {{ display: grid; gap: 1.2rem 2rem; margin: 1rem 0;
             grid-template-columns: repeat(auto-fit, minmax(min(100%, 38rem), 1fr)); }}
-figure {{ margin: 0; max-width: 53rem; break-inside: avoid; }}
+figure {{ margin: 0; max-width: 52rem; break-inside: avoid; }}
 figure svg {{ display: block; width: 100%; height: auto; font-family: inherit; }}
-figure svg text {{ fill: var(--ink); font-variant-numeric: tabular-nums; }}
+figure svg text {{ fill: var(--ink); font-variant-numeric: tabular-nums; stroke: var(--paper);
+                 stroke-width: 3px; paint-order: stroke; stroke-linejoin: round; }}
 figure svg.narrow {{ display: none; max-width: 30rem; }}
 
 .table {{ overflow-x: auto; margin: .9rem 0; }}
@@ -50,7 +50,7 @@ table {{ border-collapse: collapse; font-size: .925rem; line-height: 1.4;
 th, td {{ padding: .38rem .9rem .38rem 0; text-align: left; vertical-align: top; }}
 thead th {{ color: var(--muted); font-weight: 500; font-size: .8125rem; vertical-align: bottom;
            border-bottom: 1px solid var(--ink); white-space: nowrap; }}
-tbody th {{ font-weight: 600; }}
+tbody th {{ font-weight: 600; }} tbody th + th {{ font-weight: 400; }}
 tbody tr + tr > * {{ border-top: 1px solid var(--grid); }}
 tbody tr + tr > .again {{ border-top-color: transparent; visibility: hidden; }}
 th:last-child, td:last-child {{ padding-right: 0; }}
@@ -67,27 +67,28 @@ mark {{ color: inherit; background: none; border-bottom: 3px solid transparent; 
 mark.first {{ background: var(--right); }}
 mark.second {{ border-color: var(--answered); }}
 
+@media (min-width: 68.75rem) {{
+  section {{ display: grid; grid-template-columns: 15rem minmax(0, 1fr); column-gap: 3rem; }}
+  .content > :first-child {{ margin-top: .2rem; }}
+}}
 @media (max-width: {NARROW_SCREEN - 1}px) {{
   figure svg.wide:not(:last-child) {{ display: none; }}
   figure svg.narrow {{ display: block; }}
-  .legend {{ grid-template-columns: auto 1fr; }}
-  .legend dd {{ grid-column: 1 / -1; margin-bottom: .5rem; }}
 }}
 @media screen and (max-width: {NARROW_SCREEN - 1}px) {{
   body {{ padding-top: 1.4rem; }}
   table, tbody {{ display: block; min-width: 0; }}
   thead {{ position: absolute; width: 1px; height: 1px; overflow: hidden;
           clip-path: inset(50%); }}
-  tbody tr {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(4.6rem, 1fr));
-             gap: .15rem .9rem; padding: .7rem 0; }}
+  tbody tr {{ display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; padding: .55rem 0; }}
   tbody tr:has(> :first-child:not(.again)) {{ border-top: 1px solid var(--ink); }}
-  tbody tr > *, tbody tr + tr > * {{ display: block; padding: 0; border: 0; min-width: 0;
-             text-align: left; }}
+  tbody tr > *, tbody tr + tr > *, tbody tr > .number {{ display: block; padding: 0; border: 0;
+             min-width: 0; text-align: left; }}
   tbody tr > .again {{ display: none; }}
+  tbody th, .path {{ flex: 1 0 100%; }}
   tbody th:first-child {{ font-size: 1.05rem; }}
   tbody td::before {{ content: attr(data-label); display: block; color: var(--muted);
              font-size: .75rem; line-height: 1.4; }}
-  tbody th, .path, .words {{ grid-column: 1 / -1; }}
 }}
 @media print {{
   @page {{ margin: 14mm; }}
@@ -97,6 +98,6 @@ mark.second {{ border-color: var(--answered); }}
   tr, li, .legend {{ break-inside: avoid; }}
   .table {{ overflow: visible; }}
   table {{ font-size: 9pt; }} th, td {{ padding-right: .6rem; }}
-  details::details-content {{ content-visibility: visible; block-size: auto; }}
+  .printed::details-content {{ content-visibility: visible; block-size: auto; }}
 }}
 """

@@ -65,7 +65,7 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
         yield notes
         yield from panel_comparison_sections(scores)
         yield from task_sections(scores, styles)
-        yield from run_sections(scores)
+        yield from run_sections(scores, styles)
         return
     for rows in row_sets(contents):
         yield from comparison_sections(rows)
@@ -83,7 +83,7 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
         }
     )
     yield from pretraining_run_sections(groups)
-    yield from run_sections(scores)
+    yield from run_sections(scores, styles)
     yield notes
 
 

@@ -1,116 +1,221 @@
-"""Pictures of scores: a dot for each seed, and a curve for each run."""
+"""Pictures of scores: all tasks on one scale, a dot for each seed, and a curve for each run."""
 
-from typing import Any, Mapping, Optional, Sequence
+import math
+from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convbert_plugin.analysis.drawing import LINE, WIDTH, Styles, image_of, plain
+from convbert_plugin.analysis.drawing import (
+    LINE,
+    MUTED,
+    WIDE,
+    KeyEntry,
+    Styles,
+    axes_in,
+    draw_key,
+    image_of,
+    inches,
+    key_height,
+    plain,
+    text_at,
+)
 from convbert_plugin.analysis.groups import Panel, Row
+from convbert_plugin.analysis.naming import Names
 from convbert_plugin.analysis.words import wrap
 
-MAJORITY: Mapping[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+MAJORITY: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+SEED = KeyEntry("a seed", {"color": MUTED, "marker": "o", "linestyle": ""})
+MEDIAN = KeyEntry(
+    "median",
+    {"color": MUTED, "marker": "|", "markersize": 12, "markeredgewidth": 2.5, "linestyle": ""},
+)
+BASELINE = KeyEntry("majority class", MAJORITY)
 
 # Inches.
-LANE, FRAME, CURVE = 0.42, 0.75, 2.7
-LABEL_WIDTH, LEGEND_WIDTH = 36, 100
-HALF_SPREAD = 0.2
+LANE, GAP, TICKS, SPACE, MEDIANS = 0.24, 0.16, 0.3, 0.15, 0.5
+CURVE, CURVE_FRAME, CURVE_LEFT = 1.45, 0.62, 0.42
+HALF_SPREAD = 0.06
+ABSENT = "–"
+TITLE_WIDTH, EXPLANATION_WIDTH = 40, 95
+# Curves of so many points have a marker at each.
+MARKED_POINTS = 12
 
 
 def score_words(row: Row, score: Optional[float]) -> str:
     """A score of a row as the field writes it: of 100, with one decimal; a dash for None."""
-    return "–" if score is None else f"{row.percent(score):z.1f}"
+    return ABSENT if score is None else f"{row.percent(score):z.1f}"
 
 
-def draw_dots(panels: Sequence[Panel], styles: Styles, image_format: str) -> bytes:
-    """Draw a lane of dots for each group, its median, and the majority class.
+class _Columns(NamedTuple):
+    """Where the parts of the picture of dots begin, in inches; ``headings``: above their lanes."""
 
-    ``image_format``: "svg" or "png".
+    names: float
+    lanes: float
+    medians: float
+    has_headings: bool
+    are_names_above: bool
+
+    @property
+    def lane(self) -> float:
+        """The height of a lane, with the name above it."""
+        return LANE + (LINE + 0.03) * self.are_names_above
+
+
+def _columns(panels: Sequence[Panel], names: Names, width: float) -> _Columns:
+    titles = inches([_title(rows[0]) for rows in panels]) + SPACE
+    named = inches([names[row.group.label] for rows in panels for row in rows]) + SPACE
+    medians = width - MEDIANS
+    is_wide = width >= WIDE
+    first = titles if is_wide else 0
+    is_above = first + named > medians / 2
+    return _Columns(
+        first, first + 0.05 if is_above else first + named, medians, not is_wide, is_above
+    )
+
+
+def draw_dots(
+    panels: Sequence[Panel], styles: Styles, names: Names, width: float, image_format: str
+) -> bytes:
+    """Draw all tasks on one scale: a lane for each group, its median, and the majority class.
+
+    ``width``: inches; ``image_format``: "svg", or "png", which explains the names itself.
     """
     with plain():
-        labels = [[wrap(row.group.label, LABEL_WIDTH) for row in rows] for rows in panels]
-        heights = [
-            len(texts) * max(LANE, LINE * max(text.count("\n") + 2 for text in texts))
-            for texts in labels
-        ]
-        figure = Figure((WIDTH, sum(heights) + FRAME * len(panels) + 0.4), layout="constrained")
         if not panels:
-            figure.text(0.5, 0.3, "no run has been validated yet", horizontalalignment="center")
+            figure = Figure((width, 1))
+            text_at(figure, width / 2, 0.5, "no run has been validated yet", ha="center")
             return image_of(figure, image_format)
-        all_axes = figure.subplots(len(panels), height_ratios=heights, squeeze=False).flat
-        for axes, rows, texts in zip(all_axes, panels, labels, strict=True):
-            _draw_lanes(axes, rows, texts, styles)
-        figure.legend(handles=_explanation(panels), loc="outside upper right", ncols=3)
+        columns = _columns(panels, names, width)
+        majorities = [row.majority for rows in panels for row in rows]
+        marks = [SEED, MEDIAN, *([BASELINE] if any(one is not None for one in majorities) else [])]
+        explained = _explained(names) if image_format == "png" else []
+        top = key_height(marks, columns.medians) + TICKS
+        lane = columns.lane
+        heading = LINE * columns.has_headings
+        lanes = [lane * len(rows) + heading for rows in panels]
+        bottom = top + sum(lanes) + GAP * (len(panels) - 1)
+        figure = Figure((width, bottom + TICKS + LINE * len(explained) + 0.05))
+        draw_key(figure, marks, columns.medians)
+        text_at(figure, width, top - 0.12, "median", ha="right", color=MUTED)
+        axes = _scale(figure, columns, top, bottom, panels)
+        place = top
+        for rows, height in zip(panels, lanes, strict=True):
+            _draw_panel(axes, columns, place, rows, styles, names)
+            place += height + GAP
+        for number, line in enumerate(explained):
+            text_at(figure, 0, bottom + TICKS + LINE * (number + 0.5), line)
         return image_of(figure, image_format)
 
 
-def _draw_lanes(axes: Axes, rows: Panel, labels: Sequence[str], styles: Styles) -> None:
-    for lane, row in enumerate(rows):
-        color = styles[row.group.label].color
-        scores = list(map(row.percent, row.values))
-        # Seeds of the same score stand beside each other.
-        step = 2 * HALF_SPREAD / max(1, len(scores) - 1)
-        first = lane - HALF_SPREAD if len(scores) > 1 else lane
-        heights = [first + step * place for place in range(len(scores))]
-        axes.plot(scores, heights, "o", color=color, alpha=0.7, markersize=5, zorder=3)
-        median = row.percent(row.median)
-        axes.plot([median] * 2, [lane - 0.36, lane + 0.36], color=color, linewidth=2.5, zorder=2)
-        axes.text(
-            1.01,
-            lane,
-            f"median {score_words(row, row.median)}",
-            transform=axes.get_yaxis_transform(),
-            verticalalignment="center",
-        )
-        if row.majority is not None:
-            axes.plot([row.percent(row.majority)] * 2, [lane - 0.5, lane + 0.5], **MAJORITY)
-    axes.set_yticks(range(len(rows)), labels)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.margins(x=0.06)
-    axes.grid(axis="x")
+def _scale(
+    figure: Figure, columns: _Columns, top: float, bottom: float, panels: Sequence[Panel]
+) -> Axes:
+    """Axes for every task, over which heights are inches from the top of the picture."""
+    width = columns.medians - columns.lanes - SPACE
+    axes = axes_in(figure, columns.lanes, top, width, bottom - top)
+    values = [
+        row.percent(value)
+        for rows in panels
+        for row in rows
+        for value in [*row.values, row.majority]
+        if value is not None
+    ]
+    low, high = 10 * math.floor(min(values) / 10), 10 * math.ceil(max(values) / 10)
+    axes.set_xlim(low - 0.5, max(high, low + 10) + 0.5)
+    axes.set_ylim(bottom, top)
+    axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5 if width < 3 else 10, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_title(_title(rows), loc="left", fontweight="bold")
+    axes.tick_params(axis="x", labeltop=True, length=0)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(axis="x")
+    return axes
 
 
-def _explanation(panels: Sequence[Panel]) -> list[Line2D]:
-    grey = "#333333"
-    handles = [
-        Line2D([], [], color=grey, marker="o", markersize=5, linestyle="", label="a seed"),
-        Line2D(
-            [], [], color=grey, marker="|", markersize=12, markeredgewidth=2.5, linestyle="",
-            label="median",
-        ),
-    ]  # fmt: skip
-    if any(row.majority is not None for rows in panels for row in rows):
-        handles.append(Line2D([], [], **MAJORITY, label="majority class"))
-    return handles
+def _draw_panel(
+    axes: Axes, columns: _Columns, top: float, rows: Panel, styles: Styles, names: Names
+) -> None:
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    line = LINE if columns.has_headings or columns.are_names_above else LANE
+    text_at(figure, 0, top + line / 2, _title(rows[0]), weight="bold")
+    top += LINE * columns.has_headings
+    for number, row in enumerate(rows):
+        begin = top + number * columns.lane
+        middle = begin + LANE / 2 + LINE * columns.are_names_above
+        words_height = begin + LINE / 2 if columns.are_names_above else middle
+        text_at(figure, columns.names, words_height, names[row.group.label])
+        words = score_words(row, row.median)
+        text_at(figure, columns.medians + MEDIANS, words_height, words, ha="right")
+        _draw_lane(axes, row, middle, styles)
 
 
-def draw_curves(panels: Sequence[Panel], styles: Styles, image_format: str) -> bytes:
-    """Draw the score of each run over the updates; ``image_format``: "svg" or "png"."""
+def _draw_lane(axes: Axes, row: Row, middle: float, styles: Styles) -> None:
+    color, _, marker = styles[row.group.label]
+    scores = list(map(row.percent, row.values))
+    # Seeds of the same score stand beside each other.
+    step = 2 * HALF_SPREAD / max(1, len(scores) - 1)
+    first = middle - HALF_SPREAD if len(scores) > 1 else middle
+    heights = [first + step * place for place in range(len(scores))]
+    axes.plot(
+        scores, heights, marker, color=color, alpha=0.7, markersize=5.5, markeredgewidth=0, zorder=3
+    )
+    median = row.percent(row.median)
+    half = 0.38 * LANE
+    axes.plot([median] * 2, [middle - half, middle + half], color=color, linewidth=2.5, zorder=2)
+    if row.majority is not None:
+        half = LANE / 2
+        axes.plot([row.percent(row.majority)] * 2, [middle - half, middle + half], **MAJORITY)
+
+
+def _explained(names: Names) -> list[str]:
+    texts = [f"{name}: {label}" for label, name in names.items() if name != label]
+    return [line for text in texts for line in wrap(text, EXPLANATION_WIDTH).splitlines()]
+
+
+def with_curves(panels: Sequence[Panel]) -> list[Panel]:
+    """The panels in which a run was scored more than once."""
+    return [
+        rows
+        for rows in panels
+        if any(len(run.curve(row.subset, row.metric)) > 1 for row in rows for run in row.group.runs)
+    ]
+
+
+def draw_curves(
+    panels: Sequence[Panel], styles: Styles, names: Names, width: float, image_format: str
+) -> bytes:
+    """Draw the score of each run over the updates; ``width``: inches; formats as ``draw_dots``."""
     with plain():
-        columns = min(2, len(panels))
+        columns = 1 if width < WIDE else min(3 if len(panels) > 4 else 2, len(panels))
+        entries = list(_curve_entries(panels, styles, names))
+        top = key_height(entries, width)
+        frame = CURVE + CURVE_FRAME
         lines = -(-len(panels) // columns)
-        labels = {row.group.label: None for rows in panels for row in rows}
-        legend = {label: wrap(label, LEGEND_WIDTH) for label in labels}
-        height = lines * CURVE + LINE * sum(text.count("\n") + 1 for text in legend.values()) + 0.3
-        figure = Figure((WIDTH, height), layout="constrained")
-        all_axes = list(figure.subplots(lines, columns, squeeze=False).flat)
-        for axes, rows in zip(all_axes, panels, strict=False):
+        figure = Figure((width, top + lines * frame + LINE))
+        draw_key(figure, entries, width)
+        each = width / columns
+        for number, rows in enumerate(panels):
+            line, column = divmod(number, columns)
+            left = column * each + CURVE_LEFT
+            place = top + line * frame + LINE + 0.1
+            axes = axes_in(figure, left, place, each - CURVE_LEFT - 0.2, CURVE)
             _draw_runs(axes, rows, styles)
-        for axes in all_axes[len(panels) :]:
-            axes.remove()
-        handles = [
-            Line2D([], [], color=styles[label].color, linestyle=styles[label].line, label=text)
-            for label, text in legend.items()
-        ]
-        if any(row.majority is not None for rows in panels for row in rows):
-            handles.append(Line2D([], [], **MAJORITY, label="majority class"))
-        figure.legend(handles=handles, loc="outside lower left", frameon=False)
+            text_at(figure, column * each, place - 0.15, _title(rows[0]), weight="bold")
+            if number + columns >= len(panels):
+                axes.set_xlabel("updates", loc="right", color=MUTED)
         return image_of(figure, image_format)
+
+
+def _curve_entries(panels: Sequence[Panel], styles: Styles, names: Names) -> Iterator[KeyEntry]:
+    for label in dict.fromkeys(row.group.label for rows in panels for row in rows):
+        color, line, marker = styles[label]
+        look = {"color": color, "linestyle": line, "marker": marker, "markersize": 4}
+        yield KeyEntry(names[label], look)
+    if any(row.majority is not None for rows in panels for row in rows):
+        yield BASELINE
 
 
 def _draw_runs(axes: Axes, rows: Panel, styles: Styles) -> None:
@@ -120,16 +225,19 @@ def _draw_runs(axes: Axes, rows: Panel, styles: Styles) -> None:
             curve = run.curve(row.subset, row.metric)
             updates = [entry[0] for entry in curve]
             scores = [row.percent(entry[1]) for entry in curve]
-            axes.plot(updates, scores, line, color=color, alpha=0.8, marker=marker, markersize=3)
+            every = -(-len(curve) // MARKED_POINTS)
+            axes.plot(
+                updates, scores, line, color=color, alpha=0.8, linewidth=1.2, marker=marker,
+                markersize=3.5, markevery=every,
+            )  # fmt: skip
     for majority in {row.percent(row.majority) for row in rows if row.majority is not None}:
         axes.axhline(majority, **MAJORITY)
-    axes.grid()
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
+    axes.grid(axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("updates")
-    axes.set_title(_title(rows), loc="left", fontweight="bold")
 
 
-def _title(rows: Panel) -> str:
-    return wrap(f"{rows[0].name}: {rows[0].metric}", LABEL_WIDTH)
+def _title(row: Row) -> str:
+    return wrap(row.title, TITLE_WIDTH).partition("\n")[0]

@@ -1,25 +1,34 @@
 """What a report tells of fine-tuning: sections of a page, a table for the terminal, the numbers."""
 
-import itertools
-from typing import Iterator
+from functools import partial
+from typing import Iterator, Sequence
 
 from convbert_plugin.analysis.answer_report import answer_sections, answer_values
-from convbert_plugin.analysis.drawing import Styles
+from convbert_plugin.analysis.drawing import WIDE, Styles, pictures
 from convbert_plugin.analysis.grouping import grouped
 from convbert_plugin.analysis.groups import Group, Row, Summary, rows_of
-from convbert_plugin.analysis.page import Picture, Section, Table
+from convbert_plugin.analysis.naming import Names, legend_of, short_names
+from convbert_plugin.analysis.page import Section, Table
 from convbert_plugin.analysis.runs import Run
-from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots, score_words
+from convbert_plugin.analysis.score_pictures import (
+    ABSENT,
+    draw_curves,
+    draw_dots,
+    score_words,
+    with_curves,
+)
 from convbert_plugin.analysis.words import aligned
 from convbert_plugin.files.records import CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD
 
 HEADER = (
     "task", "start", "metric", "median", "best", "mean", "std", "majority", "runs", "seeds"
 )  # fmt: skip
-# What may be long, and breaks anywhere.
-PATHS = {"start", "folder"}
 NUMBERS = {"median", "best", "mean", "std", "majority", "runs", "updates", "seed"}
-RUNS_HEADER = ("folder", "task", "seed", "start", "updates", "scores")
+# On a page, where a legend says what the names of runs stand for.
+PAGE_HEADER = ("task", "runs", "median", "mean ± std", "best", "majority", "seeds")
+PAGE_NUMBERS = {"median", "mean ± std", "best", "majority"}
+RUNS_HEADER = ("task", "runs", "seed", "updates", "scores", "folder")
+RUNS_NUMBERS = {"seed", "updates"}
 # By what the runs' records call the head that answers.
 EXPLANATIONS = {
     CLASSIFICATION_HEAD: (
@@ -108,22 +117,44 @@ def _row_values(row: Row) -> dict:
 
 def dots_png(summary: Summary, styles: Styles) -> bytes:
     """The scores of every task in one picture."""
-    return draw_dots(summary.panels(), styles, "png")
+    return draw_dots(summary.panels(), styles, short_names(styles), WIDE, "png")
 
 
 def overview_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
-    """The scores of all tasks."""
-    rows = [table_cells(row) for rows in summary.panels() for row in rows]
-    yield Section(table=Table(HEADER, rows, NUMBERS, PATHS))
+    """The scores of all tasks, and what the names of their runs stand for."""
+    panels = summary.panels()
+    names = short_names(styles)
+    drawn = pictures(
+        partial(draw_dots, panels, styles, names),
+        "Every task on one scale of 0 to 100: a dot for each seed, and their median",
+    )
+    cells = [_page_cells(row, names) for rows in panels for row in rows]
+    header, filled = _filled(PAGE_HEADER, cells)
+    table = Table(header, filled, PAGE_NUMBERS, stubs=2)
+    yield Section(legend=legend_of(names, styles), pictures=[drawn], table=table)
 
 
-def run_sections(summary: Summary) -> Iterator[Section]:
+def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list, list]:
+    """A table without the columns in which no row has anything."""
+    kept = [place for place in range(len(header)) if any(row[place] != ABSENT for row in rows)]
+    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
+
+
+def _page_cells(row: Row, names: Names) -> list[str]:
+    words = {name: score_words(row, score) for name, score in row.statistics.items()}
+    mean = words["mean"] if words["std"] == ABSENT else f"{words['mean']} ± {words['std']}"
+    seeds = ", ".join(str(score.seed) for score in row.scores)
+    scores = (words["median"], mean, words["best"], words["majority"])
+    return [row.title, names[row.group.label], *scores, seeds]
+
+
+def run_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
     """The runs, and those that have no score yet."""
     unfinished = [
         f"{run.folder}: {run.task}, seed {run.seed}, {run.start_words}"
         for run in summary.unfinished
     ]
-    yield Section("Runs", table=_run_table(summary))
+    yield Section("Runs", table=_run_table(summary, short_names(styles)))
     yield Section("Not validated yet, not counted", notes=unfinished)
 
 
@@ -134,36 +165,35 @@ def score_explanation(summary: Summary) -> str:
     return " ".join(words for name, words in EXPLANATIONS.items() if name in named)
 
 
-def _run_table(summary: Summary) -> Table:
+def _run_table(summary: Summary, names: Names) -> Table:
     rows = [
-        [run.folder, run.task, str(run.seed), group.label, f"{run.updates:,}", _score_list(run)]
+        [
+            *(run.task, names[group.label], str(run.seed)),
+            *(f"{run.updates:,}", _score_list(run), run.folder),
+        ]
         for group in summary.groups
         for run in group.runs
     ]
-    return Table(RUNS_HEADER, rows, NUMBERS, PATHS)
+    summary_line = f"The {len(rows)} runs and their folders"
+    return Table(RUNS_HEADER, rows, RUNS_NUMBERS, {"folder"}, summary_line, stubs=2)
 
 
 def _score_list(run: Run) -> str:
-    # A group of one, of which each row has one score.
+    # A group of one, of which each row has one score; the task is told beside them.
     return ", ".join(
-        f"{row.name} {row.metric} {score_words(row, row.median)}"
+        f"{row.title.removeprefix(run.task).lstrip(', ')} {score_words(row, row.median)}"
         for row in rows_of(Group("", [run]))
     )
 
 
 def task_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
-    """Pictures of each task, and what its runs answered, set by set."""
-    panels = summary.panels()
-    for task, of_task in itertools.groupby(panels, key=lambda rows: rows[0].group.task):
-        same_task = list(of_task)
-        dots, curves = (draw(same_task, styles, "svg") for draw in (draw_dots, draw_curves))
-        yield Section(
-            task,
-            pictures=[
-                Picture(dots, f"{task}: a dot for each seed"),
-                Picture(curves, f"{task}: scores over the updates"),
-            ],
-        )
-        answers = [one for one in summary.answers if one.group.task == task]
-        for same_set in grouped(answers, lambda one: one.subset).values():
-            yield from answer_sections(same_set, styles)
+    """Curves of all tasks, and what the runs of each answered, set by set."""
+    names = short_names(styles)
+    panels = with_curves(summary.panels())
+    if panels:
+        draw = partial(draw_curves, panels, styles, names)
+        drawn = pictures(draw, "Scores over the updates, a line for each run")
+        yield Section("Scores over the updates", pictures=[drawn])
+    by_task = grouped(summary.answers, lambda one: (one.group.task, one.subset))
+    for same_set in by_task.values():
+        yield from answer_sections(same_set, styles)

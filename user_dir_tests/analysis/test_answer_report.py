@@ -18,14 +18,15 @@ from convbert_plugin.analysis.answer_scores import (
     question_word,
     run_curves,
 )
-from convbert_plugin.analysis.drawing import styles_of
+from convbert_plugin.analysis.drawing import NARROW, WIDE, styles_of
 from convbert_plugin.analysis.groups import summarize
+from convbert_plugin.analysis.naming import short_names
 from convbert_plugin.analysis.page import FIRST, SECOND
 from convbert_plugin.analysis.report import report_json, report_page, report_text
 from convbert_plugin.analysis.score_pictures import draw_dots
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
-from user_dir_tests.analysis.test_report import TRAINED, Page, alone, lines_of, write_run
+from user_dir_tests.analysis.test_report import TRAINED, Page, alone, lines_of, texts_of, write_run
 
 pytestmark = pytest.mark.squad
 
@@ -230,7 +231,7 @@ def test_odds_beyond_all_numbers_are_above_every_threshold(tmp_path, figures):
     assert run.curves["exact_match"].scores.tolist()[:-1] == pytest.approx(
         [300 / 6, 200 / 6, 300 / 6, 300 / 6, 400 / 6, 300 / 6]
     )
-    assert draw_thresholds([run], styles, "png")
+    assert draw_thresholds([run], styles, short_names(styles), WIDE, "png")
 
 
 @pytest.mark.parametrize(
@@ -374,21 +375,28 @@ def test_numbers_of_the_answers_stand_in_the_json(tmp_path):
 def test_dots_of_squad_stand_at_its_scores(tmp_path, figures):
     write_squad(tmp_path / "run", answers())
     summary = summarize([tmp_path])
-    exact, _ = draw_dots(summary.panels(), styles_of(["random weights"]), "svg").axes
-    np.testing.assert_allclose(lines_of(exact)[0][0], [40])
+    styles = styles_of(["random weights"])
+    (axes,) = draw_dots(summary.panels(), styles, short_names(styles), WIDE, "svg").axes
+    exact, _, f1, _ = lines_of(axes)
+    np.testing.assert_allclose([exact[0], f1[0]], [[40], [56]])
 
 
-def test_lanes_of_kinds(tmp_path, figures):
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_lanes_of_kinds(tmp_path, figures, width):
     write_squad(tmp_path / "a", answers())
     write_squad(tmp_path / "b", answers(), start=TRAINED)
     found, styles = group_answers(tmp_path)
-    figure = draw_parts(list(map(group_parts, found)), styles, "svg")
+    parts = list(map(group_parts, found))
+    figure = draw_parts(parts, styles, short_names(styles), width, "svg")
     exact, f1, *_ = figure.axes
     assert len(figure.axes) == 6
-    labels = [label.get_text() for label in exact.get_yticklabels()]
-    assert labels == ["no answer  (2)", "1  (1)", "2  (1)", "3 to 4  (1)"]
+    # On a narrow screen one stands under the other.
+    assert (exact.get_position().y0 == f1.get_position().y0) == (width == WIDE)
+    labels = [text for text, _ in texts_of(figure) if "(" in text]
+    assert labels[:4] == ["no answer (2)", "1 (1)", "2 (1)", "3 to 4 (1)"]
     # For each lane a line, its seeds and their mean; the third lane has 80.
-    dots = [line for line in f1.get_lines() if line.get_marker() == "o"]
+    markers = {style.marker for style in styles.values()}
+    dots = [line for line in f1.get_lines() if line.get_marker() in markers]
     assert [line.get_xdata()[0] for line in dots] == [50, 100, 80, 0] * 2
     first, second = (dots[lane].get_ydata()[0] for lane in (2, 6))
     assert 1.5 < first < 2 < second < 2.5
@@ -397,7 +405,9 @@ def test_lanes_of_kinds(tmp_path, figures):
 def test_curves_over_the_threshold_and_what_is_marked(tmp_path, figures):
     write_squad(tmp_path / "a", answers())
     (one,), styles = group_answers(tmp_path)
-    exact, f1 = draw_thresholds(list(run_curves(one)), styles, "svg").axes
+    exact, f1 = draw_thresholds(
+        list(run_curves(one)), styles, short_names(styles), WIDE, "svg"
+    ).axes
     curve, fixed, at_fixed, best = lines_of(f1)
     # A score holds from its threshold up to the next.
     assert f1.get_lines()[0].get_drawstyle() == "steps-post"

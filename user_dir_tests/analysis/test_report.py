@@ -17,10 +17,11 @@ from matplotlib import image
 from convbert_plugin import cli
 from convbert_plugin.analysis import score_pictures
 from convbert_plugin.analysis.contents import Contents
-from convbert_plugin.analysis.drawing import styles_of
+from convbert_plugin.analysis.drawing import NARROW, WIDE, styles_of
 from convbert_plugin.analysis.groups import rows_of, summarize
+from convbert_plugin.analysis.naming import short_names
 from convbert_plugin.analysis.report import report_json, report_page, report_text
-from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots
+from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots, with_curves
 from convbert_plugin.analysis.words import LONGEST_LABEL, wrap
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
@@ -546,7 +547,7 @@ def test_the_files(tmp_path, capsys):
 
     assert table.splitlines()[-1].split()[-4:] == ["1,", "2,", "3,", "4"]
     page = Page(output.read_text(encoding="utf-8"))
-    for line in table.splitlines():
+    for line in table.splitlines()[1:]:
         assert all(cell in page.text for cell in re.split("  +", line))
     # Drawings stand in the page itself, whose parts name each other and nothing from elsewhere.
     assert "svg" in page.tags
@@ -608,25 +609,51 @@ def lines_of(axes):
     return [tuple(map(np.asarray, line.get_data())) for line in axes.get_lines()]
 
 
-def picture_of(folder: Path, draw):
+def picture_of(folder: Path, draw, width=WIDE):
     summary = summarize([folder])
-    return draw(summary.panels(), styles_of(group.label for group in summary.groups), "svg")
+    styles = styles_of(group.label for group in summary.groups)
+    return draw(summary.panels(), styles, short_names(styles), width, "svg")
 
 
-def test_dots_are_seeds_beside_their_median_and_the_majority(tmp_path, figures):
+def texts_of(figure):
+    """The texts of a picture, each with its height in inches from the top."""
+    whole = figure.get_size_inches()[1]
+    return [(text.get_text(), (1 - text.get_position()[1]) * whole) for text in figure.texts]
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_dots_are_seeds_beside_their_median_and_the_majority(tmp_path, figures, width):
     write_seeds(tmp_path / "a", [0.5, 0.9, 0.6, 0.8])
     write_seeds(tmp_path / "b", [0.4], start=CONVERTED)
-    (axes,) = picture_of(tmp_path, draw_dots).axes
+    figure = picture_of(tmp_path, draw_dots, width)
+    (axes,) = figure.axes
     dots, median, majority, *of_second = lines_of(axes)
     np.testing.assert_allclose(dots[0], [50, 90, 60, 80])
     assert len(set(dots[1])) == 4
     np.testing.assert_allclose(median[0], [70, 70])
     np.testing.assert_allclose(majority[0], [52.7, 52.7])
-    np.testing.assert_allclose(of_second[0], [[40], [1]])
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "random weights",
-        "converted: published/model.pt",
-    ]
+    np.testing.assert_allclose(of_second[0][0], [40])
+    # Names and medians stand at the heights of their lanes, which are inches too.
+    heights = dict(texts_of(figure))
+    lanes = (("random weights", "70.0", dots), ("published", "40.0", of_second[0]))
+    for name, words, (_, up) in lanes:
+        assert heights[name] == heights[words] == pytest.approx(np.mean(up))
+
+
+def test_all_tasks_stand_on_one_scale(tmp_path, figures):
+    write_seeds(tmp_path / "rte", [0.5, 0.9])
+    write_run(tmp_path / "sts-b", CORRELATIONS, **REGRESSION)
+    figure = picture_of(tmp_path, draw_dots)
+    (axes,) = figure.axes
+    # Pearson's, Spearman's and the two seeds of RTE, from the top of the picture on.
+    dots = [line for line in lines_of(axes) if line[0][0] != line[0][-1] or len(line[0]) == 1]
+    np.testing.assert_allclose(np.concatenate([x for x, _ in dots]), [80, -0.01, 50, 90])
+    titles = [text for text, _ in texts_of(figure) if "," in text]
+    assert titles == ["sts-b, pearson", "sts-b, spearman", "rte, accuracy"]
+    low, high = axes.get_xlim()
+    assert low < -0.01 < 90 < high
+    assert np.all(np.diff([up[0] for _, up in dots]) > 0)
+    assert axes.yaxis_inverted()
 
 
 def test_curves_are_scores_over_updates(tmp_path, figures):
@@ -639,6 +666,14 @@ def test_curves_are_scores_over_updates(tmp_path, figures):
     np.testing.assert_allclose(first, [[10, 20], [90, 60]])
     np.testing.assert_allclose(second, [[10], [90]])
     np.testing.assert_allclose(majority, [52.7, 52.7])
+
+
+def test_curves_are_drawn_where_a_run_has_more_than_one_point(tmp_path):
+    scores = [("valid", 10, {"accuracy": 0.9}), ("valid", 20, {"accuracy": 0.6})]
+    write_run(tmp_path / "a", *scores)
+    write_run(tmp_path / "b", scores[0], task="mrpc")
+    panels = summarize([tmp_path]).panels()
+    assert [rows[0].group.task for rows in with_curves(panels)] == ["rte"]
 
 
 def test_pictures_are_reproducible_whatever_the_users_style(tmp_path):
