@@ -39,7 +39,7 @@ TRAINED = {
 CONVERTED = {**TRAINED, "kind": "converted", "checkpoint": "published/model.pt", "updates": 0}
 
 PLUGIN = Path(cli.__file__).resolve().parents[1]
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "wbr"}
 
 
 def write_run(folder: Path, *validations, **description) -> Path:
@@ -548,7 +548,8 @@ def test_the_files(tmp_path, capsys):
     assert table.splitlines()[-1].split()[-4:] == ["1,", "2,", "3,", "4"]
     page = Page(output.read_text(encoding="utf-8"))
     for line in table.splitlines()[1:]:
-        assert all(cell in page.text for cell in re.split("  +", line))
+        # Of a single seed there is no deviation, which the page leaves out.
+        assert {cell for cell in re.split("  +", line) if cell not in page.text} <= {"–"}
     # Drawings stand in the page itself, whose parts name each other and nothing from elsewhere.
     assert "svg" in page.tags
     assert all(source.startswith("#") for source in page.sources)
