@@ -15,7 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable, Mapping, NamedTuple, Sequence
+from typing import Callable, NamedTuple, Optional, Sequence
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
@@ -24,9 +24,9 @@ from convbert_plugin.files.whole_output import whole_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import made_from
+from preparing import CONVBERT, PLUGIN, call
+from training_logs import last_words, signal_words
 
-PLUGIN = Path(__file__).resolve().parents[1] / "convbert_plugin"
-CONVBERT = (sys.executable, "-m", "convbert_plugin.cli")
 # How threads wait, unless the user has said it; it becomes the training.
 WAITING = Path(__file__).with_name("waiting.sh")
 HYDRA_TRAIN = (sys.executable, "-m", "fairseq_cli.hydra_train")
@@ -38,12 +38,6 @@ NOT_OF_THE_CHECKPOINT = (
 # Of a run: its settings, what fairseq prints, and, when it has ended well, a mark.
 SETTINGS, LOG, DONE = "settings.txt", "train.log", "done"
 LAST_CHECKPOINT = "checkpoint_last.pt"
-# What hydra says last, whatever went wrong, and what it says around it.
-HYDRAS_LAST_LINE = "Set the environment variable HYDRA_FULL_ERROR"
-HYDRAS_KEY = "full_key: "
-HYDRAS_DETAILS = (
-    *(HYDRAS_LAST_LINE, HYDRAS_KEY, "reference_type=", "object_type=", "See https://hydra.cc/"),
-)
 RANDOM_WEIGHTS = "random_weights"
 
 
@@ -63,10 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what every sweep over seeds takes."""
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--random-weights", action="store_true", help="start from nothing")
+    add_arguments_of_runs(parser)
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
+
+
+def add_arguments_of_runs(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which runs there are, where, and how many at once."""
     parser.add_argument("--seeds", type=listed(int), required=True, metavar="1,2,...")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
 
 
 def listed(kind):
@@ -86,8 +85,9 @@ def settle(arguments: argparse.Namespace) -> None:
     Errors: no such checkpoint.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not arguments.checkpoint.is_file():
-        raise UserError(f"--checkpoint {arguments.checkpoint}: no such file")
+    checkpoint = getattr(arguments, "checkpoint", None)
+    if checkpoint is not None and not checkpoint.is_file():
+        raise UserError(f"--checkpoint {checkpoint}: no such file")
     for name, value in vars(arguments).items():
         if isinstance(value, Path):
             setattr(arguments, name, value.absolute())
@@ -129,9 +129,17 @@ def model_options(checkpoint: Path) -> tuple[str, list[str]]:
 
 
 def train_command(
-    recipe: str, options: Sequence[str], run: Run, data: Path, arguments: argparse.Namespace
+    recipe: str,
+    options: Sequence[str],
+    run: Run,
+    data: Path,
+    start: Optional[Path],
+    overrides: Sequence[str],
 ) -> list[str]:
-    """Train one run by a recipe of the plugin and further options; the user's come last."""
+    """Train one run by a recipe of the plugin and further options; the user's come last.
+
+    ``start``: the checkpoint that it begins from, None for random weights.
+    """
     words = [
         *HYDRA_TRAIN,
         *("--config-dir", str(PLUGIN / "config"), "--config-name", recipe),
@@ -141,31 +149,14 @@ def train_command(
         f"task.data={data}",
         f"checkpoint.save_dir={run.folder}",
     ]
-    if not arguments.random_weights:
-        words.append(f"checkpoint.finetune_from_model={arguments.checkpoint}")
-    return [*words, *arguments.overrides]
+    if start is not None:
+        words.append(f"checkpoint.finetune_from_model={start}")
+    return [*words, *overrides]
 
 
-def prepared(
-    name: str, command: Sequence, sources: Mapping[str, Path], arguments: argparse.Namespace
-) -> Path:
-    """The data that a ``convbert`` command prepares with the tokenizer beside the checkpoint.
-
-    They are made where they are not there yet. ``sources``: what they are made from, by the names
-    by which it is told that others were asked for; the command ends with them.
-    """
-    data = arguments.out / "data" / name
-    tokenizer = arguments.checkpoint.parent
-    made_from.check(data, {**sources, "tokenizer": tokenizer})
-    if not data.is_dir():
-        call([*CONVBERT, *command, "--tokenizer", tokenizer, *sources.values(), data])
-    return data
-
-
-def call(command: Sequence) -> None:
-    """Run a command; where it fails, it has said why, and so its status is all that is left."""
-    if status := subprocess.run(command).returncode:
-        sys.exit(status)
+def start_of(arguments: argparse.Namespace) -> Optional[Path]:
+    """The checkpoint that all runs begin from."""
+    return None if arguments.random_weights else arguments.checkpoint
 
 
 def train_all(
@@ -177,8 +168,17 @@ def train_all(
     """
     if not arguments.random_weights:
         made_from.check(start_folder(arguments), {"--checkpoint": arguments.checkpoint})
+    do_and_report([[run] for run in runs], command, arguments)
+
+
+def do_and_report(
+    chains: Sequence[Sequence[Run]],
+    command: Callable[[Run], list[str]],
+    arguments: argparse.Namespace,
+) -> None:
+    """As ``train_all``, where the later runs of each chain begin from what its first has left."""
     sweeping = Sweep(command)
-    sweeping.do(runs, arguments.jobs)
+    sweeping.do(chains, arguments.jobs)
     for reason in sweeping.failures:
         print(reason, file=sys.stderr, flush=True)
     if any(arguments.out.rglob(RECORD_FILE)):
@@ -197,14 +197,14 @@ class Sweep:
         self.is_stopped = threading.Event()
         self.signal = 0
 
-    def do(self, runs: Sequence[Run], jobs: int) -> None:
-        """Do the runs, some at once; a signal ends them all and this program."""
+    def do(self, chains: Sequence[Sequence[Run]], jobs: int) -> None:
+        """Do the chains, some at once; a signal ends them all and this program."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # Under nohup a hang-up is to be ignored.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self.stop)
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(self.work, runs))
+            list(pool.map(self.work_through, chains))
         if self.is_stopped.is_set():
             print("stopped: run the same command again, and it goes on", file=sys.stderr)
             sys.exit(128 + self.signal)
@@ -216,10 +216,17 @@ class Sweep:
         for process in list(self.running):
             process.terminate()
 
-    def work(self, run: Run) -> None:
-        """Bring one run to its end, unless it is there already."""
+    def work_through(self, chain: Sequence[Run]) -> None:
+        """Do the first run, and where it is done those that begin from it."""
+        first, *later = chain
+        if self.work(first):
+            for run in later:
+                self.work(run)
+
+    def work(self, run: Run) -> bool:
+        """Bring one run to its end, unless it is there already; whether it is done."""
         if self.is_stopped.is_set():
-            return
+            return False
         run.folder.mkdir(parents=True, exist_ok=True)
         # Held as long as this process trains there, also if it is killed.
         with open(run.folder / LOG, "a") as log:
@@ -227,28 +234,16 @@ class Sweep:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._check_settings(run)
                 self._train(run, log)
+                return (run.folder / DONE).exists()
             except BlockingIOError:
                 self._fail(run, f"{run.folder}: another training is running there")
             except UserError as error:
                 self._fail(run, str(error))
+        return False
 
     def _check_settings(self, run: Run) -> None:
-        path = run.folder / SETTINGS
-        settings = "".join(f"{word}\n" for word in self.command(run)[len(HYDRA_TRAIN) :])
-        if not any((run.folder / name).exists() for name in (LAST_CHECKPOINT, DONE)):
-            # What failed before it was trained may be put right.
-            with whole_file(path) as file:
-                file.write(settings.encode())
-            return
-        before, now = path.read_text().splitlines(), settings.splitlines()
-        gone = [word for word in before if word not in now]
-        new = [word for word in now if word not in before]
-        if gone or new:
-            raise UserError(
-                f"{run.folder}: a run with other settings (see {SETTINGS} there; before: "
-                f"{' '.join(gone) or '-'}; now: {' '.join(new) or '-'}): choose another --out, or "
-                "remove it"
-            )
+        is_begun = any((run.folder / name).exists() for name in (LAST_CHECKPOINT, DONE))
+        keep_settings(run.folder, "a run", self.command(run)[len(HYDRA_TRAIN) :], is_begun)
 
     def _train(self, run: Run, log) -> None:
         if (run.folder / DONE).exists():
@@ -278,24 +273,24 @@ class Sweep:
         self.failures.append(reason)
 
 
-def signal_words(number: int) -> str:
-    """The name of a signal, and what may have sent it."""
-    name = signal.Signals(number).name
-    return f"{name}, perhaps for want of memory" if number == signal.SIGKILL else name
+def keep_settings(folder: Path, what: str, words: Sequence[str], is_begun: bool) -> None:
+    """Write down by what settings is worked in a folder, or see that they are still the same.
 
-
-def last_words(log: Path, begin: int) -> str:
-    """The last line of a log, from byte ``begin`` on, that says something.
-
-    Of a mistake in an override hydra tells the option apart from what is wrong with it.
+    Raises:
+        UserError: other ones, where something has begun by those before.
     """
-    text = log.read_bytes()[begin:].decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        return "nothing was printed"
-    option = ""
-    if lines[-1].startswith(HYDRAS_LAST_LINE):
-        options = [line.removeprefix(HYDRAS_KEY) for line in lines if line.startswith(HYDRAS_KEY)]
-        option = "".join(f"{name}: " for name in options[-1:])
-    said = [line for line in lines if not line.startswith(HYDRAS_DETAILS)]
-    return option + (said or lines)[-1]
+    path = folder / SETTINGS
+    if not (is_begun and path.exists()):
+        # What failed before it was trained may be put right.
+        with whole_file(path) as file:
+            file.write("".join(f"{word}\n" for word in words).encode())
+        return
+    before = path.read_text().splitlines()
+    gone = [word for word in before if word not in words]
+    new = [word for word in words if word not in before]
+    if gone or new:
+        raise UserError(
+            f"{folder}: {what} with other settings (see {SETTINGS} there; before: "
+            f"{' '.join(gone) or '-'}; now: {' '.join(new) or '-'}): choose another --out, or "
+            "remove it"
+        )

@@ -13,11 +13,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from convbert_plugin.data.glue.glue_tasks import TRAIN, official_task
-from convbert_plugin.errors import UserError, mistakes_end_the_program
+from convbert_plugin.errors import mistakes_end_the_program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import sweep
+from preparing import prepared_glue, trained_tasks
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -30,36 +30,20 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trained_tasks(names: list[str]) -> list[str]:
-    """The tasks of these names. Raises UserError: an unknown one, or one without training set."""
-    tasks = {task.name: task for task in map(official_task, names)}
-    for name, task in tasks.items():
-        if TRAIN not in task.sources:
-            raise UserError(f"--tasks {name}: has no training set: a model of MNLI answers it")
-    return list(tasks)
-
-
-def prepare(task: str, arguments: argparse.Namespace) -> Path:
-    """The prepared data of a task, made where it is not there yet."""
-    sources = [folder for folder in sorted(arguments.glue.glob("*")) if folder.name.lower() == task]
-    if not sources:
-        raise UserError(f"{arguments.glue}: no folder of {task} in it")
-    command = ("prepare-glue", "--glue-task", task)
-    return sweep.prepared(task, command, {"--glue": sources[0]}, arguments)
-
-
 @mistakes_end_the_program()
 def main() -> None:
     arguments = parse_arguments()
     tasks = trained_tasks(arguments.tasks)
     sweep.settle(arguments)
     size, model = sweep.model_options(arguments.checkpoint)
-    data = {task: prepare(task, arguments) for task in tasks}
+    start, overrides = sweep.start_of(arguments), arguments.overrides
+    tokenizer, folder = arguments.checkpoint.parent, arguments.out / "data"
+    data = {task: prepared_glue(task, arguments.glue, folder / task, tokenizer) for task in tasks}
 
     def command(run: sweep.Run) -> list[str]:
         options = [*model, f"glue={run.task}"]
         recipe = f"finetune_convbert_{size}"
-        return sweep.train_command(recipe, options, run, data[run.task], arguments)
+        return sweep.train_command(recipe, options, run, data[run.task], start, overrides)
 
     sweep.train_all(sweep.runs_of(tasks, arguments), command, arguments)
 

@@ -18,6 +18,7 @@ from convbert_plugin.errors import mistakes_end_the_program
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import sweep
+from preparing import prepared
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,12 +41,14 @@ def main() -> None:
     arguments = parse_arguments()
     sweep.settle(arguments)
     size, model = sweep.model_options(arguments.checkpoint)
+    start, overrides = sweep.start_of(arguments), arguments.overrides
     sources = {f"--squad {source.name}": source for source in arguments.squad}
-    data = sweep.prepared(arguments.name, ["prepare-squad"], sources, arguments)
+    data = arguments.out / "data" / arguments.name
+    prepared(data, ["prepare-squad"], sources, arguments.checkpoint.parent)
 
     def command(run: sweep.Run) -> list[str]:
         recipe = f"finetune_squad_convbert_{size}"
-        return sweep.train_command(recipe, model, run, data, arguments)
+        return sweep.train_command(recipe, model, run, data, start, overrides)
 
     sweep.train_all(sweep.runs_of([arguments.name], arguments), command, arguments)
 
