@@ -19,6 +19,7 @@ from typing import Callable, NamedTuple, Optional, Sequence
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.pretraining_records import PRETRAINING_FILE
 from convbert_plugin.files.records import RECORD_FILE
 from convbert_plugin.files.whole_output import whole_file
 
@@ -181,7 +182,7 @@ def do_and_report(
     sweeping.do(chains, arguments.jobs)
     for reason in sweeping.failures:
         print(reason, file=sys.stderr, flush=True)
-    if any(arguments.out.rglob(RECORD_FILE)):
+    if any(any(arguments.out.rglob(name)) for name in (RECORD_FILE, PRETRAINING_FILE)):
         call([*CONVBERT, "report", arguments.out, arguments.out / "report.html"])
     if sweeping.failures:
         sys.exit(1)
