@@ -15,6 +15,9 @@ from convbert_plugin.analysis.fine_tuning_comparisons import (
     panel_comparison_values,
 )
 from convbert_plugin.analysis.page import Section, html_page
+from convbert_plugin.analysis.pretraining.curve_pictures import MOST_ROWS
+from convbert_plugin.analysis.pretraining.pretraining_costs import cost_sections, cost_values
+from convbert_plugin.analysis.pretraining.pretraining_curves import curve_sections
 from convbert_plugin.analysis.pretraining.pretraining_tables import (
     difference_sections,
     environment_sections,
@@ -69,10 +72,12 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
         return
     for rows in row_sets(contents):
         yield from comparison_sections(rows)
+    yield from _curves(contents, styles)
     if scores.groups:
         overview, *others = overview_sections(scores, styles)
         yield from (overview._replace(title=SCORES_TITLE), *others)
     yield from task_sections(scores, styles)
+    yield from cost_sections(groups, styles)
     yield from text_sections(groups)
     yield from difference_sections(groups)
     yield from setting_sections(groups)
@@ -85,6 +90,15 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
     yield from pretraining_run_sections(groups)
     yield from run_sections(scores, styles)
     yield notes
+
+
+def _curves(contents: Contents, styles: Styles) -> Iterator[Section]:
+    """Of all rows together, or of each comparison where these are too many to be told apart."""
+    if len(contents.pretraining) <= MOST_ROWS:
+        yield from curve_sections(contents.pretraining, styles)
+        return
+    for rows in row_sets(contents):
+        yield from curve_sections([group for _, group in rows.with_runs], styles, rows.title)
 
 
 def report_text(contents: Contents) -> str:
@@ -111,6 +125,7 @@ def values_of(contents: Contents) -> dict[str, Any]:
     if contents.pretraining:
         values["pretraining"] = pretraining_values(contents)
         values["comparisons"] = [comparison_values(rows) for rows in row_sets(contents)]
+        values["cost"] = cost_values(contents.pretraining)
     elif compared := panel_comparison_values(contents.fine_tuning):
         values["comparisons"] = compared
     return values
