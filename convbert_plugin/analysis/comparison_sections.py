@@ -1,11 +1,14 @@
 """What a report tells of rows that are compared: tables, words and values."""
 
 import statistics
+from functools import partial
 from typing import Any, Iterator, Optional
 
+from convbert_plugin.analysis.comparison_pictures import draw_rows
 from convbert_plugin.analysis.comparison_words import p_words, words_of
 from convbert_plugin.analysis.comparisons import TEST, ComparedRow, Comparison
 from convbert_plugin.analysis.distances import FARTHEST, distances
+from convbert_plugin.analysis.drawing import Styles, pictures
 from convbert_plugin.analysis.measures import Measure
 from convbert_plugin.analysis.page import Section, Table
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
@@ -36,11 +39,15 @@ SAME_RESULTS = (
 )
 
 
-def comparison_sections(rows: RowSet) -> Iterator[Section]:
-    """A table of all rows, what to know of them, and a table for each measure, folded away."""
+def comparison_sections(rows: RowSet, styles: Styles) -> Iterator[Section]:
+    """A table and a picture of all rows, and a table for each measure, folded away."""
     tables = measure_tables(rows)
     method = [METHOD.format(reference=rows.reference)] if tables else []
-    yield Section(rows.title, [*notes_of(rows), *method], overview_table(rows))
+    drawn = []
+    if main_measures(rows):
+        words = f"{rows.title}: a dot for each seed, a line at the mean"
+        drawn = [pictures(partial(draw_rows, rows, styles), words)]
+    yield Section(rows.title, [*notes_of(rows), *method], overview_table(rows), drawn)
     yield from map(table_section, tables)
     if rows.same_results:
         yield _distance_section(rows)

@@ -3,13 +3,14 @@
 import json
 from typing import Any, Iterator
 
+from convbert_plugin.analysis.comparison_pictures import draw_rows
 from convbert_plugin.analysis.comparison_sections import (
     comparison_lines,
     comparison_sections,
     comparison_values,
 )
 from convbert_plugin.analysis.contents import Contents
-from convbert_plugin.analysis.drawing import Styles, styles_of
+from convbert_plugin.analysis.drawing import WIDE, Styles, styles_of
 from convbert_plugin.analysis.fine_tuning_comparisons import (
     panel_comparison_sections,
     panel_comparison_values,
@@ -71,7 +72,7 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
         yield from run_sections(scores, styles)
         return
     for rows in row_sets(contents):
-        yield from comparison_sections(rows)
+        yield from comparison_sections(rows, styles)
     yield from _curves(contents, styles)
     if scores.groups:
         overview, *others = overview_sections(scores, styles)
@@ -132,8 +133,12 @@ def values_of(contents: Contents) -> dict[str, Any]:
 
 
 def report_png(contents: Contents) -> bytes:
-    """The scores of every task in one picture."""
-    return dots_png(contents.fine_tuning, styles_in(contents))
+    """The scores of every task in one picture, or what was compared of pretraining alone."""
+    styles = styles_in(contents)
+    sets = row_sets(contents)
+    if contents.fine_tuning.groups or not sets:
+        return dots_png(contents.fine_tuning, styles)
+    return draw_rows(sets[0], styles, WIDE, "png")
 
 
 def styles_in(contents: Contents) -> Styles:
