@@ -24,9 +24,11 @@ from convbert_plugin.analysis.row_sets import ComparedGroup, RowSet, main_measur
 from convbert_plugin.analysis.words import wrap
 
 # Inches: of a row, above and below a panel, between panels, and the narrowest that a panel is.
-LANE, ABOVE, BELOW, BESIDE, NARROWEST = 0.3, 0.32, 0.42, 0.22, 1.7
+LANE, ABOVE, BELOW, BESIDE, NARROWEST = 0.3, 0.32, 0.42, 0.4, 1.5
 LABEL_WIDTH = {True: 26, False: 16}
 """Letters of a row's name in one line, on wide pictures and on narrow ones."""
+TITLE_LETTER = 0.085
+"""Inches that a letter of a title takes."""
 HALF_SPREAD = 0.16
 
 
@@ -43,15 +45,21 @@ def draw_rows(rows: RowSet, styles: Styles, width: float, image_format: str) -> 
     columns = max(1, min(len(measures), int((width - beside) / (NARROWEST + BESIDE))))
     lines = -(-len(measures) // columns)
     panel = ((width - beside) / columns - BESIDE, lane * len(shown))
+    titles = [wrap(measure.name, int(panel[0] / TITLE_LETTER)) for measure in measures]
+    above = ABOVE + LINE * max(title.count("\n") for title in titles)
     with plain():
-        figure = Figure((width, lines * (ABOVE + panel[1] + BELOW) + LINE + 0.1))
+        legend = _explanation()
+        beside_each_other = len(legend) if width >= WIDE else 1
+        below = LINE * len(legend) / beside_each_other + 0.2
+        figure = Figure((width, lines * (above + panel[1] + BELOW) + below))
         for number, measure in enumerate(measures):
             line, column = divmod(number, columns)
             left = beside + column * (panel[0] + BESIDE)
-            axes = axes_in(figure, left, ABOVE + line * (ABOVE + panel[1] + BELOW), *panel)
+            axes = axes_in(figure, left, above + line * (above + panel[1] + BELOW), *panel)
             _draw_panel(axes, shown, measure, styles, rows.reference)
+            axes.set_title(titles[number])
             axes.set_yticks(range(len(shown)), names if column == 0 else [""] * len(shown))
-        figure.legend(handles=_explanation(), loc="lower left", ncols=3)
+        figure.legend(handles=legend, loc="lower left", ncols=beside_each_other)
         return image_of(figure, image_format)
 
 
@@ -78,7 +86,6 @@ def _draw_panel(
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_title(wrap(measure.name, 30).split("\n")[0])
 
 
 def _explanation() -> list[Line2D]:
@@ -88,5 +95,5 @@ def _explanation() -> list[Line2D]:
             [], [], color=INK, marker="|", markersize=11, markeredgewidth=2, linestyle="",
             label="mean",
         ),
-        Line2D([], [], color=MUTED, linestyle="--", label="of the reference row"),
+        Line2D([], [], color=MUTED, linestyle="--", label="that of the reference"),
     ]  # fmt: skip

@@ -10,13 +10,13 @@ from convbert_plugin.analysis.pretraining.pretraining_groups import (
     group_pretraining,
 )
 from convbert_plugin.analysis.pretraining.pretraining_runs import (
-    PRETRAINING_FILE,
     PretrainingRun,
     read_pretraining_run,
 )
 from convbert_plugin.analysis.runs import Origin, Run, different_files, find_records
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.grids import GRID_FILE, Grid, read_grid
+from convbert_plugin.files.pretraining_records import PRETRAINING_FILE
 from convbert_plugin.files.records import TRAINED_HERE
 
 

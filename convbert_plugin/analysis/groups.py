@@ -7,7 +7,6 @@ from typing import Any, Callable, Collection, Iterator, NamedTuple, Optional, Se
 
 from convbert_plugin.analysis.answer_files import AnswerFile, read_answers
 from convbert_plugin.analysis.grouping import differing, grouped, value_words
-from convbert_plugin.analysis.pretraining.pretraining_runs import PRETRAINING_FILE
 from convbert_plugin.analysis.runs import (
     RECORDED,
     Origin,
@@ -18,6 +17,7 @@ from convbert_plugin.analysis.runs import (
 )
 from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.pretraining_records import PRETRAINING_FILE
 from convbert_plugin.files.records import RANDOM_WEIGHTS, RECORD_FILE
 
 # Words for what runs differ in, where it is not the name of an option and its value.

@@ -7,9 +7,10 @@ from convbert_plugin.analysis.contents import Contents
 from convbert_plugin.analysis.grouping import grouped
 from convbert_plugin.analysis.groups import Group, Row, rows_of
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
-from convbert_plugin.analysis.pretraining.pretraining_runs import PLACES, TIMES, VALID
+from convbert_plugin.analysis.pretraining.pretraining_runs import PLACES, VALID
 from convbert_plugin.analysis.runs import Run
 from convbert_plugin.data.glue.glue_tasks import TASKS
+from convbert_plugin.files.pretraining_records import TIMES
 
 # The average of the paper is of eight tasks, by these metrics and the first ones of the others.
 NOT_AVERAGED = {"wnli", "ax"}

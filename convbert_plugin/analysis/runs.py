@@ -10,6 +10,7 @@ from convbert_plugin.files.records import (
     CLASSIFICATION_HEAD,
     DATA,
     EARLY_ENDS,
+    ENVIRONMENT,
     QUESTION_ANSWERING_HEAD,
     RECORD_FILE,
     SETTINGS,
@@ -201,5 +202,5 @@ def read_run(path: Path) -> Run:
         data=record.get(DATA, {}),
         majority=record.get("majority", {}),
         validations=sorted(record["validations"], key=lambda entry: entry["updates"]),
-        environment=record.get("environment", {}),
+        environment=record.get(ENVIRONMENT, {}),
     )

@@ -6,6 +6,15 @@ from pathlib import Path
 from convbert_plugin.files.grids import Grid, GridRow, write_grid
 
 RANDOM = {"kind": "random weights"}
+DATA = {
+    "vocabulary": "v" * 16,
+    "vocabulary_size": 6000,
+    "train": "t" * 16,
+    "valid": "d" * 16,
+    "train_tokens": 100_000,
+    "used_share": 0.9,
+    "train_examples": 2000,
+}
 
 
 def write_pretraining(folder: Path, losses, seed=1, seconds=0.5, **values) -> Path:
@@ -40,15 +49,7 @@ def write_pretraining(folder: Path, losses, seed=1, seconds=0.5, **values) -> Pa
         "model": {"arch": "convbert_small", "layers": 3, "head_ratio": 2},
         "start": RANDOM,
         "settings": {"lr": [5e-4], "batch_size": 16, "max_update": 100 * len(losses)},
-        "data": {
-            "vocabulary": "v" * 16,
-            "vocabulary_size": 6000,
-            "train": "t" * 16,
-            "valid": "d" * 16,
-            "train_tokens": 100_000,
-            "used_share": 0.9,
-            "train_examples": 2000,
-        },
+        "data": DATA,
         "environment": {"device": "x86_64", "threads": 1, "world_size": 1, "commit": "abc123"},
         "points": points,
         "validations": validations,

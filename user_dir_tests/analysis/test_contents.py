@@ -13,6 +13,7 @@ from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.grids import write_grid
 from user_dir_tests.analysis.recorded_runs import (
+    DATA,
     RANDOM,
     ROWS,
     grid,
@@ -203,7 +204,7 @@ def test_what_is_to_be_known_of_a_run_is_a_line(tmp_path, values, words):
 
 def test_rows_of_different_data_are_allowed_and_said(tmp_path):
     write_pretraining(tmp_path / "a", (0.5, 0.3))
-    data = {"vocabulary": "v" * 16, "train": "u" * 16, "valid": "e" * 16}
+    data = {**DATA, "train": "u" * 16, "valid": "e" * 16}
     write_pretraining(tmp_path / "b", (0.5, 0.3), data=data)
     first, second = labels(read_contents([tmp_path]))
     assert notes(tmp_path) == [

@@ -1,21 +1,16 @@
 """Pretraining runs on disk, one by one."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from convbert_plugin.errors import UserError
-from convbert_plugin.files.json_files import read_json_object, typed
+from convbert_plugin.files.pretraining_records import read_pretraining_record
 from convbert_plugin.files.records import start_in_words
 
-PRETRAINING_FILE = "pretraining.json"
 UPDATES, TOKENS, SLOTS, SECONDS = "updates", "tokens", "slots", "seconds"
-# What tells where in a run a number was taken, or how fast it went.
+# What tells where in a run a number was taken.
 PLACES = (UPDATES, TOKENS, SLOTS, SECONDS)
-TIMES = ("wps", "ups", "train_wall", "gb_free")
 VALID = "valid"
-DIVERGED = "divergence"
 
 
 class PretrainingRun(NamedTuple):
@@ -102,28 +97,7 @@ class PretrainingRun(NamedTuple):
 
 def read_pretraining_run(path: Path) -> PretrainingRun:
     """Read the ``pretraining.json`` of a run. Raises UserError: a damaged one."""
-    record = read_json_object(path)
-    try:
-        _check(record)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        raise UserError(f"{path}: damaged, or not the record of a pretraining: remove it") from None
+    record = read_pretraining_record(path)
     fields = {name: record[name] for name in PretrainingRun._fields if name in record}
-    return PretrainingRun(folder=str(path.parent), **fields)
-
-
-def _check(record: dict) -> None:
-    typed(int, record["seed"])
-    typed(str, record["objective"])
-    start_in_words(record["start"])
-    typed(Optional[float], record["budget_minutes"])
-    typed(Optional[str], record["ended"])
-    for part in ("model", "settings", "data", "environment"):
-        record[part].keys()
-    for entry in (*record["points"], *record["validations"]):
-        typed(int, entry[UPDATES])
-        if not all(math.isfinite(value) for value in entry.values() if isinstance(value, float)):
-            raise ValueError
-    for entry in record["validations"]:
-        typed(str, entry["subset"])
-    for entries in (record["points"], record["validations"]):
-        entries.sort(key=lambda entry: entry[UPDATES])
+    run = PretrainingRun(folder=str(path.parent), **fields)
+    return run._replace(validations=sorted(run.validations, key=lambda entry: entry[UPDATES]))

@@ -1,0 +1,64 @@
+"""The picture of compared rows: dots, means and the reference where the numbers are."""
+
+import numpy as np
+import pytest
+
+from convbert_plugin.analysis import comparison_pictures
+from convbert_plugin.analysis.comparison_pictures import draw_rows
+from convbert_plugin.analysis.contents import read_contents
+from convbert_plugin.analysis.drawing import NARROW, WIDE, plain
+from convbert_plugin.analysis.report import styles_in
+from convbert_plugin.analysis.row_sets import row_sets
+from user_dir_tests.analysis.recorded_runs import write_rows
+
+pytestmark = pytest.mark.experiments
+
+
+@pytest.fixture
+def picture(tmp_path, monkeypatch):
+    """The figure of the rows of a grid, of a width."""
+    contents = read_contents([write_rows(tmp_path)])
+    (rows,) = row_sets(contents)
+    monkeypatch.setattr(comparison_pictures, "image_of", lambda figure, image_format: figure)
+    return lambda width: draw_rows(rows, styles_in(contents), width, "svg")
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_dots_are_seeds_beside_their_mean_and_that_of_the_reference(picture, width):
+    auc, accuracy = picture(width).axes
+    titles = [axes.get_title(loc="left").split() for axes in (auc, accuracy)]
+    assert titles == [["valid", "discriminator", "auc"], ["rte", "accuracy"]]
+    dots, mean, reference, *others = [np.asarray(line.get_xdata()) for line in accuracy.get_lines()]
+    np.testing.assert_allclose(dots, [50, 54, 52])
+    np.testing.assert_allclose(mean, [52, 52])
+    np.testing.assert_allclose(reference, [52, 52])
+    np.testing.assert_allclose(others[0], [52, 53, 56])
+    np.testing.assert_allclose(others[1], [161 / 3] * 2)
+    assert len(others) == 4
+
+
+def texts_in(axes):
+    """The title, the names of the rows, and the numbers that lie in the panel."""
+    low, high = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    numbers = [label for place, label in ticks if low <= place <= high]
+    return [
+        text for text in (axes._left_title, *axes.get_yticklabels(), *numbers) if text.get_text()
+    ]
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_nothing_is_cut_off_and_nothing_overlaps(picture, width):
+    figure = picture(width)
+    with plain():
+        figure.draw_without_rendering()
+        texts = [text for axes in figure.axes for text in texts_in(axes)]
+        texts += figure.legends[0].get_texts()
+        boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) >= 2 + 3 + 4 + 3
+    for number, box in enumerate(boxes):
+        assert figure.bbox.containsx(box.x0)
+        assert figure.bbox.containsx(box.x1)
+        assert figure.bbox.containsy(box.y0)
+        assert figure.bbox.containsy(box.y1)
+        assert not any(box.overlaps(other) for other in boxes[:number])
