@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from convbert_plugin.files.json_files import typed
 from convbert_plugin.files.records import (
+    BUDGET,
     DATA,
     ENVIRONMENT,
     SETTINGS,
@@ -25,11 +26,10 @@ FORMAT = 1
 FORMAT_NAME, OBJECTIVE, POINTS, ENDED = "format", "objective", "points", "ended"
 # Updates from which on tokens are counted: more than 0 where an earlier version made those before.
 COUNTED_FROM = "counted_from"
-BUDGET = "budget_minutes"
 # How a run ended; one that was cut off, or lasts, has None.
 MAX_UPDATE, MAX_EPOCH, DIVERGED = "max_update", "max_epoch", "divergence"
 STOP_TIME, STOP_RATE, PATIENCE = "stop_time_hours", "stop_min_lr", "patience"
-ENDS = (MAX_UPDATE, MAX_EPOCH, DIVERGED, STOP_TIME, STOP_RATE, PATIENCE, "budget")
+BUDGET_SPENT = "budget"
 # Of a point or a validation, what differs between two runs that are equal.
 TIMES = ("seconds", "wps", "ups", "train_wall", "gb_free")
 # What records of fine-tuning may lack, if an earlier version wrote them.

@@ -29,7 +29,8 @@ PLACE, LENGTH = ("device", "torch", "fairseq"), ("max_update", "max_epoch")
 SHARDS = "shards"
 TEXT = ("train_tokens", "used_share", "train_examples", SHARDS)
 # Settings above 0 by which one seed may rightly end before another.
-EARLY_ENDS = ("patience", "stop_time_hours", "stop_min_lr")
+BUDGET = "budget_minutes"
+EARLY_ENDS = ("patience", "stop_time_hours", "stop_min_lr", BUDGET)
 RANDOM_WEIGHTS = {"kind": "random weights"}
 TRAINED_HERE, CONVERTED = "trained here", "converted"
 
@@ -63,7 +64,8 @@ class RunRecord:
         self.values[VALIDATIONS] = earlier[VALIDATIONS]
         if SETTINGS in self.values:
             now = {**self.values[SETTINGS], **self.values.get(DATA, {})}
-            may_change = (*PLACE, *TEXT, *(LENGTH if now.get("total_num_update") else ()))
+            has_length = now.get("total_num_update") or now.get(BUDGET)
+            may_change = (*PLACE, *TEXT, *(LENGTH if has_length else ()))
             then = {**earlier.get(SETTINGS, {}), **earlier.get(DATA, {})}
             _keep_changes(self.values[SETTINGS], now, then, may_change)
         if ENVIRONMENT in self.values:

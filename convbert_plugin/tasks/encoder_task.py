@@ -26,6 +26,7 @@ from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.loading import untrained_positions
 from convbert_plugin.modules.training_passes import check_compiler
+from convbert_plugin.optim.convbert_linear import budget_of
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 from convbert_plugin.training.checkpoints import Start, check_checkpoints, finish_copies
 from convbert_plugin.training.end_signals import listen
@@ -260,9 +261,12 @@ class EncoderTask(FairseqTask):
 
     def _train_no_more(self) -> None:
         """End a finished run, which fairseq would train for an update before it looks."""
+        longer = " or a longer --budget-minutes" * bool(
+            budget_of(self.cfg._get_root().lr_scheduler)
+        )
         self.tell(
             f"{self.start.path}: finished, with {self.start.reached_limit}: nothing is trained (a "
-            "higher --max-update or --max-epoch goes on)"
+            f"higher --max-update or --max-epoch{longer} goes on)"
         )
         self.cfg._get_root().optimization.max_epoch = -1
 

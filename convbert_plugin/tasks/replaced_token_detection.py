@@ -27,18 +27,18 @@ from convbert_plugin.data.pretraining.pretraining_dataset import (
 from convbert_plugin.data.vocabulary import Vocabulary, check_same_vocabulary, open_vocabulary
 from convbert_plugin.errors import UserError, errors_of_files_told
 from convbert_plugin.files.pretraining_records import (
-    BUDGET,
     COUNTED_FROM,
     OBJECTIVE,
     PretrainingRecord,
     text_of,
 )
-from convbert_plugin.files.records import DATA, TASK
+from convbert_plugin.files.records import BUDGET, DATA, TASK
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.models.architectures import released_generator_size
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 from convbert_plugin.models.parts import MASKED_LM_HEAD
+from convbert_plugin.optim.convbert_linear import budget_of
 from convbert_plugin.tasks.recorded_task import RecordedTask
 from convbert_plugin.tasks.run_settings import text_fingerprints
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
@@ -276,7 +276,7 @@ class ReplacedTokenDetectionTask(RecordedTask):
             },
             **self.where_it_runs(),
             COUNTED_FROM: counted_from,
-            BUDGET: None,
+            BUDGET: budget_of(run.lr_scheduler),
         }
         self.record = PretrainingRecord(self.cfg.save_dir, description, self.start.is_own, updates)
         return self.record

@@ -19,6 +19,8 @@ import convbert_plugin
 from convbert_plugin.data.binarized import parts_of
 from convbert_plugin.files.fingerprints import fingerprint_of
 from convbert_plugin.files.host import commit_of, processor_name
+from convbert_plugin.files.pretraining_records import STOP_TIME
+from convbert_plugin.files.records import BUDGET
 from convbert_plugin.models.config import ConvBertConfig
 from convbert_plugin.models.convbert import ConvBertModel
 
@@ -62,6 +64,11 @@ def settings_of(task: DictConfig, besides: Collection[str]) -> dict[str, Any]:
         settings |= _plain(merge_with_parent(kind(), node) if kind else node)
         settings[component] = node[NAME]
     settings |= _plain(OmegaConf.select(task, "..optimization"))
+    if settings.get(BUDGET) is None:
+        settings.pop(BUDGET, None)
+    else:
+        # It stands for the budget while the run lasts.
+        settings[STOP_TIME] = 0.0
     for group, names in OPTIONS.items():
         options = _plain(OmegaConf.select(task, f"..{group}"))
         settings |= {name: options.get(name) for name in names}

@@ -17,6 +17,7 @@ from convbert_plugin.errors import UserError, under_a_command_of_fairseq
 from convbert_plugin.files.whole_output import whole_copy, whole_file
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
 from convbert_plugin.formats.tensor_writing import write_pickled
+from convbert_plugin.training import time_budget
 from convbert_plugin.training.checkpoint_writing import save_or_go_on, trains_no_more
 from convbert_plugin.training.checkpoints import Start, check_loaded
 from convbert_plugin.training.disk_room import check_room
@@ -112,6 +113,7 @@ def _own_start(load: Callable) -> Callable:
             check_room(trainer)
         trainer.watch.go_on(trainer, loaded[0])
         trainer.recording.go_on(trainer, loaded[0])
+        time_budget.begin(trainer)
         finish_update(trainer, loaded[0])
         return loaded
 

@@ -28,6 +28,7 @@ from convbert_plugin.models.loading import empty_model_of, usable_positions
 from convbert_plugin.models.parts import scopes_of
 from convbert_plugin.models.state import TOKEN_TABLE
 from convbert_plugin.modules.shape import StackShape
+from convbert_plugin.optim.convbert_linear import budget_of
 from convbert_plugin.tokenization.tokenizer import DICTIONARY_FILE
 from convbert_plugin.training.exact_resume import name_of
 from convbert_plugin.training.resuming import (
@@ -126,7 +127,7 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         check_components(checkpoint, start, _components(cfg))
     objective = next(filter(None, map(checkpoint.task.get, OBJECTIVE_OPTIONS)), None)
     updates = checkpoint.progress["optimizer_history"][-1].get("num_updates", 0)
-    extra = checkpoint.progress["extra_state"]
+    extra, run = checkpoint.progress["extra_state"], cfg._get_root()
     return Start(
         path=start,
         is_own=own is not None or Path(start) == last,
@@ -140,7 +141,9 @@ def check_checkpoints(cfg: RunConfig, vocabulary: Vocabulary) -> Start:
         usable_length=max(usable_positions(checkpoint), checkpoint.example_length or 0),
         description=start_from(Path(start), objective, updates),
         notice=own.notice if own else "",
-        reached_limit=reached_limit(checkpoint, resets, cfg._get_root().optimization),
+        reached_limit=reached_limit(
+            checkpoint, resets, run.optimization, budget_of(run.lr_scheduler)
+        ),
         updates=updates,
         is_best=extra.get("val_loss") is not None and extra["val_loss"] == extra.get("best"),
         workers=0 if DATALOADER in resets else checkpoint.workers,

@@ -13,6 +13,8 @@ from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from convbert_plugin.optim.convbert_linear import budget_of
+
 # In a checkpoint, within the state of the schedule and beside that of the meters.
 PLATEAU, EARLY_STOPPING = "plateau", "early_stopping"
 COUNTERS = ("num_bad_epochs", "cooldown_counter")
@@ -44,6 +46,9 @@ def remember(trainer: Trainer, state: Mapping) -> None:
     for component, options in state["cfg"].items():
         if isinstance(options, argparse.Namespace):
             state["cfg"][component] = {"_name": name_of(component, options)}
+    if budget_of(trainer.cfg.lr_scheduler):
+        # It stands for the budget while the run lasts.
+        state["cfg"]["optimization"]["stop_time_hours"] = 0.0
     if (schedule := _plateau_of(trainer)) is not None:
         counters = {name: getattr(schedule, name) for name in COUNTERS}
         rates = [float(group["lr"]) for group in trainer.optimizer.param_groups]

@@ -12,6 +12,8 @@ from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.formats.fairseq_checkpoint import FairseqCheckpoint
 from convbert_plugin.formats.safe_loading import PLAIN_TYPES, repeat_themselves, tensor_problem
 from convbert_plugin.training.exact_resume import COUNTERS, EARLY_STOPPING, PLATEAU, RATES
+from convbert_plugin.training.recording import SEEN, seen_by
+from convbert_plugin.training.time_budget import SECONDS_A_MINUTE
 
 # fairseq's options after which it leaves a field alone, and one that left some out.
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
@@ -299,10 +301,12 @@ def check_components(
             )
 
 
-def reached_limit(checkpoint: FairseqCheckpoint, resets: Collection[str], limits: Any) -> str:
+def reached_limit(
+    checkpoint: FairseqCheckpoint, resets: Collection[str], limits: Any, budget: Optional[float]
+) -> str:
     """Which of its limits a run that goes on from a checked state has reached, in words; else "".
 
-    ``limits`` are fairseq's options ``max_update`` and ``max_epoch``.
+    ``limits`` are fairseq's options ``max_update`` and ``max_epoch``; ``budget``: minutes.
     """
     progress = checkpoint.progress
     counts = {}
@@ -314,7 +318,17 @@ def reached_limit(checkpoint: FairseqCheckpoint, resets: Collection[str], limits
         limit = limits[f"max_{thing}"]
         if 0 < limit <= count:
             return f"{count:,} of {counted(limit, thing)}"
-    return ""
+    minutes = _minutes(progress, counts.get("update", 0))
+    return f"{minutes:.4g} of {budget:g} minutes" if budget and minutes >= budget else ""
+
+
+def _minutes(progress: Mapping, updates: int) -> float:
+    """How long a run has trained for so many updates."""
+    if not updates:
+        return 0.0
+    extra = progress[EXTRA]
+    before = seen_by(extra.get(SEEN), updates).seconds_before
+    return (float(extra.get("previous_training_time", 0)) - before) / SECONDS_A_MINUTE
 
 
 def _problem(progress: Mapping, field: Field) -> Optional[str]:

@@ -8,7 +8,7 @@ from typing import Any, Iterator, Mapping, Optional
 from fairseq.trainer import Trainer
 
 from convbert_plugin.errors import UserError
-from convbert_plugin.training import end_signals, leaving
+from convbert_plugin.training import end_signals, leaving, time_budget
 from convbert_plugin.training.checkpoint_writing import Unwritten, save_what_is_left
 from convbert_plugin.training.exact_resume import recall, remember
 from convbert_plugin.training.finite_numbers import (
@@ -100,8 +100,15 @@ class SurvivingTrainer(Trainer):
         return super().cumulative_training_time()
 
     def training_seconds(self) -> float:
-        """The same, asked for at any time."""
-        return float(super().cumulative_training_time())
+        """How long the run has trained, by what all workers agreed on last, asked for any time."""
+        seconds = super().cumulative_training_time()
+        if self._cumulative_training_time is None and self.data_parallel_world_size > 1:
+            seconds = self._previous_training_time
+        return float(seconds) - self.recording.seconds_before
+
+    def lr_step_update(self) -> Any:
+        time_budget.pass_time(self)
+        return super().lr_step_update()
 
     def begin_valid_epoch(self, epoch: int) -> None:
         self.recording.begin_validation(self)

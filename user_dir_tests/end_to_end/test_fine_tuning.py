@@ -119,6 +119,14 @@ def test_left_before_its_first_score_it_records_from_where_it_began(
         (run.folder / "scores.json").unlink()
 
 
+def test_a_time_to_train_for_is_one_of_the_settings(find_words, tmp_path):
+    budget = ("--budget-minutes", "1e-9", "--total-num-update", "0")
+    record = record_of(find_words(tmp_path / "run", *budget))
+    assert [entry["updates"] for entry in record["validations"]] == [1]
+    settings = record["settings"]
+    assert (settings["budget_minutes"], settings["stop_time_hours"]) == (1e-9, 0)
+
+
 def test_a_run_that_is_cut_off_goes_on_as_if_it_were_not(find_words, tmp_path):
     whole = find_words(tmp_path / "whole", "--max-update", "12")
     parts = find_words(tmp_path / "parts", "--max-update", "8")

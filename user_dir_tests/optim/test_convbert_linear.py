@@ -69,7 +69,7 @@ def test_the_rate_depends_on_the_number_of_updates_alone():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"max_update": 0}, "needs --max-update or --total-num-update"),
+        ({"max_update": 0}, "needs --max-update, --total-num-update or --budget-minutes"),
         ({"max_update": 9, "warmup_updates": 2, "warmup_ratio": 0.1}, "not both"),
         ({"max_update": 9, "warmup_ratio": 1.5}, "--warmup-ratio"),
         ({"max_update": 9, "warmup_updates": -1}, "--warmup-updates"),
