@@ -172,7 +172,7 @@ def _draw_curve(
     best = thresholds[curve.scores.argmax()]
     kept = _thinned(thresholds)
     axes.plot(
-        thresholds[kept], scores[kept], style.line, color=style.color, alpha=0.8,
+        thresholds[kept], scores[kept], style.line, color=style.color,
         drawstyle="steps-post",
     )  # fmt: skip
     if np.isfinite(threshold):

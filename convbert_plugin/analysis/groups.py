@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Collection, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from convbert_plugin.analysis.answer_files import AnswerFile, read_answers
 from convbert_plugin.analysis.grouping import differing, grouped, value_words
@@ -20,17 +20,22 @@ from convbert_plugin.errors import UserError
 from convbert_plugin.files.pretraining_records import PRETRAINING_FILE
 from convbert_plugin.files.records import RANDOM_WEIGHTS, RECORD_FILE
 
+ENDED = "ended"
 # Words for what runs differ in, where it is not the name of an option and its value.
-FACT_WORDS = {"model": "{}", "head": "{} head", RECORDED: "{}"}
+FACT_WORDS = {"model": "{}", "head": "{} head", RECORDED: "{}", ENDED: "{}"}
 # Words for sets beside the usual one.
 SET_WORDS = {("mnli", SECOND_VALID): "mismatched"}
 
 
 class Group(NamedTuple):
-    """Runs that differ in their seed alone; ``label``: where they began, and how, in words."""
+    """Runs that differ in their seed alone; ``label``: where they began, and how, in words.
+
+    ``facts``: what the label tells beside where they began, by name.
+    """
 
     label: str
     runs: list[Run]
+    facts: Mapping[str, Any] = {}
 
     @property
     def task(self) -> str:
@@ -223,12 +228,17 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     }
     known = list(TASKS)
 
-    def label(run: Run) -> str:
+    def facts_of(run: Run) -> dict[str, Any]:
         facts = {**run.basics(), **run.settings, **run.implied()}
-        words = (_fact_words(name, value) for name, value in facts.items() if name in shown)
+        told = {name: value for name, value in facts.items() if name in shown}
         is_told = run.is_short or made_alike[run.making] > 1
-        ended = run.end_words if is_told else ""
-        return ", ".join(filter(None, [run.start_words, *words, ended]))
+        return {**told, ENDED: run.end_words} if is_told else told
+
+    def group_of(members: Sequence[Run]) -> Group:
+        run, facts = members[0], facts_of(members[0])
+        words = (_fact_words(name, value) for name, value in facts.items())
+        label = ", ".join(filter(None, [run.start_words, *words]))
+        return Group(label, sorted(members, key=lambda run: (*run.seeds, run.folder)), facts)
 
     def order(group: Group) -> tuple:
         is_random = group.runs[0].start["kind"] == RANDOM_WEIGHTS["kind"]
@@ -238,11 +248,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         pretraining = -1 if origin is None else origin.place
         return place, group.task, not is_random, pretraining, group.label
 
-    labelled = (
-        Group(label(members[0]), sorted(members, key=lambda run: (*run.seeds, run.folder)))
-        for members in groups.values()
-    )
-    return sorted(labelled, key=order)
+    return sorted(map(group_of, groups.values()), key=order)
 
 
 def _differing(

@@ -15,6 +15,10 @@ from convbert_plugin.analysis.words import printable
 
 # The page needs nothing from elsewhere, and browsers can hold it to that.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# Letters of the columns of a table that needs a wide screen; of a column of words, which wrap, at
+# most, and between two.
+BREADTHS = {"broad": 105, "middling": 75}
+WORDS_LETTERS, GAP_LETTERS = 24, 2
 # So many sections are listed at the beginning.
 LISTED = 4
 TEMPLATE = """\
@@ -36,19 +40,24 @@ TEMPLATE = """\
 {%- else %}{{ piece.text }}{% endif %}
 {% endfor %}
 {% endmacro %}
-{% macro legend_of(entries) %}
+{% macro introduction_of(section) %}
+{% if section.lead %}
+<p class="lead">{{ section.lead }}</p>
+{% endif %}
+{% if section.legend %}
 <dl class="legend">
-{% for entry in entries %}
+{% for entry in section.legend %}
 <dt>{{ entry.style | swatch }}{{ entry.name }}</dt><dd>{{ entry.words | breakable }}</dd>
 {% endfor %}
 </dl>
+{% endif %}
 {% endmacro %}
 {% macro shown(table) %}
 {% if table.summary %}
 <details class="printed">
 <summary>{{ table.summary }}</summary>
 {% endif %}
-<div class="table"><table>
+<div class="table"><table{{ {"class": table | breadth} | xmlattr }}>
 <thead><tr>
 {%- for name in table.header %}
 <th{% if name in table.numbers %} class="number"{% endif %}>{{ name }}</th>
@@ -83,20 +92,20 @@ TEMPLATE = """\
 {% endif %}
 </header>
 <main>
-{% for section in sections %}
-<section id="section-{{ loop.index }}"{% if not section.title %} class="plain"{% endif %}>
+{% for group in groups %}
+{% set first = group[0] %}
+<section id="section-{{ loop.index }}"{% if not first.title %} class="plain"{% endif %}>
 <div class="rail">
-{% if section.title %}
-<h2>{{ section.title }}</h2>
+{% if first.title %}
+<h2>{{ first.title }}</h2>
 {% endif %}
-{% if section.lead %}
-<p class="lead">{{ section.lead }}</p>
-{% endif %}
-{% if section.legend %}
-{{ legend_of(section.legend) -}}
-{% endif %}
+{{ introduction_of(first) -}}
 </div>
 <div class="content">
+{% for section in group %}
+{% if not loop.first %}
+{{ introduction_of(section) -}}
+{% endif %}
 {% if section.pictures or section.place %}
 <div class="pictures"{{ {"id": section.place or none} | xmlattr }}>
 {% for picture in section.pictures %}
@@ -133,6 +142,7 @@ TEMPLATE = """\
 </div>
 {% endfor %}
 </details>
+{% endfor %}
 {% endfor %}
 </div>
 </section>
@@ -240,23 +250,33 @@ def html_page(title: str, explanation: str, sections: Iterable[Section], script:
     The ``script`` runs at its end, and no other does. It is no text: what comes from a file stands
     in it only as JSON in which every "<" is an escape.
     """
-    shown = list(sections)
+    groups = _groups(sections)
     environment = Environment(
         autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"cells": _cells, "swatch": _swatch, "drawn": _Drawer()}
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "breadth": _breadth}
     return environment.from_string(TEMPLATE).render(
         title=title,
         explanation=explanation,
-        sections=shown,
-        listed=[(place, one.title) for place, one in enumerate(shown, 1) if one.title],
+        groups=groups,
+        listed=[(place, first.title) for place, (first, *_) in enumerate(groups, 1) if first.title],
         least=LISTED,
         policy=_policy(script),
         style=Markup(STYLE),
         script=Markup(script),
     )
+
+
+def _groups(sections: Iterable[Section]) -> list[list[Section]]:
+    """Each section that has a title, with those after it that have none."""
+    groups: list[list[Section]] = []
+    for section in sections:
+        if section.title or not groups:
+            groups.append([])
+        groups[-1].append(section)
+    return groups
 
 
 def _policy(script: str) -> str:
@@ -290,6 +310,20 @@ def _cells(table: Table) -> Iterator[list[_Cell]]:
             for place, (name, text) in enumerate(zip(table.header, row, strict=True))
         ]
         above = row
+
+
+def _breadth(table: Table) -> Optional[str]:
+    """The class of a table that needs a wide screen: by the letters that its columns need."""
+    needed = sum(
+        GAP_LETTERS + _letters(name, [row[place] for row in table.rows], name in table.numbers)
+        for place, name in enumerate(table.header)
+    )
+    return next((name for name, letters in BREADTHS.items() if needed > letters), None)
+
+
+def _letters(name: str, cells: Sequence[str], is_number: bool) -> int:
+    longest = max(map(len, cells), default=0)
+    return max([longest if is_number else min(longest, WORDS_LETTERS), *map(len, name.split())])
 
 
 def _css_class(table: Table, name: str, is_again: bool) -> Optional[str]:

@@ -5,6 +5,27 @@ from convbert_plugin.analysis.theme import DARK, LIGHT, variables
 # Below it tables become cards, and pictures are the narrow ones: CSS pixels.
 NARROW_SCREEN = 660
 
+CARDS = """\
+  T, T tbody { display: block; min-width: 0; }
+  T thead { display: none; }
+  T tbody tr { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; padding: .55rem 0;
+               break-inside: avoid; }
+  T tbody tr:has(> :first-child:not(.again)) { border-top: 1px solid var(--ink); }
+  T tbody tr > *, T tbody tr + tr > *, T tbody tr > .number { display: block; padding: 0;
+               border: 0; min-width: 0; text-align: left; }
+  T tbody tr > .again { display: none; }
+  T tbody th, T .path { flex: 1 0 100%; }
+  T tbody th:first-child { font-size: 1.05rem; }
+  T tbody td::before { content: attr(data-label); display: block; color: var(--muted);
+               font-size: .75rem; line-height: 1.4; }
+"""
+
+
+def _cards(table: str) -> str:
+    """Rows of the tables that a selector names as cards, in which each value has its label."""
+    return CARDS.replace("T", table)
+
+
 STYLE = f"""\
 :root {{ color-scheme: light dark; {variables(LIGHT)} }}
 @media screen and (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)} }} }}
@@ -22,10 +43,10 @@ p, ul, ol, dl {{ margin: .4rem 0 .8rem; max-width: 46rem; }}
 .deck {{ color: var(--muted); font-size: 1.05rem; }}
 .lead {{ color: var(--muted); }}
 section {{ margin-top: 2.6rem; padding-top: .8rem; border-top: 2px solid var(--ink); }}
-section.plain {{ margin-top: 1.6rem; padding-top: 0; border-top: 0; }}
+section.plain {{ margin-top: 1.4rem; padding-top: 0; border-top: 0; }}
 nav {{ margin: 1.1rem 0 0; font-size: .925rem; line-height: 1.9; }}
 nav a {{ color: inherit; text-decoration: underline; text-decoration-color: var(--muted);
-        text-underline-offset: .2em; margin-right: 1.1rem; white-space: nowrap; }}
+        text-underline-offset: .2em; margin-right: 1.1rem; }}
 body {{ overflow-wrap: break-word; }}
 .path, li, dd, summary {{ overflow-wrap: anywhere; }}
 .notes {{ color: var(--muted); font-size: .875rem; padding-left: 1.1rem; }}
@@ -49,14 +70,14 @@ table {{ border-collapse: collapse; font-size: .925rem; line-height: 1.4;
         min-width: min(100%, 40rem); }}
 th, td {{ padding: .38rem .9rem .38rem 0; text-align: left; vertical-align: top; }}
 thead th {{ color: var(--muted); font-weight: 500; font-size: .8125rem; vertical-align: bottom;
-           border-bottom: 1px solid var(--ink); white-space: nowrap; }}
+           border-bottom: 1px solid var(--ink); }}
 tbody th {{ font-weight: 600; }} tbody th + th {{ font-weight: 400; }}
 tbody tr + tr > * {{ border-top: 1px solid var(--grid); }}
 tbody tr + tr > .again {{ border-top-color: transparent; visibility: hidden; }}
 th:last-child, td:last-child {{ padding-right: 0; }}
 .number {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
 .path {{ min-width: 14rem; }}
-summary {{ cursor: pointer; margin: .7rem 0; font-weight: 550; }}
+summary {{ cursor: pointer; margin: .5rem 0; max-width: 46rem; }}
 details > :not(summary) {{ margin-left: 0; }}
 
 .passage {{ max-width: 52rem; border-top: 1px solid var(--grid); padding: .8rem 0;
@@ -68,28 +89,21 @@ mark.first {{ background: var(--right); }}
 mark.second {{ border-color: var(--answered); }}
 
 @media (min-width: 68.75rem) {{
-  section {{ display: grid; grid-template-columns: 15rem minmax(0, 1fr); column-gap: 3rem; }}
+  section:not(:has(.broad)) {{ display: grid; grid-template-columns: 15rem minmax(0, 1fr);
+            column-gap: 3rem; }}
   .content > :first-child {{ margin-top: .2rem; }}
 }}
+@media screen and (max-width: 1099px) {{
+{_cards("table.broad")}}}
+@media screen and (max-width: 899px) {{
+{_cards("table.middling")}}}
 @media (max-width: {NARROW_SCREEN - 1}px) {{
   figure svg.wide:not(:last-child) {{ display: none; }}
   figure svg.narrow {{ display: block; }}
 }}
 @media screen and (max-width: {NARROW_SCREEN - 1}px) {{
   body {{ padding-top: 1.4rem; }}
-  table, tbody {{ display: block; min-width: 0; }}
-  thead {{ position: absolute; width: 1px; height: 1px; overflow: hidden;
-          clip-path: inset(50%); }}
-  tbody tr {{ display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; padding: .55rem 0; }}
-  tbody tr:has(> :first-child:not(.again)) {{ border-top: 1px solid var(--ink); }}
-  tbody tr > *, tbody tr + tr > *, tbody tr > .number {{ display: block; padding: 0; border: 0;
-             min-width: 0; text-align: left; }}
-  tbody tr > .again {{ display: none; }}
-  tbody th, .path {{ flex: 1 0 100%; }}
-  tbody th:first-child {{ font-size: 1.05rem; }}
-  tbody td::before {{ content: attr(data-label); display: block; color: var(--muted);
-             font-size: .75rem; line-height: 1.4; }}
-}}
+{_cards("table")}}}
 @media print {{
   @page {{ margin: 14mm; }}
   body {{ padding: 0; max-width: none; font-size: 10.5pt; }}
@@ -98,6 +112,7 @@ mark.second {{ border-color: var(--answered); }}
   tr, li, .legend {{ break-inside: avoid; }}
   .table {{ overflow: visible; }}
   table {{ font-size: 9pt; }} th, td {{ padding-right: .6rem; }}
+{_cards("table.broad")}
   .printed::details-content {{ content-visibility: visible; block-size: auto; }}
 }}
 """

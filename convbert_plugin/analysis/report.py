@@ -32,6 +32,7 @@ from convbert_plugin.analysis.score_report import (
     dots_png,
     overview_sections,
     run_sections,
+    score_difference_sections,
     score_explanation,
     score_lines,
     score_values,
@@ -66,10 +67,11 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
     notes = Section("Notes", notes=[*contents.notes, *scores.notes])
     if not groups:
         yield from overview_sections(scores, styles)
-        yield notes
-        yield from panel_comparison_sections(scores)
+        yield from panel_comparison_sections(scores, styles)
         yield from task_sections(scores, styles)
+        yield from score_difference_sections(scores, styles)
         yield from run_sections(scores, styles)
+        yield notes
         return
     for rows in row_sets(contents):
         yield from comparison_sections(rows, styles)

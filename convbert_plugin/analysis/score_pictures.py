@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from convbert_plugin.analysis.drawing import (
     LINE,
     MUTED,
+    PAPER,
     WIDE,
     KeyEntry,
     Styles,
@@ -26,7 +27,9 @@ from convbert_plugin.analysis.naming import Names
 from convbert_plugin.analysis.words import wrap
 
 MAJORITY: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
-SEED = KeyEntry("a seed", {"color": MUTED, "marker": "o", "linestyle": ""})
+SEED = KeyEntry(
+    "a seed", {"color": MUTED, "markerfacecolor": PAPER, "marker": "o", "linestyle": ""}
+)
 MEDIAN = KeyEntry(
     "median",
     {"color": MUTED, "marker": "|", "markersize": 12, "markeredgewidth": 2.5, "linestyle": ""},
@@ -159,9 +162,7 @@ def _draw_lane(axes: Axes, row: Row, middle: float, styles: Styles) -> None:
     step = 2 * HALF_SPREAD / max(1, len(scores) - 1)
     first = middle - HALF_SPREAD if len(scores) > 1 else middle
     heights = [first + step * place for place in range(len(scores))]
-    axes.plot(
-        scores, heights, marker, color=color, alpha=0.7, markersize=5.5, markeredgewidth=0, zorder=3
-    )
+    axes.plot(scores, heights, marker, color=color, markerfacecolor=PAPER, markersize=5, zorder=3)
     median = row.percent(row.median)
     half = 0.38 * LANE
     axes.plot([median] * 2, [middle - half, middle + half], color=color, linewidth=2.5, zorder=2)
@@ -227,7 +228,7 @@ def _draw_runs(axes: Axes, rows: Panel, styles: Styles) -> None:
             scores = [row.percent(entry[1]) for entry in curve]
             every = -(-len(curve) // MARKED_POINTS)
             axes.plot(
-                updates, scores, line, color=color, alpha=0.8, linewidth=1.2, marker=marker,
+                updates, scores, line, color=color, linewidth=1.2, marker=marker,
                 markersize=3.5, markevery=every,
             )  # fmt: skip
     for majority in {row.percent(row.majority) for row in rows if row.majority is not None}:

@@ -5,7 +5,7 @@ from typing import Iterator, Sequence
 
 from convbert_plugin.analysis.answer_report import answer_sections, answer_values
 from convbert_plugin.analysis.drawing import WIDE, Styles, pictures
-from convbert_plugin.analysis.grouping import grouped
+from convbert_plugin.analysis.grouping import differences_of, grouped
 from convbert_plugin.analysis.groups import Group, Row, Summary, rows_of
 from convbert_plugin.analysis.naming import Names, legend_of, short_names
 from convbert_plugin.analysis.page import Section, Table
@@ -18,7 +18,7 @@ from convbert_plugin.analysis.score_pictures import (
     with_curves,
 )
 from convbert_plugin.analysis.words import aligned
-from convbert_plugin.files.records import CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD
+from convbert_plugin.files.records import CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD, START
 
 HEADER = (
     "task", "start", "metric", "median", "best", "mean", "std", "majority", "runs", "seeds"
@@ -146,6 +146,20 @@ def _page_cells(row: Row, names: Names) -> list[str]:
     seeds = ", ".join(str(score.seed) for score in row.scores)
     scores = (words["median"], mean, words["best"], words["majority"])
     return [row.title, names[row.group.label], *scores, seeds]
+
+
+def score_difference_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
+    """In what runs of the same task differ, where it is more than where they began."""
+    names = short_names(styles)
+    told = differences_of(
+        {
+            names[group.label]: {START: group.runs[0].start_words, **group.facts}
+            for group in summary.groups
+        }
+    )
+    if set(told.names) - {START}:
+        table = Table(["runs", *told.names], list(told.rows()), paths={START})
+        yield Section("What differs", table=table)
 
 
 def run_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
