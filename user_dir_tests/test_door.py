@@ -59,7 +59,8 @@ assert door._Registering not in sys.meta_path
 """
 # Each in a fork of a process that has imported what takes longest, and neither package.
 FORKS = """
-import hydra, json, omegaconf, os, sys, torch, traceback
+import hydra, json, omegaconf, os, scipy.stats, sklearn.metrics, sys, torch, traceback
+import torch._dynamo, torch.utils.tensorboard
 assert not {"fairseq", "convbert_plugin"} & set(sys.modules)
 failed = 0
 for code in json.loads(sys.stdin.read()):

@@ -1,7 +1,6 @@
 """Losses of a few updates are those that were recorded, and two commits are compared by more."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,10 +89,8 @@ def git(folder, *words):
 
 
 @pytest.mark.slow
-def test_two_commits_are_compared(corpus, repository):
-    environment = {**os.environ, "COMPARED_DATA": str(corpus.data)}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["PYTHONPATH"] = str(repository)
+def test_two_commits_are_compared(corpus, repository, forked):
+    environment = {**forked, "COMPARED_DATA": str(corpus.data), "PYTHONPATH": str(repository)}
 
     def compare(*revisions):
         command = ["bash", "examples/compare_losses.sh", *revisions, "--max-update", "3"]

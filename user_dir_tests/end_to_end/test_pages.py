@@ -50,7 +50,7 @@ SHORT = ("--max-update", "40", "--batch-size", "8", "--log-interval", "2")
 # What stands on pages for the folders of data, and the fixtures that have these.
 DATA = {"GLUE=/path/to/glue": "glue", "SQUAD=/path/to/squad": "squad"}
 # What is trained on: enough for a vocabulary of 6,000 pieces, and for a score.
-LINES, GLUE_ROWS, SQUAD_PARAGRAPHS = {"train": 6000, "valid": 60}, 200, 5
+LINES, GLUE_ROWS, SQUAD_PARAGRAPHS = {"train": 6000, "valid": 60}, 60, 2
 STAGES = ("kernels", "tests", "training", "step", "bench", "pretraining")
 RESULTS = {"generator_loss", "unigram_cross_entropy", "discriminator_auc", "tokens_per_second"}
 # Two processes that train together wait for each other; a page takes a tenth of this.
