@@ -1,9 +1,17 @@
-"""Sum up fine-tuning runs over their seeds, as a page, a picture and numbers.
+"""Sum up pretraining and fine-tuning runs over their seeds, as a page, a picture and numbers.
 
-Each RUN is the folder of a fine-tuning run, or a folder that holds such runs at any depth (they are
-told by the scores.json that a run keeps). Runs of the same task that began alike make a group:
-median, best, mean and standard deviation over the seeds, beside the majority class. OUT.html is one
-self-contained page; OUT.png (the scores of all tasks) and OUT.json (every number) stand beside it.
+Each RUN is the folder of a run, or a folder that holds runs at any depth: they are told by the
+pretraining.json and scores.json that they keep. Runs that were made alike but for the seed make a
+row; where examples/ablations left a grid.json, rows have its names and order. What was fine-tuned
+from the runs of a row belongs to it.
+
+Rows are compared seed by seed with the first one, or the one that grid.json names: the mean
+difference, its 95% interval, and p of a paired t-test (scipy.stats.ttest_rel), also adjusted by
+Holm's method. Runs on different data may stand in one report, which says so; pretraining that has
+not ended is listed and not compared.
+
+OUT.html is one self-contained page; OUT.png (the scores of all tasks, or the rows of pretraining
+alone) and OUT.json (every number) stand beside it.
 """
 
 import argparse

@@ -4,7 +4,6 @@
 of one run by its examples/glue/finetune.py (three paths replaced by words).
 """
 
-import argparse
 import importlib.util
 import shutil
 from pathlib import Path
@@ -47,11 +46,11 @@ def test_the_settings_of_a_run_are_the_same(tmp_path):
     # The name that the default had then.
     checkpoint = write_checkpoint(tmp_path / "small", {}, conv_backend="torch") / "model.pt"
     overrides = ["optimization.max_update=300"]
-    arguments = argparse.Namespace(checkpoint=checkpoint, random_weights=False, overrides=overrides)
     size, model = sweep.model_options(checkpoint)
     run = sweep.Run("rte", 1, tmp_path / "seed1")
     command = sweep.train_command(
-        f"finetune_convbert_{size}", [*model, "glue=rte"], run, Path("/data/rte"), arguments
+        *(f"finetune_convbert_{size}", [*model, "glue=rte"], run, Path("/data/rte")),
+        *(checkpoint, overrides),
     )
     written = (RECORDS / RTE / "settings.txt").read_text()
     paths = {"CHECKOUT": CHECKOUT, "FOLDER": run.folder, "CHECKPOINT": checkpoint}
