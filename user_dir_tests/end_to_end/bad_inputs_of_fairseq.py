@@ -63,6 +63,7 @@ def training(usual, *rows):
 
 VALUES = [
     *(("--tokens-per-sample", n, "") for n in ("0", "-5", "1", "41", "4000000000")),
+    *(("--budget-minutes", n, "") for n in ("0", "-1", "nan", "inf")),
     *(("--mask-prob", n, "") for n in ("0", "-0.1", "1.5", "nan", "inf")),
     *(("--generator-size", n, "") for n in ("0", "-1", "nan", "inf", "0.8")),
     *(("--encoder-layers", n, "") for n in ("0", "-1")),

@@ -7,6 +7,8 @@ import fairseq.trainer
 import pytest
 
 from convbert_plugin.files.pretraining_records import read_pretraining_record
+from convbert_plugin.training.recording import Recording
+from convbert_plugin.training.trainer import SurvivingTrainer
 
 pytestmark = [pytest.mark.experiments, pytest.mark.survival]
 
@@ -132,3 +134,14 @@ def test_two_processes_agree_on_it(corpus, train_on_two, usual_arguments, tmp_pa
 def at(seconds):
     share = min(seconds / 1.2, 1)
     return 2e-3 * (1 - share) * min(1, share / 0.1)
+
+
+def test_workers_that_have_agreed_on_no_time_yet_take_that_of_the_checkpoint(monkeypatch):
+    monkeypatch.setattr(SurvivingTrainer, "data_parallel_world_size", 2)
+    trainer = SurvivingTrainer.__new__(SurvivingTrainer)
+    trainer.recording = Recording()
+    trainer._start_time, trainer._previous_training_time = 0.0, 7.0
+    trainer._cumulative_training_time = None
+    assert trainer.training_seconds() == 7.0
+    trainer._cumulative_training_time = 9.5
+    assert trainer.training_seconds() == 9.5

@@ -70,7 +70,7 @@ def test_what_is_written_is_read_and_a_point_is_a_line(tmp_path):
 
 def test_what_came_after_the_update_it_is_resumed_at_is_taken_back(tmp_path):
     path = write(tmp_path, [2, 4, 6], [4, 6])
-    write(tmp_path, [6, 8], [8], resumed_at=5, start=RANDOM_WEIGHTS, seed=1)
+    write(tmp_path, [6, 8], [8], resumed_at=4, start=RANDOM_WEIGHTS, seed=1)
     record = read_pretraining_record(path)
     assert record["points"] == [point(2), point(4), point(6), point(8)]
     assert record["validations"] == [score(4), score(8)]
