@@ -2,7 +2,7 @@
 
 import statistics
 from functools import partial
-from typing import Any, Iterator, Optional
+from typing import Any, Iterable, Iterator, Optional
 
 from convbert_plugin.analysis.comparison_pictures import draw_rows
 from convbert_plugin.analysis.comparison_words import p_words, words_of
@@ -73,8 +73,15 @@ def overview_table(rows: RowSet) -> Table:
         ]
         for row in rows.rows
     ]
-    names = [measure.name for measure in measures]
+    names = _short(measure.name for measure in measures)
     return Table([*header, *names], cells, {"parameters", *names})
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    """Without what stands in brackets, where no other is called so."""
+    names = list(names)
+    short = [name.split(" (")[0] for name in names]
+    return [name if short.count(one) > 1 else one for name, one in zip(names, short, strict=True)]
 
 
 def _whole(number: Optional[int]) -> str:

@@ -17,7 +17,9 @@ NOT_AVERAGED = {"wnli", "ax"}
 AVERAGED_METRICS = {"sts-b": "spearman"}
 AVERAGED = [name for name in TASKS if name not in NOT_AVERAGED]
 # Of pretraining, the metrics that stand in a table of all rows.
-MAIN_METRICS = {"generator_loss", "masked_lm_loss", "discriminator_loss", "discriminator_auc"}
+MAIN_METRICS = {"generator_loss", "masked_lm_loss", "discriminator_auc"}
+# Of more tasks of GLUE, their average stands there alone.
+MOST_MAIN_TASKS = 3
 SCORE_DECIMALS, LOSS_DECIMALS = 1, 4
 
 
@@ -50,11 +52,15 @@ def measures_of(contents: Contents, group: PretrainingGroup) -> dict[str, Measur
 
 def _measures(contents: Contents, group: PretrainingGroup) -> Iterator[Measure]:
     yield from _pretraining_measures(group)
+    tasks = averaged_tasks(contents, group)
+    not_main = tasks if len(tasks) > MOST_MAIN_TASKS else ()
     for same in grouped(_counted(contents, group), lambda one: one.task).values():
         for one in same:
             beside = "" if one is same[0] else f" ({one.label})"
-            yield from (_score_measure(row, beside) for row in rows_of(one))
-    if len(tasks := averaged_tasks(contents, group)) > 1:
+            for row in rows_of(one):
+                measure = _score_measure(row, beside)
+                yield measure._replace(is_main=measure.is_main and one.task not in not_main)
+    if len(tasks) > 1:
         name = average_name(tasks)
         yield Measure(name, glue_average(contents, group, tasks), SCORE_DECIMALS, True)
 
@@ -67,8 +73,9 @@ def _pretraining_measures(group: PretrainingGroup) -> Iterator[Measure]:
             if name not in ("subset", *PLACES, *TIMES):
                 told = [(seed, entry[name]) for seed, entry in last if name in entry]
                 is_main = subset == VALID and name in MAIN_METRICS
-                words = f"{subset} {name.replace('_', ' ')}"
-                yield Measure(words, by_seed(told), LOSS_DECIMALS, is_main)
+                words = name.replace("_", " ").replace(" auc", " AUC")
+                beside = "" if subset == VALID else f" ({subset})"
+                yield Measure(words + beside, by_seed(told), LOSS_DECIMALS, is_main)
 
 
 def _counted(contents: Contents, group: PretrainingGroup) -> list[Group]:

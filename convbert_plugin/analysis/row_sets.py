@@ -91,7 +91,7 @@ def _told_apart(rows: RowSet) -> RowSet:
 
 def _renamed(row: ComparedGroup) -> Iterator[tuple[str, Measure]]:
     for name, measure in row.measures.items():
-        is_sum = name.split(" ")[-1] == SUMMED
+        is_sum = name.split(" (")[0] == SUMMED
         objective = f" ({row.group.objective})" if is_sum and row.group else ""
         yield name + objective, measure._replace(name=name + objective)
 

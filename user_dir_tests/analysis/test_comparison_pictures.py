@@ -27,7 +27,7 @@ def picture(tmp_path, monkeypatch):
 def test_dots_are_seeds_beside_their_mean_and_that_of_the_reference(picture, width):
     auc, accuracy = picture(width).axes
     titles = [axes.get_title(loc="left").split() for axes in (auc, accuracy)]
-    assert titles == [["valid", "discriminator", "auc"], ["rte", "accuracy"]]
+    assert titles == [["discriminator", "AUC"], ["rte", "accuracy"]]
     dots, mean, reference, *others = [np.asarray(line.get_xdata()) for line in accuracy.get_lines()]
     np.testing.assert_allclose(dots, [50, 54, 52])
     np.testing.assert_allclose(mean, [52, 52])

@@ -190,7 +190,7 @@ def test_what_is_to_be_known_of_a_run_is_a_line(tmp_path, values, words):
     assert words.format(folder) in notes(tmp_path)
     contents = read_contents([tmp_path])
     (group,) = contents.pretraining
-    losses = measures_of(contents, group)["valid loss"].values
+    losses = measures_of(contents, group)["loss"].values
     assert (
         losses
         == {
@@ -301,6 +301,24 @@ def test_sums_of_other_losses_are_no_one_measure(tmp_path):
     write_pretraining(tmp_path / "b", (0.5, 0.3), objective="masked_lm")
     (rows,) = row_sets(read_contents([tmp_path]))
     assert [set(row.measures) for row in rows.rows] == [
-        {"valid loss (masked_lm)", "valid discriminator auc"},
-        {"valid loss (replaced_token_detection)", "valid discriminator auc"},
+        {"loss (masked_lm)", "discriminator AUC"},
+        {"loss (replaced_token_detection)", "discriminator AUC"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "main_ones"),
+    [
+        (["mrpc", "rte"], ["mrpc accuracy", "rte accuracy", "GLUE average (mrpc, rte)"]),
+        (["cola", "mrpc", "qnli", "rte"], ["GLUE average (cola, mrpc, qnli, rte)"]),
+        (["rte"], ["rte accuracy"]),
+    ],
+)
+def test_many_tasks_stand_in_the_table_of_all_rows_as_their_average(tmp_path, tasks, main_ones):
+    run = write_pretraining(tmp_path / "base", (0.5, 0.3))
+    for task in tasks:
+        write_fine_tuned(run / task, run, {"accuracy": 0.5}, task=task)
+    contents = read_contents([tmp_path])
+    (group,) = contents.pretraining
+    measures = measures_of(contents, group).values()
+    assert [one.name for one in measures if one.is_main] == ["discriminator AUC", *main_ones]

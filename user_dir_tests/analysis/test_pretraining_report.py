@@ -41,7 +41,7 @@ def test_the_tables_of_a_grid_worked_by_hand(tmp_path):
     tables = tables_of(read_contents([write_rows(tmp_path)]))
     overview = tables["a: a table"]
     assert [*overview.header] == [
-        *("row", "parameters", "seeds", "valid discriminator auc", "rte accuracy")
+        *("row", "parameters", "seeds", "discriminator AUC", "rte accuracy")
     ]
     assert [*overview.rows] == [
         ["ELECTRA style", "1,013", "1, 2, 3", "0.6800 ± 0.0100", "52.0 ± 2.0"],
@@ -88,7 +88,7 @@ def test_the_files_of_a_grid(tmp_path, capsys):
         assert name in text
         assert name in page.text
         (group,) = (one for one in values["pretraining"]["groups"] if one["label"] == name)
-        assert list(group["measures"]["valid loss"]["by_seed"].values()) == list(losses)
+        assert list(group["measures"]["loss"]["by_seed"].values()) == list(losses)
         assert [run["updates"] for run in group["runs"]] == [200] * 3
         found = [one for one in values["groups"] if one["label"] == name]
         assert [score["score"] for score in found[0]["scores"][0]["per_seed"]] == list(scores)
@@ -152,8 +152,8 @@ def test_pretraining_alone_makes_a_report(tmp_path, capsys):
     assert main(["report", str(tmp_path / "runs"), str(tmp_path / "report.html")]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "Pretraining compared",
-        "row             seeds  valid discriminator auc",
-        "convbert_small  1, 2           0.6500 ± 0.0707",
+        "row             seeds  discriminator AUC",
+        "convbert_small  1, 2     0.6500 ± 0.0707",
     ]
     values = json.loads((tmp_path / "report.json").read_text())
     assert (values["groups"], values["notes"]) == ([], [])
@@ -227,6 +227,6 @@ def test_every_measure_is_compared_in_the_order_of_the_rows(tmp_path):
     (rows,) = row_sets(read_contents([write_rows(tmp_path)]))
     tables = measure_tables(rows)
     assert [table.measure.name for table in tables] == [
-        *("valid loss", "valid discriminator auc", "rte accuracy")
+        *("loss", "discriminator AUC", "rte accuracy")
     ]
     assert all([row.label for row in table.rows] == list(ROWS) for table in tables)
