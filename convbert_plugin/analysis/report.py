@@ -27,7 +27,7 @@ from convbert_plugin.analysis.pretraining.pretraining_tables import (
     text_sections,
 )
 from convbert_plugin.analysis.pretraining_values import pretraining_values
-from convbert_plugin.analysis.row_sets import row_sets
+from convbert_plugin.analysis.row_sets import main_measures, row_sets
 from convbert_plugin.analysis.score_report import (
     dots_png,
     overview_sections,
@@ -137,7 +137,7 @@ def values_of(contents: Contents) -> dict[str, Any]:
 def report_png(contents: Contents) -> bytes:
     """The scores of every task in one picture, or what was compared of pretraining alone."""
     styles = styles_in(contents)
-    sets = row_sets(contents)
+    sets = [rows for rows in row_sets(contents) if main_measures(rows)]
     if contents.fine_tuning.groups or not sets:
         return dots_png(contents.fine_tuning, styles)
     return draw_rows(sets[0], styles, WIDE, "png")

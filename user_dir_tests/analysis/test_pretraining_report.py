@@ -230,3 +230,12 @@ def test_every_measure_is_compared_in_the_order_of_the_rows(tmp_path):
         *("loss", "discriminator AUC", "rte accuracy")
     ]
     assert all([row.label for row in table.rows] == list(ROWS) for table in tables)
+
+
+def test_a_grid_of_which_no_run_has_ended(tmp_path):
+    """There is nothing to compare, and nothing to draw of it."""
+    write_pretraining(tmp_path / "electra" / "seed1", (0.5, 0.4), ended=None)
+    write_grid(tmp_path, [grid("a", [("ELECTRA style", "electra")])])
+    assert main(["report", str(tmp_path), str(tmp_path / "report.html")]) == 0
+    assert "not compared" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
