@@ -27,6 +27,8 @@ NUMBERS = {"median", "best", "mean", "std", "majority", "runs", "updates", "seed
 # On a page, where a legend says what the names of runs stand for.
 PAGE_HEADER = ("task", "runs", "median", "mean ± std", "best", "majority", "seeds")
 PAGE_NUMBERS = {"median", "mean ± std", "best", "majority"}
+# A table of more rows is folded away, for the picture tells most of it.
+MOST_SHOWN, FOLDED = 12, "The scores in numbers"
 RUNS_HEADER = ("task", "runs", "seed", "updates", "scores", "folder")
 RUNS_NUMBERS = {"seed", "updates"}
 # By what the runs' records call the head that answers.
@@ -130,7 +132,8 @@ def overview_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
     )
     cells = [_page_cells(row, names) for rows in panels for row in rows]
     header, filled = _filled(PAGE_HEADER, cells)
-    table = Table(header, filled, PAGE_NUMBERS, stubs=2)
+    folded = FOLDED if len(cells) > MOST_SHOWN else ""
+    table = Table(header, filled, PAGE_NUMBERS, summary=folded, stubs=2)
     yield Section(legend=legend_of(names, styles), pictures=[drawn], table=table)
 
 
