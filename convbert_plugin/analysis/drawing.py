@@ -9,6 +9,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from convbert_plugin.analysis.page import Picture
 from convbert_plugin.analysis.theme import COLORS, GRID, INK, MUTED, PAPER, Style, Styles, styles_of
@@ -45,8 +46,8 @@ LETTERS = 9.5
 EM = 0.6
 # Inches: a line of a key, and the sample of a line in it.
 KEY_LINE, SAMPLE = 0.24, 0.32
-# A PNG of the wide picture has 1,350 pixels.
-PNG_DOTS = 180
+# A PNG of the wide picture has 1,404 pixels: dots an inch, and inches around it.
+DOTS, MARGIN = 180, 0.15
 
 SETTINGS: dict[Any, Any] = {
     "font.size": LETTERS,
@@ -94,12 +95,12 @@ def plain() -> Iterator[None]:
 def image_of(figure: Figure, image_format: str) -> bytes:
     """The bytes of a figure, drawn ``plain``; ``image_format``: "svg" (no ground) or "png"."""
     image = io.BytesIO()
-    is_svg = image_format == "svg"
-    metadata = {"Date": None} if is_svg else {}
-    figure.savefig(
-        image, format=image_format, dpi=PNG_DOTS, metadata=metadata,
-        facecolor="none" if is_svg else PAPER,
-    )  # fmt: skip
+    if image_format == "svg":
+        figure.savefig(image, format="svg", metadata={"Date": None}, facecolor="none")
+    else:
+        width, height = figure.get_size_inches()
+        around = Bbox([[-MARGIN, -MARGIN], [width + MARGIN, height + MARGIN]])
+        figure.savefig(image, format=image_format, dpi=DOTS, facecolor=PAPER, bbox_inches=around)
     return image.getvalue()
 
 
@@ -139,21 +140,21 @@ def key_height(entries: Sequence[KeyEntry], width: float) -> float:
     return KEY_LINE * (1 + max((row for row, _ in _key_places(entries, width)), default=-1))
 
 
-def draw_key(figure: Figure, entries: Sequence[KeyEntry], width: float) -> None:
-    """What marks mean, from the top left on, in as many lines as its ``width`` in inches needs."""
+def draw_key(figure: Figure, entries: Sequence[KeyEntry], width: float, top: float = 0) -> None:
+    """What marks mean, in as many lines as a ``width`` needs, from ``top`` on: in inches."""
     whole_width, whole_height = figure.get_size_inches()
     places = _key_places(entries, width)
     for (row, left), (words, look) in zip(places, entries, strict=True):
-        top = KEY_LINE * (row + 0.4)
+        height = top + KEY_LINE * (row + 0.4)
         is_line = bool(look.get("linestyle", "-"))
         # A line has its marker in the middle.
         ends = [left, left + SAMPLE / 2, left + SAMPLE] if is_line else [left + SAMPLE / 2]
         line = Line2D(
-            [end / whole_width for end in ends], [1 - top / whole_height] * len(ends),
+            [end / whole_width for end in ends], [1 - height / whole_height] * len(ends),
             transform=figure.transFigure, markevery=slice(is_line, None, 2), **look,
         )  # fmt: skip
         figure.add_artist(line)
-        text_at(figure, left + SAMPLE + 0.08, top, words)
+        text_at(figure, left + SAMPLE + 0.08, height, words)
 
 
 def _key_places(entries: Sequence[KeyEntry], width: float) -> list[tuple[int, float]]:

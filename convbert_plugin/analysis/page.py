@@ -54,7 +54,7 @@ TEMPLATE = """\
 {% endmacro %}
 {% macro shown(table) %}
 {% if table.summary %}
-<details class="printed">
+<details>
 <summary>{{ table.summary }}</summary>
 {% endif %}
 <div class="table"><table{{ {"class": table | breadth} | xmlattr }}>

@@ -113,6 +113,5 @@ mark.second {{ border-color: var(--answered); }}
   .table {{ overflow: visible; }}
   table {{ font-size: 9pt; }} th, td {{ padding-right: .6rem; }}
 {_cards("table.broad")}
-  .printed::details-content {{ content-visibility: visible; block-size: auto; }}
 }}
 """

@@ -80,7 +80,7 @@ def test_marked_texts_fold_away():
     passages = Passages("Ten of them", legend, [Passage("Which?", [("fact", "words")], pieces)])
     table = Table(["name"], [["cell"]], summary="In numbers")
     page = Elements(html_page("Title", "", [Section("Texts", table=table, passages=[passages])]))
-    assert page.of("details") == [{"class": "printed"}, {}]
+    assert page.of("details") == [{}, {}]
     assert page.of("mark") == [{"class": "first"}, {"class": "first second"}, {"class": "second"}]
     # Not a space more than there was between the pieces.
     text = "".join(page.texts[3:])

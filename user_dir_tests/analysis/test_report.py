@@ -554,7 +554,8 @@ def test_the_files(tmp_path, capsys):
     assert "svg" in page.tags
     assert all(source.startswith("#") for source in page.sources)
     pixels = image.imread(output.with_suffix(".png"), format="png")
-    assert pixels.shape[1] == 1350
+    # 7.5 inches and a margin around them, of 180 dots each.
+    assert pixels.shape[1] == 1404
     assert pixels.std() > 0.01
 
     report = json.loads(output.with_suffix(".json").read_text())

@@ -9,41 +9,53 @@ from convbert_plugin.analysis.bench.bench_table import Row, in_units, rows_of
 from convbert_plugin.analysis.bench.comparing import Result
 from convbert_plugin.analysis.bench.length_part import PART as LENGTH
 from convbert_plugin.analysis.bench.machine import Machine
-from convbert_plugin.analysis.drawing import WIDTH, Style, image_of, plain, styles_of
+from convbert_plugin.analysis.drawing import (
+    LINE,
+    MUTED,
+    WIDE,
+    KeyEntry,
+    Styles,
+    axes_in,
+    draw_key,
+    image_of,
+    inches,
+    key_height,
+    plain,
+    styles_of,
+    text_at,
+)
 
-# Inches.
-BAR, FRAME, CURVES = 0.24, 0.65, 3.0
+# Inches: a bar, what stands around a panel, and what stands beside the bars on the right.
+BAR, HEADING, TICKS, BETWEEN, NUMBERS = 0.26, 0.28, 0.3, 0.2, 1.75
+CURVE, CURVE_LEFT = 2.2, 0.5
 MICRO, GIBI = 1e-6, 1 << 30
 
 Rows = dict[str, Row]
+Number = Callable[[Row], Optional[float]]
 
 
 def draw(results: Sequence[Result], machine: Machine, dtype: str, image_format: str) -> bytes:
-    """Bars for each comparison, and two panels of lines for growth with the length.
+    """Bars for each comparison, and panels of lines for growth with the length.
 
     ``image_format``: "svg" or "png".
     """
     timed = {result: _timed(result, machine, dtype) for result in results}
     compared = [result for result in results if result.part != LENGTH and timed[result]]
-    grown = [result for result in results if result.part == LENGTH and timed[result]]
+    grown = {result.length: timed[result] for result in results if result.part == LENGTH}
+    lengths = {length: rows for length, rows in grown.items() if rows}
     styles = styles_of(name for rows in timed.values() for name in rows)
     with plain():
-        heights = [BAR * len(timed[result]) + FRAME for result in compared]
-        heights += [CURVES] * bool(grown)
-        figure = Figure((WIDTH, max(sum(heights), 1) + 0.5), layout="constrained")
-        figure.suptitle(f"{machine.processor}; {machine.device}; {dtype}", fontsize=9)
-        if not heights:
-            return image_of(figure, image_format)
-        panels = figure.subfigures(len(heights), height_ratios=heights, squeeze=False)[:, 0]
-        for panel, result in zip(panels, compared, strict=False):
-            _draw_bars(panel.subplots(), result, timed[result], styles)
-        if grown:
-            axes = panels[-1].subplots(1, 2)
-            lengths = [result.length for result in grown]
-            rows = [timed[result] for result in grown]
-            _draw_lines(axes[0], lengths, rows, styles, _microseconds_a_token, "µs a token")
-            _draw_lines(axes[1], lengths, rows, styles, _gibibytes, "peak GiB")
-            axes[0].legend(fontsize=7)
+        heights = [HEADING + BAR * len(timed[one]) + TICKS + BETWEEN for one in compared]
+        entries = _key(lengths, styles)
+        growth = key_height(entries, WIDE) + HEADING + CURVE + TICKS + LINE if lengths else 0
+        figure = Figure((WIDE, max(2 * LINE + sum(heights) + growth, 1)))
+        text_at(figure, 0, LINE / 2, f"{machine.processor}; {machine.device}; {dtype}", color=MUTED)
+        top = 2 * LINE
+        for result, height in zip(compared, heights, strict=True):
+            _draw_bars(figure, top, result, timed[result], styles)
+            top += height
+        if lengths:
+            _draw_growth(figure, top, lengths, entries, styles)
         return image_of(figure, image_format)
 
 
@@ -51,51 +63,81 @@ def _timed(result: Result, machine: Machine, dtype: str) -> Rows:
     return {row.name: row for row in rows_of(result, machine, dtype) if row.seconds}
 
 
-def _draw_bars(axes: Axes, result: Result, rows: Rows, styles: dict[str, Style]) -> None:
+def _draw_bars(figure: Figure, top: float, result: Result, rows: Rows, styles: Styles) -> None:
+    title = f"{result.part}: {result.title}: times as fast"
+    text_at(figure, 0, top + HEADING / 2, title, weight="bold")
+    top += HEADING
+    left = inches(list(rows)) + 0.1
+    axes = axes_in(figure, left, top, WIDE - left - NUMBERS, BAR * len(rows))
     for place, row in enumerate(rows.values()):
         assert row.seconds is not None
+        text_at(figure, 0, top + BAR * (place + 0.5), row.name)
         if row.speedup is None:
             continue
         median, low, high = row.speedup
-        color = styles[row.name].color
         edges = [[max(0.0, median - low)], [max(0.0, high - median)]]
-        axes.barh(place, median, xerr=edges, color=color, height=0.7, ecolor="#333333")
-        words = f" {median:.2f} ({in_units(row.seconds.median)})"
-        axes.text(max(median, high), place, words, verticalalignment="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), list(rows))
+        color = styles[row.name].color
+        axes.barh(place, median, xerr=edges, color=color, height=0.6, ecolor=MUTED)
+        words = f"{median:.2f} ({in_units(row.seconds.median)})"
+        text_at(figure, WIDE, top + BAR * (place + 0.5), words, ha="right")
+    axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.margins(x=0.25)
-    axes.axvline(1, color="#555555", linestyle="--", linewidth=0.8, zorder=0)
-    axes.set_title(
-        f"{result.part}: {result.title}: times as fast", loc="left", fontweight="bold", fontsize=9
-    )
+    axes.grid(axis="x")
+    axes.axvline(1, color=MUTED, linestyle="--", linewidth=1.2)
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
-def _draw_lines(
-    axes: Axes,
-    lengths: Sequence[int],
-    rows: Sequence[Rows],
-    styles: dict[str, Style],
-    number: Callable[[Row], Optional[float]],
-    label: str,
+def _key(lengths: dict[int, Rows], styles: Styles) -> list[KeyEntry]:
+    names = dict.fromkeys(name for rows in lengths.values() for name in rows)
+    looks = {name: styles[name] for name in names}
+    return [
+        KeyEntry(name, {"color": color, "linestyle": line, "marker": marker, "markersize": 4})
+        for name, (color, line, marker) in looks.items()
+    ]
+
+
+def _draw_growth(
+    figure: Figure,
+    top: float,
+    lengths: dict[int, Rows],
+    entries: Sequence[KeyEntry],
+    styles: Styles,
 ) -> None:
-    for name in dict.fromkeys(name for each in rows for name in each):
+    """A panel for each number that was measured, under a key."""
+    numbers: dict[str, Number] = {"µs a token": _microseconds_a_token, "peak GiB": _gibibytes}
+    measured = {
+        label: number
+        for label, number in numbers.items()
+        if any(number(row) is not None for rows in lengths.values() for row in rows.values())
+    }
+    draw_key(figure, entries, WIDE, top)
+    top += key_height(entries, WIDE)
+    each = WIDE / max(1, len(measured))
+    for column, (label, number) in enumerate(measured.items()):
+        left = column * each
+        text_at(figure, left, top + HEADING / 2, label, weight="bold")
+        axes = axes_in(figure, left + CURVE_LEFT, top + HEADING, each - CURVE_LEFT - BETWEEN, CURVE)
+        _draw_lines(axes, lengths, styles, number)
+
+
+def _draw_lines(axes: Axes, lengths: dict[int, Rows], styles: Styles, number: Number) -> None:
+    for name in dict.fromkeys(name for rows in lengths.values() for name in rows):
         points = [
             (length, value)
-            for length, each in zip(lengths, rows, strict=True)
-            if name in each and (value := number(each[name])) is not None
+            for length, rows in lengths.items()
+            if name in rows and (value := number(rows[name])) is not None
         ]
         color, line, marker = styles[name]
         axes.plot(
             [length for length, _ in points], [value for _, value in points],
-            line, color=color, marker=marker, markersize=3, label=name,
+            line, color=color, marker=marker, markersize=4,
         )  # fmt: skip
     axes.set_xscale("log", base=2)
-    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.set_xticks(list(lengths), [f"{length:,}" for length in lengths])
+    axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.grid()
-    axes.set_xlabel("length, the batch having as many tokens at every length")
-    axes.set_title(label, loc="left", fontweight="bold", fontsize=9)
+    axes.set_xlabel("length; as many tokens a batch at each", loc="right", color=MUTED)
 
 
 def _microseconds_a_token(row: Row) -> Optional[float]:
