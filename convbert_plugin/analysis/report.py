@@ -27,6 +27,10 @@ from convbert_plugin.analysis.pretraining.pretraining_tables import (
     text_sections,
 )
 from convbert_plugin.analysis.pretraining_values import pretraining_values
+from convbert_plugin.analysis.published.published_report import (
+    published_sections,
+    published_values,
+)
 from convbert_plugin.analysis.row_sets import main_measures, row_sets
 from convbert_plugin.analysis.score_report import (
     dots_png,
@@ -80,6 +84,7 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
         overview, *others = overview_sections(scores, styles)
         yield from (overview._replace(title=SCORES_TITLE), *others)
     yield from task_sections(scores, styles)
+    yield from published_sections(contents, styles)
     yield from cost_sections(groups, styles)
     yield from text_sections(groups)
     yield from difference_sections(groups)
@@ -129,6 +134,7 @@ def values_of(contents: Contents) -> dict[str, Any]:
         values["pretraining"] = pretraining_values(contents)
         values["comparisons"] = [comparison_values(rows) for rows in row_sets(contents)]
         values["cost"] = cost_values(contents.pretraining)
+        values["beside_published"] = published_values(contents)
     elif compared := panel_comparison_values(contents.fine_tuning):
         values["comparisons"] = compared
     return values

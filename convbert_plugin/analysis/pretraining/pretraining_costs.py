@@ -36,9 +36,10 @@ TITLE = "Cost"
 FLOPS = "flops"
 HEADER = (
     *("pretraining", "runs", "updates", "tokens", "FLOPs", "time", "tokens a second"),
-    *("parameters", "trained", "memory, at most", "hardware"),
+    *("parameters", "trained", "memory, at most"),
 )
-NUMBERS = set(HEADER) - {"pretraining", "hardware"}
+HARDWARE = "hardware"
+NUMBERS = set(HEADER) - {"pretraining"}
 NOTES = (
     "Means over the runs, and their range where it shows. Tokens are those of the text, without "
     "pads; time is that of the training itself.",
@@ -100,10 +101,18 @@ def run_flops(run: PretrainingRun, cost: Optional[Cost], convention: str) -> Opt
 
 def cost_sections(groups: Sequence[PretrainingGroup], styles: Styles) -> Iterator[Section]:
     """A table, a row a group, and what could not be counted."""
-    if groups:
-        rows = [_cells(group) for group in groups]
-        notes = [*NOTES, *(note for group in groups for note in _notes(group))]
-        yield Section(TITLE, notes, Table(HEADER, rows, NUMBERS))
+    if not groups:
+        return
+    rows, header = [_cells(group) for group in groups], list(HEADER)
+    used = ["; ".join(dict.fromkeys(hardware(run) for run in group.runs)) for group in groups]
+    notes = list(NOTES)
+    if len(set(used)) > 1:
+        header.append(HARDWARE)
+        rows = [[*cells, words] for cells, words in zip(rows, used, strict=True)]
+    else:
+        notes.append(f"Trained on: {used[0]}.")
+    notes += [note for group in groups for note in _notes(group)]
+    yield Section(TITLE, notes, Table(header, rows, NUMBERS))
 
 
 def _cells(group: PretrainingGroup) -> list[str]:
@@ -127,7 +136,6 @@ def _cells(group: PretrainingGroup) -> list[str]:
         counted(lambda cost: f"{cost.encoder:,}"),
         counted(lambda cost: f"{cost.parameters:,}"),
         counted(lambda cost: memory_words(cost.memory["peak"]) if cost.memory else ABSENT),
-        "; ".join(dict.fromkeys(hardware(run) for run in group.runs)),
     ]
 
 

@@ -47,7 +47,7 @@ AXES = (UPDATES, TOKENS, FLOPS, SECONDS)
 MOST_POINTS = 80
 NOTE = (
     "Lines are numbers of the training, dropout on: the mean over the runs, and a band from the "
-    "lowest to the highest. Rings are those of held-out text. Losses are in nats a token."
+    "lowest to the highest. Hollow marks are those of held-out text. Losses are in nats a token."
 )
 HEADER = ("pretraining", "runs", *METRICS.values())
 
