@@ -34,8 +34,11 @@ TASKS = "glue"
 # What says them once for all runs.
 SAID_OTHERWISE = {
     **{"common.seed": "--seeds", "checkpoint.save_dir": "--out", "task.data": "--train"},
-    "optimization.max_update": "--max-update",
+    **{"optimization.max_update": "--max-update", "task.objective": "--grids e"},
+    "lr_scheduler.budget_minutes": "--budget-minutes",
 }
+# Of these, what says it for the pretrainings alone.
+OF_PRETRAINING = ("optimization.max_update",)
 
 
 class Settings(NamedTuple):
@@ -101,7 +104,7 @@ def _check_override(flag: str, word: str) -> None:
         raise UserError(f"{flag} {shown(word)}: an override has the form section.option=value")
     if name.startswith("model."):
         raise UserError(f"{flag} {word}: the models are those of the grids: choose another --scale")
-    if name in SAID_OTHERWISE and (flag, name) != ("--fine-tuning", "optimization.max_update"):
+    if name in SAID_OTHERWISE and not (flag == "--fine-tuning" and name in OF_PRETRAINING):
         raise UserError(f"{flag} {word}: say it by {SAID_OTHERWISE[name]}")
 
 
@@ -111,7 +114,9 @@ def settings_of(scale: Scale, arguments: argparse.Namespace) -> Settings:
     if arguments.max_update:
         pretraining["optimization.max_update"] = arguments.max_update
     if arguments.budget_minutes:
-        pretraining["task.budget_minutes"] = arguments.budget_minutes
+        # The rate follows the time, and no number of updates ends it sooner.
+        pretraining["lr_scheduler.budget_minutes"] = arguments.budget_minutes
+        pretraining["optimization.max_update"] = 0
     return Settings(
         [*overrides(pretraining), *arguments.pretraining],
         [*overrides(scale.fine_tuning), *arguments.fine_tuning],
@@ -152,7 +157,7 @@ def with_earlier(grids: Sequence[Grid], out: Path) -> list[Grid]:
     earlier = read_grid(out) if (out / GRID_FILE).exists() else ()
     names = [grid.name for grid in grids]
     kept = [grid for grid in earlier if grid.name not in names]
-    order = list(COMPARISONS)
+    order = [*COMPARISONS, *(grid.name for grid in kept)]
     return sorted([*kept, *grids], key=lambda grid: order.index(grid.name))
 
 
@@ -215,18 +220,21 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
     scale = SCALES[arguments.scale]
     settings = settings_of(scale, arguments)
-    out.mkdir(parents=True, exist_ok=True)
-    is_begun = any(out.glob(f"*/seed*/{sweep.LAST_CHECKPOINT}"))
-    words = [f"scale: {arguments.scale}", *settings.words]
-    sweep.keep_settings(out, "runs", words, is_begun)
     data = out / DATA
     prepared = {
-        DATA: prepared_text(arguments.train, arguments.valid, arguments.tokenizer, data / "text"),
+        DATA: prepared_text(
+            {f"--{name}": getattr(arguments, name) for name in ("train", "valid", "tokenizer")},
+            data / "text" / "encoded",
+            data / "text" / "binarized",
+        ),
         **{
             task: prepared_glue(task, arguments.glue, data / task, arguments.tokenizer)
             for task in arguments.tasks
         },
     }
+    is_begun = any(out.glob(f"*/seed*/{sweep.LAST_CHECKPOINT}"))
+    words = [f"scale: {arguments.scale}", *settings.words]
+    sweep.keep_settings(out, "runs", words, is_begun)
     grids, rows = settled(arguments.grids, scale, vocabulary_of(prepared[DATA]))
     write_grid(out, with_earlier(grids, out))
     say(grids)

@@ -36,37 +36,9 @@ fail() {
 }
 # Ctrl-C reaches all of a pipeline: who reads does so to the end.
 to_the_end() { (trap '' INT TERM HUP && "$@"); }
-# once FILE NAME=SOURCE ... -- COMMAND ...: makes a file, unless it is there, made from the same.
-once() {
-    local made=$1 sources=()
-    while shift && [ "$1" != -- ]; do sources+=("$1"); done
-    shift
-    python examples/made_from.py "$made" "${sources[@]}"
-    if [ -f "$made" ]; then
-        echo "reusing $made"
-    else
-        "$@"
-    fi
-}
 
-step "text to pieces"
-encode() {
-    once "$out/encoded/$3" "$1=$2" "TOKENIZER=$tokenizer" -- \
-        convbert encode --tokenizer "$tokenizer" "$2" "$out/encoded/$3"
-}
-encode TRAIN "$train" train
-encode VALID "$valid" valid
-
-step "pieces to binarized data (fairseq-preprocess)"
-preprocess() {
-    local log=$out/preprocess.log
-    fairseq-preprocess --user-dir convbert_plugin --task replaced_token_detection --only-source \
-        --srcdict "$out/encoded/dict.txt" --workers 2 \
-        --trainpref "$out/encoded/train" --validpref "$out/encoded/valid" \
-        --destdir "$out/data" >"$log" 2>&1 || fail "$log"
-}
-once "$out/data/valid.idx" "training pieces=$out/encoded/train" \
-    "held-out pieces=$out/encoded/valid" -- preprocess
+step "text to pieces, pieces to binarized data (convbert encode, fairseq-preprocess)"
+python examples/preparing.py "TRAIN=$train" "VALID=$valid" "TOKENIZER=$tokenizer" "$out"
 
 log=$out/train.log
 step "pretraining (fairseq-train; all of its log is in $log)"

@@ -46,6 +46,8 @@ SET_UP = {
     "lint-imports --no-logo",
     "mypy",
 }
+# More trainings than a test has time for; test_ablations.py runs them with small programs instead.
+STOOD_IN = {f'"${{grids[@]}}" --grids {name}' for name in ("a", "b", "c", "d", "options")}
 SHORT = ("--max-update", "40", "--batch-size", "8", "--log-interval", "2")
 # What stands on pages for the folders of data, and the fixtures that have these.
 DATA = {"GLUE=/path/to/glue": "glue", "SQUAD=/path/to/squad": "squad"}
@@ -188,13 +190,14 @@ def squad(real_data, tmp_path):
 @pytest.mark.weights
 @pytest.mark.glue
 @pytest.mark.squad
+@pytest.mark.experiments
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_run_as_they_stand(page, checkout, run, request):
     text = "\n".join(block.text for block in blocks(page))
     data = {words: request.getfixturevalue(name) for words, name in DATA.items() if words in text}
     # One shell for the page, in which the variables of an earlier block stand.
-    left_out = SET_UP | (run_by_stories() if page in GENERAL else set())
+    left_out = SET_UP | STOOD_IN | (run_by_stories() if page in GENERAL else set())
     script = "\n".join(as_script(block, data, left_out) for block in blocks(page))
     run(f"set -x\n{script}", checkout)
     if page in LEAVES:
@@ -214,6 +217,16 @@ def assert_every_stage_passed(checkout):
     assert "passed" in figures["tests"]["line"]
 
 
+def assert_both_rows_are_compared(checkout):
+    out = checkout / "runs" / "ablations"
+    report = (out / "report.html").read_text()
+    assert "masked language modelling" in report
+    records = [out / row / "seed1" for row in ("convbert", "objective_masked_lm")]
+    for record in records:
+        assert json.loads((record / "pretraining.json").read_text())["ended"] == "max_update"
+        assert (record / "glue" / "cola" / "scores.json").exists()
+
+
 def assert_other_workers_went_on(checkout):
     """With what two began, one goes on, in their place."""
     updates = {name: updates_of(checkout / "runs" / name) for name in ("two", "torchrun")}
@@ -228,6 +241,7 @@ def updates_of(folder):
 # What has to hold after the commands of a page.
 LEAVES = {
     "examples/gpu/README.md": assert_every_stage_passed,
+    "examples/ablations/README.md": assert_both_rows_are_compared,
     "examples/distributed/README.md": assert_other_workers_went_on,
 }
 
@@ -250,7 +264,9 @@ def test_what_is_not_run_is_set_up():
     shown = [block for page in PAGES for block in blocks(page)]
     assert {block.language for block in shown} == {"bash", "python"}
     # Each of them stands on some page: the list holds nothing that has gone.
-    assert {command_of(line) for block in shown for line in block.text.splitlines()} >= SET_UP
+    assert {
+        command_of(line) for block in shown for line in block.text.splitlines()
+    } >= SET_UP | STOOD_IN
 
 
 def test_no_training_of_a_page_keeps_a_checkpoint_an_epoch():
