@@ -26,6 +26,8 @@ from convbert_plugin.analysis.words import printable
 from convbert_plugin.errors import counted
 
 PLACE = "heads"
+# Tokens of the maps that stand there where no script runs, two pictures of which are on the page.
+MOST_PICTURED = 40
 SCRIPTS, STYLE = ("head_maps.js", "head_explorer.js"), "head_explorer.css"
 HEAD_MEASURES = ("centre", "centre_deviation", "entropy", "token_information")
 # Kinds of places of a search, and what they are called.
@@ -98,16 +100,19 @@ def _look(models: Sequence[MeasuredModel], shown: Sequence[ShownText]) -> Sectio
             f" Of the first text, {first.size} of its {len(first.text.tokens)} tokens are shown: "
             "what goes to the others is told as a sum. --tokens-per-sample cuts texts."
         )
-    model = models[0]
-    maps = maps_of(model, first)
-    words = model.read.words(0)[: first.size]
+    model, pictured = models[0], first._replace(size=min(first.size, MOST_PICTURED))
+    words = model.read.words(0)[: pictured.size]
     picture = pictures(
-        partial(draw_maps, model, maps, words),
+        partial(draw_maps, model, maps_of(model, pictured), words),
         f"Attention maps of every layer and head of {model.name} in the text of line "
-        f"{first.text.line}, queries down, keys across"
+        f"{first.text.line}{_beginning(pictured)}, queries down, keys across"
         + (", and the kernels' taps under them" if model.taps else ""),
     )
     return Section("Look at a text", pictures=[picture], place=PLACE, lead=lead)
+
+
+def _beginning(text: ShownText) -> str:
+    return "" if text.is_whole else f" (its first {text.size} tokens)"
 
 
 def _local(models: Sequence[MeasuredModel]) -> Section:

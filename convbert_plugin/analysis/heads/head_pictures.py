@@ -34,7 +34,7 @@ ATTENTION, KERNELS = (
 STRONGEST = 0.6
 # Inches.
 CELL, UNIFORM, CELL_HEIGHT, SIDE = 0.46, 0.75, 0.25, 0.55
-TILE, TILE_HEIGHT = 1.45, 1.1
+TILE, TILE_HEIGHT = 1.15, 1.05
 LARGEST_MAP, SMALLEST_MAP, WIDEST, GAP, TITLE = 4.2, 1.5, 34.0, 0.15, 0.24
 # Points: of many words beside a map.
 SMALL_LETTERS = 8.25
@@ -136,6 +136,7 @@ def draw_mean_kernels(model: MeasuredModel, width: float, image_format: str) -> 
     )
     places = [(layer, head) for layer in range(model.layers) for head in range(model.heads)]
     offsets = np.arange(model.taps) - model.taps // 2
+    edges, gap = np.append(offsets, offsets[-1] + 1) - 0.5, np.full(model.taps, np.nan)
     highest = 1.05 * (means + deviations).max()
     columns = _columns(model, max(1, int(width / TILE)))
     rows = -(-len(places) // columns)
@@ -146,13 +147,18 @@ def draw_mean_kernels(model: MeasuredModel, width: float, image_format: str) -> 
             row, column = divmod(number, columns)
             place = SIDE + column * wide, 0.42 + row * TILE_HEIGHT
             axes = axes_in(figure, *place, wide - GAP, TILE_HEIGHT - 0.4)
-            axes.bar(
-                offsets, means[layer, head], yerr=deviations[layer, head], color=COLORS[1],
-                width=0.8, error_kw={"ecolor": INK, "elinewidth": 0.8},
+            weights, around = means[layer, head], deviations[layer, head]
+            axes.stairs(weights, edges, fill=True, color=COLORS[1], linewidth=0)
+            # One line, with a gap behind each tap.
+            axes.plot(
+                np.repeat(offsets, 3),
+                np.stack([weights - around, weights + around, gap], axis=-1).flatten(),
+                color=INK, linewidth=0.8,
             )  # fmt: skip
             axes.axvline(kernels["centre"][layer][head], color=COLORS[0], linewidth=1.4)
             axes.set_title(f"{layer}.{head}", pad=2)
             axes.set_ylim(0, highest)
+            axes.tick_params(length=0)
             axes.set_xticks([-(model.taps // 2), 0, model.taps // 2] if model.taps > 1 else [0])
             if number % columns:
                 axes.set_yticks([])
@@ -223,10 +229,11 @@ def draw_maps(
 
 
 def _draw_square(axes: Axes, strengths: Tensor, colors: Colormap) -> None:
-    axes.imshow(strengths, cmap=colors, vmin=0, aspect="auto", interpolation="nearest")
+    # In an SVG too a number is a pixel, however large it is shown.
+    axes.imshow(strengths, cmap=colors, vmin=0, aspect="auto", interpolation="none")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.tick_params(length=1.5, pad=1)
+    axes.tick_params(length=0, pad=2)
     for spine in axes.spines.values():
         spine.set(visible=True, color=GRID, linewidth=0.6)
 
