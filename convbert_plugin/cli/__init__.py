@@ -26,7 +26,7 @@ SUBCOMMANDS = {
     "predict-squad": ("predict_squad", "the answers of a fine-tuned model, as SQuAD wants them"),
     "report": ("report", "a page of the scores of fine-tuning runs, over their seeds"),
     "convert": ("convert", "weights of transformers, TensorFlow or fairseq in, out, and resized"),
-    "attention": ("attention_heads", "how local attention is, and what span kernels look at"),
+    "attention": ("attention_heads", "a page of what heads and kernels look at, and how locally"),
     "profile": ("profile_models", "parameters, FLOPs and memory of models, side by side"),
     "bench": ("bench", "speed and memory, side by side with transformers and fairseq"),
     "user-dir": ("user_dir", "print the plugin's folder, for --user-dir"),

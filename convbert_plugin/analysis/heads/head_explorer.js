@@ -74,7 +74,7 @@ function drawGrid() {
   const { layers, heads, taps } = model(), isTurned = NARROW.matches;
   const across = isTurned ? heads : layers, down = isTurned ? layers : heads;
   const widest = (room() - 50) / across - 9;
-  const side = Math.max(18, Math.min(widest, 84, (isTurned ? 720 : 330) / down - 24));
+  const side = Math.max(18, Math.min(widest, 84, (isTurned ? 720 : 420) / down - 22));
   const at = (column, row) => "grid-column:" + (column + 2) + ";grid-row:" + (row + 2);
   grid.replaceChildren();
   for (let x = 0; x < across; x++)
@@ -192,7 +192,7 @@ function drawPlaces() {
     for (const number of new Set(shown.map((found) => found.model))) {
       const of = shown.filter((found) => found.kind === kind && found.model === number);
       if (!of.length) continue;
-      places.append(make("h3", {}, "Where the kernel of " + of[0].head.join(".") + " is " + kind +
+      places.append(make("h3", {}, "Kernel " + of[0].head.join(".") + ", " + kind +
         (DATA.models.length > 1 ? ": " + DATA.models[number].name : "")));
       for (const found of of)
         places.append(make("button", { type: "button", onclick: () => choose({

@@ -68,8 +68,7 @@ def _sections(models: Sequence[MeasuredModel], shown: Sequence[ShownText]) -> It
     for model in models:
         yield _kernels(model, models)
     for model in models:
-        for kind in FOUND:
-            yield _search(model, kind, models)
+        yield _places(model, models)
 
 
 def _models_table(models: Sequence[MeasuredModel]) -> Table:
@@ -151,7 +150,7 @@ def _layers_table(models: Sequence[MeasuredModel]) -> Table:
     header = tables[0][1][0][:width]
     rows = [[model.name, *row[:width]] for model, table in tables for row in table[1:-1]]
     rows.append(["", *tables[0][1][-1][:width]])
-    return Table(["model", *header], rows, set(header))
+    return Table(["model", *header], rows, set(header), summary="Each layer in numbers")
 
 
 def _kernels(model: MeasuredModel, models: Sequence[MeasuredModel]) -> Section:
@@ -180,32 +179,36 @@ def _kernels(model: MeasuredModel, models: Sequence[MeasuredModel]) -> Section:
     return Section(title, table=table, pictures=[picture], lead=lead)
 
 
-def _search(model: MeasuredModel, kind: str, models: Sequence[MeasuredModel]) -> Section:
+def _places(model: MeasuredModel, models: Sequence[MeasuredModel]) -> Section:
     search = model.found.get("search")
     if search is None:
         return Section()
-    header = ["line", "token", "position", "nats", "centre", "words under its taps"]
-    measure = "entropy" if kind == "sharpest" else "divergence"
+    header = [
+        *("kernel", "line", "token", "position", "entropy", "divergence", "centre"),
+        "words under its taps",
+    ]
     rows = [
         [
+            words,
             str(place["line"]),
             place["token"],
             str(place["position"]),
-            f"{place[measure]:z.3f}",
-            f"{place['centre']:+.2f}",
+            f"{place['entropy']:z.3f}",
+            f"{place['divergence']:z.3f}",
+            f"{place['centre']:+z.2f}",
             _window(place["window"]),
         ]
+        for kind, words in FOUND.items()
         for place in search[kind]
     ]
-    title = (
-        f"Where the kernel of {search['layer']}.{search['head']} is {FOUND[kind]}"
-        f"{_of(model, models)}"
-    )
     lead = (
-        f"Nats: the kernel's {measure}{' from the mean kernel' * (measure == 'divergence')}. In "
-        "brackets the token itself; – stands beyond the text."
+        f"Where the kernel of layer {search['layer']}, head {search['head']} is sharpest, and most "
+        "unlike its mean over all tokens. Entropy, and divergence from the mean kernel, are in "
+        "nats. In brackets stands the token itself, – beyond the text."
     )
-    table = Table(header, rows, set(header[:1] + header[2:5]))
+    title = f"Places of kernel {search['layer']}.{search['head']}{_of(model, models)}"
+    numbers = {*header} - {"kernel", "token", "words under its taps"}
+    table = Table(header, rows, numbers, {"words under its taps"})
     return Section(title, table=table, lead=lead)
 
 

@@ -33,7 +33,7 @@ ATTENTION, KERNELS = (
 # Of a cell whose share is 1: under it letters stay readable.
 STRONGEST = 0.6
 # Inches.
-CELL, UNIFORM, CELL_HEIGHT, SIDE = 0.46, 0.75, 0.25, 0.55
+CELL, UNIFORM, CELL_HEIGHT, SIDE, NUMBERS_HEIGHT = 0.46, 0.75, 0.25, 0.55, 0.5
 TILE, TILE_HEIGHT = 1.15, 1.05
 LARGEST_MAP, SMALLEST_MAP, WIDEST, GAP, TITLE = 4.2, 1.5, 34.0, 0.15, 0.24
 # Points: of many words beside a map.
@@ -49,21 +49,22 @@ def draw_local_shares(models: Sequence[MeasuredModel], width: float, image_forma
     cell = min(CELL, *((width - SIDE - UNIFORM - 0.2) / (model.heads + 0.3) for model in models))
     widths = [SIDE + cell * (model.heads + 0.3) + UNIFORM + 0.2 for model in models]
     columns = max(1, min(len(models), int(width / max(widths))))
-    rows = -(-len(models) // columns)
     name = 0.25 if len(models) > 1 else 0.0
-    high = CELL_HEIGHT * max(model.layers for model in models) + name + 0.5
+    rows = [models[first : first + columns] for first in range(0, len(models), columns)]
+    highs = [
+        CELL_HEIGHT * max(model.layers for model in row) + name + NUMBERS_HEIGHT for row in rows
+    ]
     with plain():
-        figure = Figure((width, rows * high))
-        for number, model in enumerate(models):
-            row, column = divmod(number, columns)
-            left, top = column * max(widths), row * high
-            if len(models) > 1:
-                _write(figure, left, top + 0.12, model.name, fontweight="bold")
-            cells = cell * (model.heads + 0.3) + UNIFORM
-            axes = axes_in(
-                figure, left + SIDE, top + name + 0.42, cells, CELL_HEIGHT * model.layers
-            )
-            _draw_cells(axes, model, cell)
+        figure = Figure((width, sum(highs)))
+        for number, row in enumerate(rows):
+            top = sum(highs[:number])
+            for column, model in enumerate(row):
+                left = column * max(widths)
+                if name:
+                    _write(figure, left, top + 0.12, model.name, fontweight="bold")
+                box = left + SIDE, top + name + 0.42, cell * (model.heads + 0.3) + UNIFORM
+                axes = axes_in(figure, *box, CELL_HEIGHT * model.layers)
+                _draw_cells(axes, model, cell)
         return image_of(figure, image_format)
 
 
