@@ -322,3 +322,23 @@ def test_many_tasks_stand_in_the_table_of_all_rows_as_their_average(tmp_path, ta
     (group,) = contents.pretraining
     measures = measures_of(contents, group).values()
     assert [one.name for one in measures if one.is_main] == ["discriminator AUC", *main_ones]
+
+
+def test_what_was_fine_tuned_from_a_run_that_goes_on_is_no_measure_yet(tmp_path):
+    for seed, ended in ((1, "max_update"), (2, None)):
+        run = write_pretraining(tmp_path / f"seed{seed}", (0.5, 0.3), seed=seed, ended=ended)
+        write_fine_tuned(run / "rte", run, {"accuracy": 0.5 + seed / 10}, seed=seed)
+    contents = read_contents([tmp_path])
+    (group,) = contents.pretraining
+    assert measures_of(contents, group)["rte accuracy"].values == {1: pytest.approx(60.0)}
+
+
+def test_a_name_holds_the_first_that_differs_and_else_the_folder(tmp_path):
+    for number in (1, 2, 3):
+        settings = {name: number // 3 for name in "abcd"} | {"e": number}
+        write_pretraining(tmp_path / f"run{number}", (0.5, 0.3), settings=settings)
+    assert list(labels(read_contents([tmp_path]))) == [
+        f"convbert_small, a 0, b 0, c 0, d 0 ({tmp_path / 'run1'})",
+        f"convbert_small, a 0, b 0, c 0, d 0 ({tmp_path / 'run2'})",
+        "convbert_small, a 1, b 1, c 1, d 1",
+    ]

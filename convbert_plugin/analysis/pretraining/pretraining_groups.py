@@ -8,6 +8,8 @@ from typing import Iterator, Mapping, NamedTuple, Sequence
 from convbert_plugin.analysis.grouping import differing, grouped, value_words
 from convbert_plugin.analysis.pretraining.pretraining_runs import PretrainingRun
 
+# Of what differs, so much stands in a name; a table tells it all.
+MOST_NAMED = 4
 # Of a digest.
 SHOWN_LETTERS = 8
 
@@ -68,7 +70,7 @@ def _first(labelled: tuple[str, list[PretrainingRun]]) -> str:
 def _labels(groups: Sequence[Sequence[PretrainingRun]]) -> list[str]:
     """The model of each, and what differs beside it."""
     facts = [group[0].facts() for group in groups]
-    shown = [name for name in differing(facts) if name != "arch"]
+    shown = [name for name in differing(facts) if name != "arch"][:MOST_NAMED]
     return [", ".join([str(told.get("arch") or "a model"), *_words(told, shown)]) for told in facts]
 
 
