@@ -335,7 +335,7 @@ def test_what_was_fine_tuned_from_a_run_that_goes_on_is_no_measure_yet(tmp_path)
 
 def test_a_name_holds_the_first_that_differs_and_else_the_folder(tmp_path):
     for number in (1, 2, 3):
-        settings = {name: number // 3 for name in "abcd"} | {"e": number}
+        settings = dict.fromkeys("abcd", number // 3) | {"e": number}
         write_pretraining(tmp_path / f"run{number}", (0.5, 0.3), settings=settings)
     assert list(labels(read_contents([tmp_path]))) == [
         f"convbert_small, a 0, b 0, c 0, d 0 ({tmp_path / 'run1'})",
