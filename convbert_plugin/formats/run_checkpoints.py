@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
 from convbert_plugin.errors import counted
+from convbert_plugin.files.pretraining_records import PRETRAINING_FILE
+from convbert_plugin.files.records import RECORD_FILE
 from convbert_plugin.files.text_files import PathLike
 from convbert_plugin.files.whole_output import unfinished_files
 from convbert_plugin.formats.finding import LAST_CHECKPOINT
@@ -17,6 +19,7 @@ from convbert_plugin.formats.wholeness import damage_of, updates_of
 # As fairseq names them, by epoch, or epoch and update; and what it wrote before it renamed it.
 NAME = re.compile(r"checkpoint(?:\d+|_\d+_(\d+)|_last|_best|\.best_.+)\.pt")
 UNFINISHED = ".tmp"
+RECORDS = re.compile("|".join(map(re.escape, (RECORD_FILE, PRETRAINING_FILE))))
 
 
 class Found(NamedTuple):
@@ -111,7 +114,7 @@ def remove_unfinished(folder: PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    cut = unfinished_files(folder, NAME)
+    cut = unfinished_files(folder, NAME) + unfinished_files(folder, RECORDS)
     cut += _named(folder, re.compile(NAME.pattern + re.escape(UNFINISHED)))
     for path in cut:
         path.unlink(missing_ok=True)

@@ -109,7 +109,15 @@ def test_every_cut_shows_and_updates_are_read_from_what_is_left(tmp_path):
 
 def test_only_what_a_run_was_writing_is_removed(tmp_path):
     cut = [".checkpoint_last.pt.12.part", "checkpoint_1_9.pt.tmp", ".checkpoint_best.pt.9.part"]
-    kept = ["checkpoint_1_9.pt", ".notes.txt.12.part", "checkpoint_1.tmp", "model.pt.tmp", ".part"]
+    cut += [".pretraining.json.7.part", ".scores.json.12.part"]
+    kept = [
+        "checkpoint_1_9.pt",
+        "pretraining.json",
+        ".notes.txt.12.part",
+        "checkpoint_1.tmp",
+        "model.pt.tmp",
+        ".part",
+    ]
     for name in (*cut, *kept):
         (tmp_path / name).touch()
     assert {path.name for path in remove_unfinished(tmp_path)} == set(cut)
