@@ -1,35 +1,45 @@
 """A picture of rows that are compared: a dot for each seed, side by side for every main measure."""
 
 import statistics
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from convbert_plugin.analysis.drawing import (
-    INK,
     LINE,
     MUTED,
+    PAPER,
     WIDE,
+    KeyEntry,
     Styles,
     axes_in,
+    draw_key,
     image_of,
     inches,
+    key_height,
     plain,
+    text_at,
 )
 from convbert_plugin.analysis.measures import Measure
 from convbert_plugin.analysis.row_sets import ComparedGroup, RowSet, main_measures
 from convbert_plugin.analysis.words import wrap
 
-# Inches: of a row, above and below a panel, between panels, and the narrowest that a panel is.
-LANE, ABOVE, BELOW, BESIDE, NARROWEST = 0.3, 0.32, 0.42, 0.4, 1.5
-LABEL_WIDTH = {True: 26, False: 16}
+# Inches: of a row, below a panel, between panels, and the narrowest that a panel is.
+LANE, BELOW, BESIDE, NARROWEST = 0.26, 0.42, 0.35, 1.5
+LABEL_WIDTH = {True: 26, False: 20}
 """Letters of a row's name in one line, on wide pictures and on narrow ones."""
-TITLE_LETTER = 0.085
-"""Inches that a letter of a title takes."""
 HALF_SPREAD = 0.16
+REFERENCE: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
+KEY = (
+    KeyEntry("a seed", {"color": MUTED, "markerfacecolor": PAPER, "marker": "o", "linestyle": ""}),
+    KeyEntry(
+        "mean",
+        {"color": MUTED, "marker": "|", "markersize": 12, "markeredgewidth": 2.5, "linestyle": ""},
+    ),
+    KeyEntry("mean of the reference", REFERENCE),
+)
 
 
 def draw_rows(rows: RowSet, styles: Styles, width: float, image_format: str) -> bytes:
@@ -39,28 +49,38 @@ def draw_rows(rows: RowSet, styles: Styles, width: float, image_format: str) -> 
     """
     shown = [row for row in rows.rows if row.group]
     measures = main_measures(rows)
-    names = [wrap(row.name, LABEL_WIDTH[width >= WIDE]) for row in shown]
-    lane = max(LANE, LINE * max(name.count("\n") + 1 for name in names) + 0.08)
-    beside = inches([line for name in names for line in name.split("\n")]) + 0.15
+    names = [wrap(row.name, LABEL_WIDTH[width >= WIDE]).split("\n") for row in shown]
+    lane = max(LANE, LINE * max(map(len, names)) + 0.06)
+    beside = inches([line for name in names for line in name]) + 0.15
     columns = max(1, min(len(measures), int((width - beside) / (NARROWEST + BESIDE))))
-    lines = -(-len(measures) // columns)
     panel = ((width - beside) / columns - BESIDE, lane * len(shown))
-    titles = [wrap(measure.name, int(panel[0] / TITLE_LETTER)) for measure in measures]
-    above = ABOVE + LINE * max(title.count("\n") for title in titles)
+    # Of a single column, titles begin where the names do.
+    indent = beside if columns > 1 else 0
+    letters = int((panel[0] if indent else width) / inches(["m"]))
+    titles = [wrap(measure.name, letters).split("\n") for measure in measures]
+    above = LINE * max(map(len, titles)) + 0.1
+    frame = above + panel[1] + BELOW
     with plain():
-        legend = _explanation()
-        beside_each_other = len(legend) if width >= WIDE else 1
-        below = LINE * len(legend) / beside_each_other + 0.2
-        figure = Figure((width, lines * (above + panel[1] + BELOW) + below))
+        top = key_height(KEY, width)
+        figure = Figure((width, top + -(-len(measures) // columns) * frame))
+        draw_key(figure, KEY, width)
         for number, measure in enumerate(measures):
             line, column = divmod(number, columns)
-            left = beside + column * (panel[0] + BESIDE)
-            axes = axes_in(figure, left, above + line * (above + panel[1] + BELOW), *panel)
+            left, begin = beside + column * (panel[0] + BESIDE), top + line * frame + above
+            axes = axes_in(figure, left, begin, *panel)
             _draw_panel(axes, shown, measure, styles, rows.reference)
-            axes.set_title(titles[number])
-            axes.set_yticks(range(len(shown)), names if column == 0 else [""] * len(shown))
-        figure.legend(handles=legend, loc="lower left", ncols=beside_each_other)
+            middle = begin - 0.05 - LINE * len(titles[number]) / 2
+            _write(figure, left - beside + indent, middle, titles[number], weight="bold")
+            if not column:
+                for place, name in enumerate(names):
+                    _write(figure, 0, begin + lane * (place + 0.5), name)
         return image_of(figure, image_format)
+
+
+def _write(figure: Figure, left: float, middle: float, lines: Sequence[str], **look: str) -> None:
+    """Lines of text about a height, in inches."""
+    for number, line in enumerate(lines):
+        text_at(figure, left, middle + LINE * (number - (len(lines) - 1) / 2), line, **look)
 
 
 def _draw_panel(
@@ -75,25 +95,18 @@ def _draw_panel(
         step = 2 * HALF_SPREAD / max(1, len(values) - 1)
         first = lane - HALF_SPREAD if len(values) > 1 else lane
         heights = [first + step * place for place in range(len(values))]
-        axes.plot(values, heights, style.marker, color=style.color, markersize=4, zorder=3)
+        axes.plot(
+            values, heights, style.marker, color=style.color, markerfacecolor=PAPER, markersize=5,
+            zorder=3,
+        )  # fmt: skip
         if values:
             mean = statistics.fmean(values)
-            axes.plot([mean] * 2, [lane - 0.34, lane + 0.34], color=style.color, linewidth=2)
+            axes.plot([mean] * 2, [lane - 0.36, lane + 0.36], color=style.color, linewidth=2.5)
             if row.name == reference:
-                axes.axvline(mean, color=MUTED, linestyle="--", linewidth=1, zorder=1)
+                axes.axvline(mean, **REFERENCE)
+    axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.08)
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
     axes.xaxis.set_major_formatter("{x:g}")
-
-
-def _explanation() -> list[Line2D]:
-    return [
-        Line2D([], [], color=INK, marker="o", markersize=4, linestyle="", label="a seed"),
-        Line2D(
-            [], [], color=INK, marker="|", markersize=11, markeredgewidth=2, linestyle="",
-            label="mean",
-        ),
-        Line2D([], [], color=MUTED, linestyle="--", label="that of the reference"),
-    ]  # fmt: skip

@@ -6,7 +6,7 @@ import re
 from typing import Any, Collection, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from convbert_plugin.analysis.inline_svg import inline_svg
 from convbert_plugin.analysis.page_style import STYLE
@@ -55,7 +55,7 @@ TEMPLATE = """\
 {% macro shown(table) %}
 {% if table.summary %}
 <details>
-<summary>{{ table.summary }}</summary>
+<summary>{{ table.summary | named }}</summary>
 {% endif %}
 <div class="table"><table{{ {"class": table | breadth} | xmlattr }}>
 <thead><tr>
@@ -128,7 +128,7 @@ TEMPLATE = """\
 {% endif %}
 {% for passages in section.passages %}
 <details>
-<summary>{{ passages.summary }}</summary>
+<summary>{{ passages.summary | named }}</summary>
 <p>{{ marked(passages.legend) }}</p>
 {% for passage in passages.passages %}
 <div class="passage">
@@ -256,7 +256,7 @@ def html_page(title: str, explanation: str, sections: Iterable[Section], script:
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"cells": _cells, "swatch": _swatch, "drawn": _Drawer()}
-    environment.filters |= {"breakable": _breakable, "breadth": _breadth}
+    environment.filters |= {"breakable": _breakable, "breadth": _breadth, "named": _named}
     return environment.from_string(TEMPLATE).render(
         title=title,
         explanation=explanation,
@@ -335,6 +335,16 @@ def _breakable(text: str) -> Markup:
     """A text that may also break after the parts of a path."""
     parts = re.split("(?<=[/_])", printable(text))
     return Markup("<wbr>").join(parts)
+
+
+def _named(text: str) -> Markup:
+    """A text that may begin with what it is about, and ": "."""
+    about, colon, rest = printable(text).partition(": ")
+    return (
+        Markup("<strong>{}</strong>{}{}").format(about, colon, rest)
+        if colon
+        else Markup(escape(about))
+    )
 
 
 def _swatch(style: Optional[Style]) -> Markup:

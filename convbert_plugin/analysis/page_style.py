@@ -77,7 +77,8 @@ tbody tr + tr > .again {{ border-top-color: transparent; visibility: hidden; }}
 th:last-child, td:last-child {{ padding-right: 0; }}
 .number {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
 .path {{ min-width: 14rem; }}
-summary {{ cursor: pointer; margin: .5rem 0; max-width: 46rem; }}
+summary {{ cursor: pointer; margin: .35rem 0; max-width: 46rem; }}
+summary strong {{ font-weight: 600; }}
 details > :not(summary) {{ margin-left: 0; }}
 
 .passage {{ max-width: 52rem; border-top: 1px solid var(--grid); padding: .8rem 0;

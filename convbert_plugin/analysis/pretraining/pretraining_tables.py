@@ -92,7 +92,9 @@ def pretraining_run_sections(groups: Sequence[PretrainingGroup]) -> Iterator[Sec
     """Every run."""
     rows = [[group.label, *_run_cells(run)] for group in groups for run in group.runs]
     numbers = {"seed", "updates", "tokens seen", TIME}
-    yield Section("Pretraining runs", table=Table(RUNS_HEADER, rows, numbers, {"folder"}))
+    summary = f"The {len(rows)} runs and their folders" if rows else ""
+    table = Table(RUNS_HEADER, rows, numbers, {"folder"}, summary)
+    yield Section("Pretraining runs", table=table)
 
 
 def _run_cells(run: PretrainingRun) -> list[str]:
