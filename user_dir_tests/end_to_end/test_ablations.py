@@ -240,6 +240,11 @@ def test_more_grids_seeds_and_tasks_join_what_is_there(call, tmp_path):
     assert "++task.objective=masked_lm" in other
     tuned = settings(tmp_path / "out" / "objective_masked_lm" / "seed2" / "glue" / "cola")
     assert not any("objective=" in word for word in tuned)
+    _, printed, _ = call("--grids", "a", "--seeds", "1", "--max-update", "4")
+    # What an earlier call compared is kept, and its ConvBERT is that of this one.
+    assert [grid.name for grid in read_grid(tmp_path / "out")] == ["a", "d", "e"]
+    assert "convbert, seed 1: done before" in printed
+    assert len(done(printed)) == 4
 
 
 def test_other_settings_are_refused_in_one_line(call):
