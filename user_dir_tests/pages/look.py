@@ -200,6 +200,8 @@ def main() -> int:
     if not given.chromium:
         sys.exit("chromium is not on PATH: install it, or name it with --chromium")
     count = 0
+    if missing := [page for page in given.pages if not page.is_file()]:
+        sys.exit(f"{missing[0]}: no such file")
     with browser(given.chromium) as tab:
         for page in given.pages:
             lines = look(page, tab, given.out)

@@ -1,7 +1,7 @@
 // What a page looks like where it stands: what is cut off, small, unnamed, and of which colours.
 // The value is a plain object; looking.py judges it. Lengths are CSS pixels.
 (() => {
-  const SLACK = 1.5;
+  const SLACK = 1.5, NEAR = 3;
   const found = {sideways: [], cut: [], over: [], texts: [], unnamed: [], marks: []};
   const root = document.documentElement;
 
@@ -213,7 +213,9 @@
       for (const other of placed.slice(place + 1)) {
         const across = Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
         const down = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
-        if (across > 2 && down > 0.3 * Math.min(one.box.height, other.box.height))
+        const height = Math.min(one.box.height, other.box.height);
+        // Side by side in one line, nearer than a space, they are read as one.
+        if (down > 0.3 * height && across > (down > 0.8 * height ? -NEAR : 2))
           found.over.push({words: `${one.words}" and "${other.words}`, where: name});
       }
     });

@@ -60,6 +60,11 @@ BAD = {
         picture(inner='<text x="30" y="182" style="font: 12px sans-serif">loss</text>'),
         'over each other: picture 1 (two curves) [everywhere]: "updates" and "loss"',
     ),
+    "labels that run into each other": (
+        picture(inner='<text x="250" y="180" style="font: 12px sans-serif">1000</text>'
+                      '<text x="279" y="180" style="font: 12px sans-serif">0</text>'),
+        'over each other: picture 1 (two curves) [everywhere]: "1000" and "0"',
+    ),
     "a small text": (
         page('<p style="font-size: 10px">a</p>'),
         'text under 11 px: <p> [everywhere]: 10.0 px, "a"',
