@@ -69,6 +69,19 @@
     return layers;
   };
   const inside = (box, x, y) => x > box.left && x < box.right && y > box.top && y < box.bottom;
+  const holds = (shape, point) => !shape.isPointInFill || shape.isPointInFill(point);
+  // Whether a part shows at a place, or is cut off there.
+  const isPaintedAt = (part, x, y) => {
+    if (!inside(part.getBoundingClientRect(), x, y)) return false;
+    const place = (at) => new DOMPoint(x, y).matrixTransform(at.getScreenCTM().inverse());
+    if (!holds(part, place(part))) return false;
+    for (let at = part; at.localName !== "svg"; at = at.parentElement) {
+      const [, id] = /#([^")]+)/.exec(getComputedStyle(at).clipPath) || [];
+      const clip = id && at.getRootNode().getElementById(id);
+      if (clip && ![...clip.children].some((shape) => holds(shape, place(at)))) return false;
+    }
+    return true;
+  };
   // What a picture has painted before a part, at its middle.
   const behindPart = (part, picture) => {
     const box = part.getBoundingClientRect();
@@ -78,13 +91,8 @@
       const order = shape.compareDocumentPosition(part);
       if (!(order & Node.DOCUMENT_POSITION_FOLLOWING)) break;
       if (order & Node.DOCUMENT_POSITION_CONTAINED_BY) continue;
-      if (!inside(shape.getBoundingClientRect(), x, y)) continue;
-      if (shape.isPointInFill) {
-        const point = new DOMPoint(x, y).matrixTransform(shape.getScreenCTM().inverse());
-        if (!shape.isPointInFill(point)) continue;
-      }
       const color = painted(shape, "fill");
-      if (color) layers.unshift(color);
+      if (color && isPaintedAt(shape, x, y)) layers.unshift(color);
     }
     const page = backgrounds(picture.shownIn);
     return page && [...layers, ...page];

@@ -29,14 +29,24 @@ GOOD = {
     **{"label": "two curves", "one": "#0072b2", "other": "#d55e00", "dashes": "5 2"},
     **{"marker": "box", "size": 12, "ink": "#111", "inner": "", "more": ""},
 }
+# What is cut off does not lie behind a text.
+CUT = (
+    '<defs><clipPath id="upper"><rect width="300" height="110"/></clipPath></defs>'
+    '<g clip-path="url(#upper)"><path d="M0 80H90V160H0Z" style="fill: #0072b2"/></g>'
+    '<text x="9" y="150" style="font: 12px sans-serif; fill: #111">b</text>'
+)
 
 
 def page(body, style="", head=SIZED):
     return f"{HEAD}{head}<style>{style}</style></head><body>{body}</body></html>"
 
 
+def picture_of(**changes):
+    return PICTURE.format(**{**GOOD, **changes})
+
+
 def picture(**changes):
-    return page(PICTURE.format(**{**GOOD, **changes}))
+    return page(picture_of(**changes))
 
 
 SAME = {"dashes": "none", "marker": "dot"}
@@ -166,7 +176,7 @@ def test_a_good_page_has_nothing(tab, tmp_path):
         page(
             "<h1>A page</h1><details><summary>more</summary><p>hidden</p></details>"
             "<table><tr><th>loss</th></tr><tr><td>1</td></tr></table>"
-            f"<label>layer <select><option>1</option></select></label>{PICTURE.format(**GOOD)}",
+            f"<label>layer <select><option>1</option></select></label>{picture_of(inner=CUT)}",
             ":root { color-scheme: light dark }",
         )
     )
