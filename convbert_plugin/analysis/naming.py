@@ -13,6 +13,8 @@ from convbert_plugin.files.records import CONVERTED
 
 # Letters of a name.
 LONGEST = 20
+# Names of which a legend tells all.
+MOST_IN_FULL = 4
 # What stands before the path of a checkpoint.
 PATH_WORDS = ("from ", f"{CONVERTED}: ")
 
@@ -25,24 +27,40 @@ def short_names(labels: Iterable[str]) -> dict[str, str]:
 
     Where such names are too long, all are letters.
     """
+    told = telling_words(labels)
+    names = list(told.values())
+    if len(set(names)) < len(names) or max(map(len, names), default=0) > LONGEST:
+        names = list(itertools.islice(_letters(), len(told)))
+    return dict(zip(told, names, strict=True))
+
+
+def telling_words(labels: Iterable[str]) -> dict[str, str]:
+    """The facts of each label that tell it from the others, in few words."""
     different = list(dict.fromkeys(labels))
     facts = [label.split(", ") for label in different]
     paths = [path for told in facts for fact in told if (path := _path(fact))]
     shorten = _shortener(list(dict.fromkeys(paths)))
-    told = [[shorten(fact) for fact in one] for one in facts]
-    names = list(map(printable, _telling(told)))
-    if len(set(names)) < len(names) or max(map(len, names), default=0) > LONGEST:
-        names = list(itertools.islice(_letters(), len(different)))
-    return dict(zip(different, names, strict=True))
+    words = _telling([[shorten(fact) for fact in told] for told in facts])
+    return dict(zip(different, map(printable, words), strict=True))
 
 
 def legend_of(names: Names, styles: Styles) -> list[Entry]:
-    """What each name stands for, and how it is drawn; nothing where all names say all."""
+    """What each name stands for, and how it is drawn; nothing where all names say all.
+
+    Of many the words are few.
+    """
     if all(name == label for label, name in names.items()):
         return []
+    told = telling_words(names) if is_in_few_words(names) else {label: label for label in names}
     return [
-        Entry(styles[label], name, "" if name == label else label) for label, name in names.items()
+        Entry(styles[label], name, "" if name == told[label] else told[label])
+        for label, name in names.items()
     ]
+
+
+def is_in_few_words(names: Names) -> bool:
+    """Whether a legend is too short to tell all that makes the runs."""
+    return len(names) > MOST_IN_FULL
 
 
 def _path(fact: str) -> str:

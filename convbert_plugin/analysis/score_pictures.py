@@ -165,7 +165,7 @@ def _draw_lane(axes: Axes, row: Row, middle: float, styles: Styles) -> None:
     axes.plot(scores, heights, marker, color=color, markerfacecolor=PAPER, markersize=5, zorder=3)
     median = row.percent(row.median)
     half = 0.38 * LANE
-    axes.plot([median] * 2, [middle - half, middle + half], color=color, linewidth=2.5, zorder=2)
+    axes.plot([median] * 2, [middle - half, middle + half], color=color, linewidth=2.2, zorder=4)
     if row.majority is not None:
         half = LANE / 2
         axes.plot([row.percent(row.majority)] * 2, [middle - half, middle + half], **MAJORITY)

@@ -7,7 +7,7 @@ from convbert_plugin.analysis.answer_report import answer_sections, answer_value
 from convbert_plugin.analysis.drawing import WIDE, Styles, pictures
 from convbert_plugin.analysis.grouping import differences_of, grouped
 from convbert_plugin.analysis.groups import Group, Row, Summary, rows_of
-from convbert_plugin.analysis.naming import Names, legend_of, short_names
+from convbert_plugin.analysis.naming import Names, is_in_few_words, legend_of, short_names
 from convbert_plugin.analysis.page import Section, Table
 from convbert_plugin.analysis.runs import Run
 from convbert_plugin.analysis.score_pictures import (
@@ -152,7 +152,7 @@ def _page_cells(row: Row, names: Names) -> list[str]:
 
 
 def score_difference_sections(summary: Summary, styles: Styles) -> Iterator[Section]:
-    """In what runs of the same task differ, where it is more than where they began."""
+    """In what runs of the same task differ, where the legend does not tell it."""
     names = short_names(styles)
     told = differences_of(
         {
@@ -160,7 +160,7 @@ def score_difference_sections(summary: Summary, styles: Styles) -> Iterator[Sect
             for group in summary.groups
         }
     )
-    if set(told.names) - {START}:
+    if set(told.names) - {START} or (told.names and is_in_few_words(names)):
         table = Table(["runs", *told.names], list(told.rows()), paths={START})
         yield Section("What differs", table=table)
 

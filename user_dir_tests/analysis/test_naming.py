@@ -67,3 +67,20 @@ def test_a_legend_explains_what_needs_it():
         Entry(styles[labels[1]], "base", labels[1]),
     ]
     assert legend_of(short_names(labels[:1]), styles) == []
+
+
+def test_a_legend_of_many_is_told_in_few_words():
+    labels = [
+        f"from runs/{name}/c.pt, {RTD}, lr {lr}" for name in "ab" for lr in (0.125, 0.25, 0.5)
+    ]
+    entries = legend_of(short_names(labels), styles_of(labels))
+    # The names themselves, which are short, and where these are letters what they stand for.
+    assert [(entry.name, entry.words) for entry in entries[:2]] == [
+        ("a, lr 0.125", ""),
+        ("a, lr 0.25", ""),
+    ]
+    long = "x" * LONGEST
+    labels = [f"{label}, another {long}{number}" for number, label in enumerate(labels)]
+    entries = legend_of(short_names(labels), styles_of(labels))
+    assert [entry.name for entry in entries] == [*"ABCDEF"]
+    assert entries[5].words == f"b, lr 0.5, another {long}5"
