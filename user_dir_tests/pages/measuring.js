@@ -254,7 +254,9 @@
   const drawings = [...document.querySelectorAll("svg, canvas")].filter(
     (element) => !element.parentElement.closest("svg") && isShown(element));
   for (const drawing of drawings) {
-    if (isHidden(drawing)) continue;
+    // What has a name as a whole hides its parts.
+    const whole = drawing.parentElement.closest("button, a, [role=img]");
+    if (isHidden(drawing) || (whole && hasName(whole))) continue;
     if (!hasName(drawing)) unnamed(drawing, "picture");
     else if (drawing.localName === "svg" && drawing.getAttribute("role") !== "img")
       unnamed(drawing, 'picture without role="img"');

@@ -88,6 +88,10 @@ BAD = {
         'text under 11 px: picture 1 (two curves) [everywhere]: 8.0 px, "updates"',
     ),
     "a picture without a name": (picture(label=""), "without a name: picture <svg> [everywhere]"),
+    "a picture without a name on a button": (
+        page("<button>head <canvas></canvas></button>"),
+        "without a name: picture <canvas> [everywhere]",
+    ),
     "an image without a name": (
         page('<img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=">'),
         "without a name: picture <img> [everywhere]",
@@ -176,6 +180,7 @@ def test_a_good_page_has_nothing(tab, tmp_path):
         page(
             "<h1>A page</h1><details><summary>more</summary><p>hidden</p></details>"
             "<table><tr><th>loss</th></tr><tr><td>1</td></tr></table>"
+            '<button aria-label="head 0"><canvas width="9" height="9"></canvas></button>'
             f"<label>layer <select><option>1</option></select></label>{picture_of(inner=CUT)}",
             ":root { color-scheme: light dark }",
         )

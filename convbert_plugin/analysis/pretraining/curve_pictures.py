@@ -137,7 +137,7 @@ def _axis(panels: Sequence[CurvePanel], over: str) -> _Axis:
     of_it = [panel for panel in panels if panel.over == over]
     largest = max(point.at for panel in of_it for point in _points(panel))
     size, words = axis_unit(over, largest)
-    ticks = _ticks(0, largest / size, 4)
+    ticks = _ticks(0, largest / size, 3)
     return _Axis(
         (0, 1.04 * largest), [tick * size for tick in ticks], [f"{tick:g}" for tick in ticks], words
     )
@@ -177,6 +177,11 @@ def _label(axes: Axes, x: _Axis, y: _Axis, has_words: bool, is_first: bool) -> N
     axes.set_xlim(x.limits)
     axes.set_ylim(y.limits)
     axes.set_xticks(x.ticks, x.labels if has_words else [""] * len(x.ticks))
+    # Within the panel, so that the last number of one does not run into the first of the next.
+    begin, *_, end = axes.get_xticklabels()
+    begin.set_horizontalalignment("left")
+    if x.ticks[-1] > 0.9 * x.limits[1]:
+        end.set_horizontalalignment("right")
     axes.set_yticks(y.ticks, y.labels if is_first else [""] * len(y.ticks))
     if has_words:
         axes.set_xlabel(x.words)
