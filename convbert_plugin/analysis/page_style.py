@@ -63,7 +63,7 @@ figure {{ margin: 0; max-width: 52rem; break-inside: avoid; }}
 figure svg {{ display: block; width: 100%; height: auto; font-family: inherit; }}
 figure svg text {{ fill: var(--ink); font-variant-numeric: tabular-nums; stroke: var(--paper);
                  stroke-width: 3px; paint-order: stroke; stroke-linejoin: round; }}
-figure svg.narrow {{ display: none; max-width: 30rem; }}
+figure svg.narrow {{ display: none; max-width: 26rem; }}
 
 .table {{ overflow-x: auto; margin: .9rem 0; }}
 table {{ border-collapse: collapse; font-size: .925rem; line-height: 1.4;
@@ -89,12 +89,12 @@ mark {{ color: inherit; background: none; border-bottom: 3px solid transparent; 
 mark.first {{ background: var(--right); }}
 mark.second {{ border-color: var(--answered); }}
 
-@media (min-width: 68.75rem) {{
+@media (min-width: 75rem) {{
   section:not(:has(.broad)) {{ display: grid; grid-template-columns: 15rem minmax(0, 1fr);
             column-gap: 3rem; }}
   .content > :first-child {{ margin-top: .2rem; }}
 }}
-@media screen and (max-width: 1099px) {{
+@media screen and (max-width: 1199px) {{
 {_cards("table.broad")}}}
 @media screen and (max-width: 899px) {{
 {_cards("table.middling")}}}

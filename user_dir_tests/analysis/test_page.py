@@ -74,6 +74,34 @@ def test_everything_stands_where_it_belongs():
     assert policy in page.of("meta")
 
 
+def test_what_names_a_row_is_shown_once():
+    rows = [["rte", "a", "1"], ["rte", "b", "2"], ["sts-b", "b", "3"], ["sts-b", "b", "4"]]
+    table = Table(["task", "runs", "score"], rows, {"score"}, stubs=2)
+    page = Elements(html_page("Title", "", [Section(table=table)]))
+    marks = [names.get("class") for names in page.of("th") if "scope" in names]
+    # The second "b" is of another task, and the third names nothing new.
+    assert marks == [None, None, "again", None, None, None, "again", "again"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "cell", "is_number", "breadth"),
+    [
+        # Twelve letters and a gap of two each: 70, 98 and 112.
+        (5, "x" * 12, True, None),
+        (7, "x" * 12, True, "middling"),
+        (8, "x" * 12, True, "broad"),
+        # Words wrap, numbers do not.
+        (2, "x " * 60, False, None),
+        (2, "1 " * 60, True, "broad"),
+    ],
+)
+def test_tables_that_need_a_wide_screen_say_so(columns, cell, is_number, breadth):
+    header = [f"c{number}" for number in range(columns)]
+    table = Table(header, [[cell] * columns], header if is_number else ())
+    page = Elements(html_page("Title", "", [Section(table=table)]))
+    assert page.of("table") == [{"class": breadth} if breadth else {}]
+
+
 def test_marked_texts_fold_away():
     legend = [Piece("the one", [FIRST]), Piece("both", [FIRST, SECOND])]
     pieces = [Piece("a "), Piece("b c", [SECOND]), Piece(" d")]

@@ -22,6 +22,7 @@ from convbert_plugin.analysis.groups import rows_of, summarize
 from convbert_plugin.analysis.naming import short_names
 from convbert_plugin.analysis.report import report_json, report_page, report_text
 from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots, with_curves
+from convbert_plugin.analysis.score_report import score_difference_sections
 from convbert_plugin.analysis.words import LONGEST_LABEL, wrap
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
@@ -213,6 +214,24 @@ def test_runs_of_other_settings_are_no_seeds_and_what_differs_is_shown(tmp_path,
     assert {name: told[name] for name in ("settings", "data")} == {
         name: {**RECORDED, **others}[name] for name in ("settings", "data")
     }
+
+
+def test_what_differs_is_a_table(tmp_path):
+    write_seeds(tmp_path / "a", [0.5, 0.6], **RECORDED)
+    write_seeds(tmp_path / "b", [0.5, 0.6], **{**RECORDED, **other("settings", lr=[0.25])})
+    summary = summarize([tmp_path])
+    styles = styles_of(group.label for group in summary.groups)
+    (section,) = score_difference_sections(summary, styles)
+    assert list(section.table.header) == ["runs", "lr"]
+    assert sorted(section.table.rows) == [["lr 0.002", "0.002"], ["lr 0.25", "0.25"]]
+
+
+def test_starts_alone_are_told_by_the_legend(tmp_path):
+    write_seeds(tmp_path / "a", [0.5], **RECORDED)
+    write_seeds(tmp_path / "b", [0.5], **{**RECORDED, "start": RANDOM})
+    summary = summarize([tmp_path])
+    styles = styles_of(group.label for group in summary.groups)
+    assert list(score_difference_sections(summary, styles)) == []
 
 
 def test_runs_that_are_equal_in_all_but_the_seed_are_averaged(tmp_path):
@@ -638,6 +657,8 @@ def test_dots_are_seeds_beside_their_median_and_the_majority(tmp_path, figures, 
     # Names and medians stand at the heights of their lanes, which are inches too.
     heights = dict(texts_of(figure))
     lanes = (("random weights", "70.0", dots), ("published", "40.0", of_second[0]))
+    # The bars of two lanes do not touch.
+    assert np.max(median[1]) < np.min(of_second[1][1])
     for name, words, (_, up) in lanes:
         assert heights[name] == heights[words] == pytest.approx(np.mean(up))
 
