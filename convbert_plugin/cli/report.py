@@ -43,7 +43,12 @@ def _page_path(text: str) -> Path:
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, the picture and the numbers, all of them or none, and print the table."""
     from convbert_plugin.analysis.contents import read_contents
-    from convbert_plugin.analysis.report import report_json, report_page, report_png, report_text
+    from convbert_plugin.analysis.report_files import (
+        report_json,
+        report_page,
+        report_png,
+        report_text,
+    )
     from convbert_plugin.files.whole_output import whole_file
 
     contents = read_contents(arguments.runs)

@@ -22,7 +22,7 @@ from convbert_plugin.analysis.drawing import NARROW, WIDE, styles_of
 from convbert_plugin.analysis.groups import summarize
 from convbert_plugin.analysis.naming import short_names
 from convbert_plugin.analysis.page import FIRST, SECOND
-from convbert_plugin.analysis.report import report_json, report_page, report_text
+from convbert_plugin.analysis.report_files import report_json, report_page, report_text
 from convbert_plugin.analysis.score_pictures import draw_dots
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError

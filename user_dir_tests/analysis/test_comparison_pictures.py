@@ -7,7 +7,7 @@ from convbert_plugin.analysis import comparison_pictures
 from convbert_plugin.analysis.comparison_pictures import draw_rows
 from convbert_plugin.analysis.contents import read_contents
 from convbert_plugin.analysis.drawing import NARROW, WIDE, plain
-from convbert_plugin.analysis.report import styles_in
+from convbert_plugin.analysis.report_files import styles_in
 from convbert_plugin.analysis.row_sets import row_sets
 from user_dir_tests.analysis.recorded_runs import write_rows
 
