@@ -157,6 +157,12 @@ def _notes(group: PretrainingGroup) -> Iterator[str]:
         yield f"{group.label}: memory is {cost.memory_problem}"
     if any(run.start["kind"] != RANDOM_WEIGHTS["kind"] for run in group.runs):
         yield f"{group.label}: what its runs began from is not counted"
+    for run in group.runs:
+        if run.counted_from:
+            yield (
+                f"{group.label}: of seed {run.seed}, tokens and FLOPs are those after update "
+                f"{run.counted_from:,}, from which on they were recorded"
+            )
     if unfinished := [run for run in group.runs if not run.is_finished]:
         seeds = ", ".join(str(run.seed) for run in unfinished)
         yield f"{group.label}: not at its end (seed {seeds}): counted as far as it has come"

@@ -28,6 +28,8 @@ class PretrainingRun(NamedTuple):
     validations: list[dict]
     budget_minutes: Optional[float]
     ended: Optional[str]
+    # Updates before the first whose tokens are counted.
+    counted_from: int = 0
 
     @property
     def is_finished(self) -> bool:

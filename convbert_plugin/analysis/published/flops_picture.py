@@ -2,12 +2,11 @@
 
 import math
 from itertools import pairwise
-from typing import Iterator, NamedTuple, Optional, Sequence
+from typing import Iterator, Optional, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from convbert_plugin.analysis.drawing import (
     LETTERS,
@@ -19,6 +18,12 @@ from convbert_plugin.analysis.drawing import (
     plain,
 )
 from convbert_plugin.analysis.grouping import grouped
+from convbert_plugin.analysis.published.broken_axes import (
+    flops_axis,
+    flops_ticks,
+    score_axis,
+    score_ticks,
+)
 from convbert_plugin.analysis.published.label_places import (
     Anchor,
     Box,
@@ -34,7 +39,7 @@ from convbert_plugin.analysis.published.score_flops import (
     ScorePanel,
     ScorePoint,
 )
-from convbert_plugin.analysis.quantities import Spread, power_of_ten
+from convbert_plugin.analysis.quantities import Spread
 from convbert_plugin.analysis.theme import INK, MUTED, PAPER, Styles
 
 # Inches.
@@ -44,11 +49,6 @@ MARK, REACH = 6.0, 0.065
 # Inches: half of a mark, the end of an arrow (the number is at least so large), half of a line, and
 # how far the boxes are apart that stand for one.
 EDGE, ARROW, THIN, STEP = 0.05, 0.24, 0.015, 0.1
-# Decades: from which on an empty stretch is left out, what is added at the ends of the others, and
-# the least of a stretch.
-EMPTY, ADDED, LEAST = 1.2, 0.22, 0.6
-# The least share of the width that a stretch gets.
-LEAST_SHARE = 0.3
 MARKS = {
     (PUBLISHED, TEST): "o",
     (PUBLISHED, DEV): "s",
@@ -65,76 +65,12 @@ WORDS = {
 HIGHLIGHTED = "ConvBERT"
 
 
-class Stretch(NamedTuple):
-    """A part of the axis: from one logarithm to another, at these shares of the width."""
-
-    low: float
-    high: float
-    begin: float
-    end: float
-
-
-class FlopsAxis(NamedTuple):
-    """A logarithmic axis that leaves out where nothing is."""
-
-    stretches: list[Stretch]
-
-    def share(self, flops: float) -> float:
-        """Where on the axis a number is, 0 to 1."""
-        at = math.log10(flops)
-        stretch = min(self.stretches, key=lambda one: max(one.low - at, at - one.high))
-        along = (at - stretch.low) / (stretch.high - stretch.low)
-        return stretch.begin + along * (stretch.end - stretch.begin)
-
-    def ticks(self) -> Iterator[tuple[float, str]]:
-        """Shares and words: powers of ten, and between few of them doubles and halves too."""
-        for stretch in self.stretches:
-            powers = range(math.ceil(stretch.low), math.floor(stretch.high) + 1)
-            if len(powers) > 1:
-                for power in powers:
-                    yield self.share(10.0**power), power_of_ten(power)
-                continue
-            power = math.floor(stretch.low)
-            for digit in (1, 2, 5, 10, 20, 50):
-                if stretch.low <= power + math.log10(digit) <= stretch.high:
-                    yield (
-                        self.share(digit * 10.0**power),
-                        power_of_ten(power + len(str(digit)) - 1)
-                        if str(digit)[0] == "1"
-                        else f"{str(digit)[0]} × {power_of_ten(power + len(str(digit)) - 1)}",
-                    )
-
-
-def flops_axis(numbers: Sequence[float], gap: float) -> FlopsAxis:
-    """The axis for some numbers; ``gap``: the share of the width of a break."""
-    logs = sorted(math.log10(number) for number in numbers)
-    parts = [[logs[0]]]
-    for at in logs[1:]:
-        if at - parts[-1][-1] > EMPTY:
-            parts.append([])
-        parts[-1].append(at)
-    ends = []
-    for part in parts:
-        missing = max(0.0, LEAST - 2 * ADDED - (part[-1] - part[0])) / 2
-        ends.append((part[0] - ADDED - missing, part[-1] + ADDED + missing))
-    free = 1 - gap * (len(ends) - 1)
-    spans = [high - low for low, high in ends]
-    least = min(LEAST_SHARE, 1 / len(ends))
-    shares = [max(least, span / sum(spans)) for span in spans]
-    widths = [free * share / sum(shares) for share in shares]
-    stretches, begin = [], 0.0
-    for (low, high), width in zip(ends, widths, strict=True):
-        stretches.append(Stretch(low, high, begin, begin + width))
-        begin += width + gap
-    return FlopsAxis(stretches)
-
-
 def draw_score_flops(
     panels: Sequence[ScorePanel], styles: Styles, width: float, image_format: str
 ) -> bytes:
     """Draw them, one below another; ``width``: inches; ``image_format``: "svg" or "png"."""
     with plain():
-        drawn = [_Panel(panel, styles, width) for panel in panels]
+        drawn = [PanelDrawing(panel, styles, width) for panel in panels]
         height = sum(one.height for one in drawn)
         figure = Figure((width, height))
         # In inches, for what stands anywhere.
@@ -149,21 +85,19 @@ def draw_score_flops(
         return image_of(figure, image_format)
 
 
-class _Panel:
+class PanelDrawing:
     """One panel at a width, in inches, measured before it is drawn."""
 
     def __init__(self, panel: ScorePanel, styles: Styles, width: float):
         self.panel, self.styles, self.width = panel, styles, width
         self.points = [point for point in panel.points if point.is_drawn]
         self.is_narrow = width <= NARROW
-        values = [edge for point in self.points for edge in (point.score.low, point.score.high)]
-        margin = 0.07 * (max(values) - min(values)) or 1.0
-        self.low, self.high = min(values) - margin, max(values) + margin
-        ticks = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
-        self.ticks = [float(tick) for tick in ticks if self.low <= tick <= self.high]
-        self.left = inches([f"{tick:g}" for tick in self.ticks]) + GAP
+        scores = [edge for point in self.points for edge in point.score[1:]]
+        self.scores = score_axis(scores, BREAK / PANEL)
+        self.ticks = list(score_ticks(self.scores))
+        self.left = inches([words for _, words in self.ticks]) + GAP
         self.axis_width = width - self.left - GAP
-        flops = [edge for point in self.points for edge in (_flops(point).low, _flops(point).high)]
+        flops = [edge for point in self.points for edge in _flops(point)[1:]]
         self.axis = flops_axis(flops, BREAK / self.axis_width)
         self.series = grouped(self.points, lambda point: point.series)
         self.frame = Box(self.left, 0.02, width - 0.02, PANEL - 0.02)
@@ -176,8 +110,8 @@ class _Panel:
 
     def at(self, flops: float, score: float) -> tuple[float, float]:
         """Inches from the left of the figure, and from the bottom of the panel."""
-        x = self.left + self.axis.share(flops) * self.axis_width
-        return x, (score - self.low) / (self.high - self.low) * PANEL
+        x = self.left + self.axis.share(math.log10(flops)) * self.axis_width
+        return x, self.scores.share(score) * PANEL
 
     def middle(self, point: ScorePoint) -> tuple[float, float]:
         return self.at(_flops(point).mean, point.score.mean)
@@ -200,7 +134,7 @@ class _Panel:
         height = 1.15 * LETTERS / 72
         anchors = [
             [
-                Anchor(*self.middle(point), REACH, inches([text]), height)
+                Anchor(*self.middle(point), REACH, _width(text), height)
                 for point in self._joined(self.series[series])
             ]
             for series, text in names.items()
@@ -259,8 +193,8 @@ class _Panel:
         free.text(0, top - 0.18, self.panel.title, fontweight="bold")
         _, height = figure.get_size_inches()
         axes = axes_in(figure, self.left, height - top + TITLE, self.axis_width, PANEL)
-        axes.set(xlim=(0, 1), ylim=(self.low, self.high))
-        axes.set_yticks(self.ticks, [f"{tick:g}" for tick in self.ticks])
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.set_yticks([place for place, _ in self.ticks], [words for _, words in self.ticks])
         shown = self._shown_ticks()
         axes.set_xticks([place for place, _ in shown], [words for _, words in shown])
         axes.grid()
@@ -273,33 +207,25 @@ class _Panel:
         self._draw_key(free, bottom - AXIS)
 
     def _shown_ticks(self) -> list[tuple[float, str]]:
-        """Those whose words have room beside the ones before."""
+        """Those whose words have room in their stretch, and beside the ones before."""
         shown: list[tuple[float, str]] = []
-        for place, words in self.axis.ticks():
-            if shown:
-                before, others = shown[-1]
-                if (place - before) * self.axis_width < 0.55 * inches([words]) + 0.55 * inches(
-                    [others]
-                ):
-                    continue
-            shown.append((place, words))
+        last = -math.inf
+        for stretch, place, words in flops_ticks(self.axis):
+            half = 0.5 * inches([words]) / self.axis_width
+            is_last = stretch is self.axis.stretches[-1]
+            if place - half >= last and (is_last or place + half <= stretch.end):
+                shown.append((place, words))
+                last = place + 1.1 * half
         return shown
 
     def _draw_breaks(self, free: Axes, bottom: float) -> None:
-        """Where the axis leaves something out."""
+        """Where the axes leave something out."""
         for stretch in self.axis.stretches[1:]:
-            middle = self.left + stretch.begin * self.axis_width - BREAK / 2
-            free.add_patch(
-                Rectangle(
-                    (middle - 0.05, bottom - 0.05), 0.1, 0.1, color=PAPER, zorder=3, linewidth=0
-                )
-            )
-            for shift in (-0.05, 0.05):
-                x = middle + shift
-                free.plot(
-                    [x - 0.03, x + 0.03], [bottom - 0.07, bottom + 0.07], color=MUTED, linewidth=1,
-                    zorder=4,
-                )  # fmt: skip
+            x = self.left + stretch.begin * self.axis_width - BREAK / 2
+            _draw_break(free, x, bottom, (0.03, 0.07), (0.05, 0.0))
+        for stretch in self.scores.stretches[1:]:
+            y = bottom + stretch.begin * PANEL - BREAK / 2
+            _draw_break(free, self.left, y, (0.07, 0.03), (0.0, 0.05))
 
     def _draw_series(self, free: Axes, bottom: float, points: Sequence[ScorePoint]) -> None:
         line = self._lines(points)
@@ -343,9 +269,16 @@ class _Panel:
     def _draw_labels(self, free: Axes, bottom: float) -> None:
         for (series, text), label in zip(self.names.items(), self.labels, strict=True):
             box, color = label.box, _color(self.series[series][0])
+            # Letters of a page are narrower: they stand at the side of their point.
+            if box.left >= label.anchor.x:
+                x, side = box.left, "left"
+            elif box.right <= label.anchor.x:
+                x, side = box.right, "right"
+            else:
+                x, side = (box.left + box.right) / 2, "center"
             free.text(
-                (box.left + box.right) / 2, bottom + (box.bottom + box.top) / 2, text, color=color,
-                horizontalalignment="center", verticalalignment="center_baseline", zorder=5,
+                x, bottom + (box.bottom + box.top) / 2, text, color=color,
+                horizontalalignment=side, verticalalignment="center_baseline", zorder=5,
             )  # fmt: skip
             if label.line:
                 (x1, y1), (x2, y2) = label.line
@@ -364,6 +297,28 @@ class _Panel:
                     )  # fmt: skip
                 free.text(x + (0.22 if mark else 0), y, words)
                 x += self._key_width([(mark, words)])
+
+
+def _draw_break(
+    free: Axes, x: float, y: float, slope: tuple[float, float], apart: tuple[float, float]
+) -> None:
+    """Two strokes, between which there is nothing."""
+    width, height = max(0.1, 2 * apart[0]), max(0.1, 2 * apart[1])
+    blank = Rectangle((x - width / 2, y - height / 2), width, height, zorder=3, linewidth=0)
+    blank.set_color(PAPER)
+    free.add_patch(blank)
+    for side in (-1, 1):
+        middle = x + side * apart[0], y + side * apart[1]
+        free.plot(
+            [middle[0] - slope[0], middle[0] + slope[0]],
+            [middle[1] - slope[1], middle[1] + slope[1]],
+            color=MUTED, linewidth=1, zorder=4,
+        )  # fmt: skip
+
+
+def _width(text: str) -> float:
+    """Of a short text: capitals are wider than others."""
+    return inches([text]) + 0.15 * LETTERS / 72 * sum(letter.isupper() for letter in text)
 
 
 def _flops(point: ScorePoint) -> Spread:

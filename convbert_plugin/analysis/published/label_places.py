@@ -9,7 +9,7 @@ DIRECTIONS = (0, 180, 30, 330, 150, 210, 60, 300, 120, 240, 90, 270)
 DISTANCES = (0.0, 0.5, 1.0, 1.75, 2.5, 3.5, 5.0)
 ROUNDS = 8
 # In heights: what a label that is hidden costs, a line through a label, and one across another.
-HIDDEN, STRUCK, CROSSED = 100.0, 30.0, 10.0
+HIDDEN, STRUCK, CROSSED = 500.0, 30.0, 10.0
 # A label that is further from its point is no help; of its area, a little may be hidden.
 FAR, MAY_BE_HIDDEN = 4.0, 0.03
 # In heights: nearer beside each other two labels, which may be numbers, are read as one.
@@ -63,18 +63,22 @@ class Anchor(NamedTuple):
             for number, direction in enumerate(DIRECTIONS):
                 away = self.reach + distance * self.height
                 angle = math.radians(direction)
-                # From the edge of the label, whichever faces the point.
-                x = self.x + math.cos(angle) * (away + self.width / 2)
-                y = self.y + math.sin(angle) * (away + self.height / 2)
-                box = Box(
-                    x - self.width / 2, y - self.height / 2, x + self.width / 2, y + self.height / 2
-                )
+                x, y = math.cos(angle), math.sin(angle)
+                # The corner or the middle of the edge that faces the point.
+                left = self.x + x * away - _share_before(x) * self.width
+                bottom = self.y + y * away - _share_before(y) * self.height
+                box = Box(left, bottom, left + self.width, bottom + self.height)
                 yield self.distance(box) + 0.02 * number, box
 
     def distance(self, box: Box) -> float:
         """From the edge of its mark to a box, in heights."""
         way = math.dist((self.x, self.y), box.nearest(self.x, self.y)) - self.reach
         return max(0.0, way) / self.height
+
+
+def _share_before(along: float) -> float:
+    """Of a label, what stands on this side of its place: ``along``, of the way that is one."""
+    return 0.5 if abs(along) < 0.3 else float(along < 0)
 
 
 Line = tuple[tuple[float, float], tuple[float, float]]

@@ -27,6 +27,8 @@ NOTES = (
     "FLOPs of own runs are counted as the published ones are (convbert profile, the authors' "
     "convention). Those of distilled models have their teacher's among them. A line leads from a "
     "model to the same trained longer. Rerun: measured by others than the model's authors.",
+    "Two strokes leave out a part of an axis where nothing is; what is on both sides of them has a "
+    "scale of its own.",
     "FLOPs and parameters are as printed: by the formulas, ELECTRA-small takes 1.29 × 10¹⁸.",
 )
 SUMMARY = "In numbers: {title}"
@@ -50,7 +52,7 @@ def published_sections(contents: Contents, styles: Styles) -> Iterator[Section]:
 
     titles = ", ".join(panel.title for panel in drawn)
     shown = [pictures(draw, f"Scores over FLOPs of pretraining: {titles}")] if drawn else []
-    own = dict.fromkeys(point.series for panel in drawn for point in panel.own)
+    own = dict.fromkeys(point.series for panel in drawn for point in panel.own if point.is_drawn)
     legend = [Entry(styles[series], series, "") for series in own]
     first, *others = panels
     yield Section(TITLE, notes, table_of(first), shown, lead=LEAD, legend=legend)

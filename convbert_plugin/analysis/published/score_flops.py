@@ -116,7 +116,7 @@ def _glue_panel(contents: Contents, published: Published) -> ScorePanel:
     name = (
         average_name(tasks) if len(tasks) > 1 else " ".join([*tasks, *_metrics(published, tasks)])
     )
-    return ScorePanel(name, tasks, [*points, *_published_glue(published, tasks)], notes)
+    return ScorePanel(name, tasks, [*points, *published_glue(published, tasks)], notes)
 
 
 def _metrics(published: Published, tasks: Sequence[str]) -> list[str]:
@@ -141,7 +141,7 @@ def _own_point(
         )  # fmt: skip
 
 
-def _published_glue(published: Published, tasks: Sequence[str]) -> Iterator[ScorePoint]:
+def published_glue(published: Published, tasks: Sequence[str]) -> Iterator[ScorePoint]:
     for row in published.scores:
         if tasks:
             mean = statistics.fmean(row.scores[task] for task in tasks)
