@@ -24,6 +24,8 @@ def kind_of(one: Comparison) -> str:
 def words_of(table: MeasureTable) -> str:
     """The name of the measure, and a sentence for each kind of row."""
     compared = [(row.label, row.comparison) for row in table.rows if row.comparison]
+    if {kind_of(one) for _, one in compared} == {ONE_SEED}:
+        return f"{table.measure.name}: one seed tells nothing apart."
     kinds = grouped(compared, lambda pair: (KINDS.index(kind_of(pair[1])), len(pair[1].seeds)))
     sentences = [
         _sentence(KINDS[kind], seeds, kinds[kind, seeds], table) for kind, seeds in sorted(kinds)

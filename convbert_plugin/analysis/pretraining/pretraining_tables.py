@@ -5,7 +5,7 @@ from typing import Any, Iterator, Sequence
 
 from convbert_plugin.analysis.grouping import differences_of, differing, grouped, value_words
 from convbert_plugin.analysis.page import Section, Table
-from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
+from convbert_plugin.analysis.pretraining.pretraining_groups import SHOWN_LETTERS, PretrainingGroup
 from convbert_plugin.analysis.pretraining.pretraining_runs import PretrainingRun
 from convbert_plugin.analysis.quantities import duration
 
@@ -76,7 +76,7 @@ def environment_sections(runs: dict[str, Sequence[dict]]) -> Iterator[Section]:
     names = list(dict.fromkeys(name for _, one in found for name in one))
     alike = grouped(found, lambda pair: (pair[0], json.dumps(pair[1], sort_keys=True)))
     rows = [
-        [kind, f"{len(same):,}", *(_told(same[0][1].get(name)) for name in names)]
+        [kind, f"{len(same):,}", *(_told(name, same[0][1].get(name)) for name in names)]
         for (kind, _), same in alike.items()
     ]
     if rows:
@@ -84,8 +84,14 @@ def environment_sections(runs: dict[str, Sequence[dict]]) -> Iterator[Section]:
         yield Section("Versions and hardware", table=Table(header, rows, {"number"}))
 
 
-def _told(value: Any) -> str:
-    return "–" if value is None else value_words(value)
+def _told(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    words = value_words(value)
+    if name != "commit":
+        return words
+    commit, *changed = words.split("-")
+    return "-".join([commit[:SHOWN_LETTERS], *changed])
 
 
 def pretraining_run_sections(groups: Sequence[PretrainingGroup]) -> Iterator[Section]:
