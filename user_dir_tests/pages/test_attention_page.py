@@ -7,13 +7,10 @@ from convbert_plugin.analysis.heads.head_page import attention_page
 from convbert_plugin.analysis.heads.kernel_search import Head
 from convbert_plugin.analysis.words import printable
 from user_dir_tests.analysis.heads.test_head_page import LINES, WORDS, hub, measured
-from user_dir_tests.pages.chromium import View, address_of, browser, find_chromium
+from user_dir_tests.pages.chromium import View, address_of
 from user_dir_tests.pages.look import look
 
-pytestmark = [
-    pytest.mark.experiments,
-    pytest.mark.skipif(find_chromium() is None, reason="chromium is absent"),
-]
+pytestmark = pytest.mark.experiments
 HEADS = 3
 TOLD = "document.querySelector('[aria-live]').textContent"
 # As a reader does by hand, and by the keyboard alone.
@@ -34,12 +31,6 @@ BY_KEYS = """
   for (const key of %(keys)s) press(key);
 })()
 """
-
-
-@pytest.fixture(scope="module")
-def tab():
-    with browser(find_chromium()) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,9 @@
 import pytest
 
 from user_dir_tests.pages import sight
-from user_dir_tests.pages.chromium import browser, find_chromium
 from user_dir_tests.pages.look import look
 
 pytestmark = pytest.mark.experiments
-needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="chromium is absent")
 
 HEAD = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>A page</title>'
 SIZED = '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -157,13 +155,6 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def tab():
-    with browser(find_chromium()) as opened:
-        yield opened
-
-
-@needs_chromium
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_wrong_is_found(tab, tmp_path, case):
     text, told = BAD[case]
@@ -173,7 +164,6 @@ def test_what_is_wrong_is_found(tab, tmp_path, case):
     assert [line for line in lines if line.startswith(told)], lines
 
 
-@needs_chromium
 def test_a_good_page_has_nothing(tab, tmp_path):
     file = tmp_path / "page.html"
     file.write_text(

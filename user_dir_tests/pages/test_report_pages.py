@@ -6,13 +6,9 @@ from convbert_plugin.cli import main
 from user_dir_tests.analysis.recorded_runs import write_rows
 from user_dir_tests.analysis.test_answer_report import answers, write_squad
 from user_dir_tests.analysis.test_report import TRAINED, write_run
-from user_dir_tests.pages.chromium import browser, find_chromium
 from user_dir_tests.pages.look import look
 
-pytestmark = [
-    pytest.mark.experiments,
-    pytest.mark.skipif(find_chromium() is None, reason="chromium is absent"),
-]
+pytestmark = pytest.mark.experiments
 
 PLACE = "/home/somebody/experiments/2026/pretraining/of_small_models/{}/checkpoint_last.pt"
 
@@ -35,8 +31,7 @@ def write_fine_tuned(folder):
 
 
 @pytest.mark.parametrize("write", [write_fine_tuned, write_rows])
-def test_reports_read_well_everywhere(tmp_path, write):
+def test_reports_read_well_everywhere(tab, tmp_path, write):
     page = tmp_path / "report.html"
     assert main(["report", str(write(tmp_path / "runs")), str(page)]) == 0
-    with browser(find_chromium()) as tab:
-        assert look(page, tab) == []
+    assert look(page, tab) == []
