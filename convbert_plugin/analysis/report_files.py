@@ -144,7 +144,7 @@ def report_png(contents: Contents) -> bytes:
     """The scores of every task in one picture, or what was compared of pretraining alone."""
     styles = styles_in(contents)
     sets = [rows for rows in row_sets(contents) if main_measures(rows)]
-    if contents.fine_tuning.groups or not sets:
+    if contents.fine_tuning.groups or not (sets and main_measures(sets[0])):
         return dots_png(contents.fine_tuning, styles)
     return draw_rows(sets[0], styles, WIDE, "png")
 

@@ -161,6 +161,18 @@ def test_pretraining_alone_makes_a_report(tmp_path, capsys):
     assert (values["groups"], values["notes"]) == ([], [])
 
 
+def test_runs_that_were_never_validated_make_a_report(tmp_path, capsys):
+    write_pretraining(tmp_path / "a", (0.5,), validations=[])
+    write_pretraining(tmp_path / "b", (0.5,), validations=[], points=[], seed=2, ended=None)
+    assert main(["report", str(tmp_path), str(tmp_path / "out" / "report.html")]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "row             seeds",
+        "convbert_small  1",
+    ]
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert "seed 2 has not ended after 0 updates: not compared" in page.text
+
+
 def test_places_with_one_kind_of_runs_are_no_empty_places(tmp_path):
     run = write_pretraining(tmp_path / "base", (0.5, 0.3))
     write_fine_tuned(tmp_path / "rte", run, {"accuracy": 0.6})
