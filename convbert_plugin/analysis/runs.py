@@ -20,6 +20,8 @@ from convbert_plugin.files.records import (
 )
 
 RECORDED = "recorded"
+# Of a start: the digest of its checkpoint.
+WEIGHTS = "weights"
 # Of a digest.
 SHOWN_LETTERS = 8
 
@@ -81,6 +83,15 @@ class Run(NamedTuple):
         return self.origin.label + at
 
     @property
+    def told_start(self) -> dict:
+        """Where it began, less the digest of a checkpoint whose training is told beside it.
+
+        That is of the whole file, in which stands how long the training took.
+        """
+        left_out = () if self.origin is None else (WEIGHTS,)
+        return {name: value for name, value in self.start.items() if name not in left_out}
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Of its own, and of the pretraining run that it began from."""
         return (self.seed,) if self.origin is None else (self.seed, self.origin.seed)
@@ -107,7 +118,7 @@ class Run(NamedTuple):
     def implied(self) -> dict[str, Any]:
         """What differs with the start and the model, and is told where these are alike."""
         digests = {
-            "weights": None if self.origin else self.start.get("weights"),
+            WEIGHTS: None if self.origin else self.start.get(WEIGHTS),
             "vocabulary": self.data.get("vocabulary"),
             **{
                 f"{name} data": digest for name, digest in self.data.items() if name != "vocabulary"

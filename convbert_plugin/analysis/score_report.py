@@ -78,7 +78,7 @@ def score_values(summary: Summary) -> dict:
             {
                 "task": group.task,
                 "label": group.label,
-                "start": group.runs[0].start,
+                "start": group.runs[0].told_start,
                 "model": group.runs[0].model,
                 group.runs[0].head_name: group.runs[0].head,
                 **_recorded(group.runs[0]),
@@ -88,7 +88,7 @@ def score_values(summary: Summary) -> dict:
             for group in summary.groups
         ],
         "unfinished": [
-            {"folder": run.folder, "task": run.task, "seed": run.seed, "start": run.start}
+            {"folder": run.folder, "task": run.task, "seed": run.seed, "start": run.told_start}
             for run in summary.unfinished
         ],
         "notes": summary.notes,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from convbert_plugin.files.fingerprints import fingerprint_of
 from convbert_plugin.files.grids import Grid, GridRow, write_grid
 
 RANDOM = {"kind": "random weights"}
@@ -70,7 +71,8 @@ def write_fine_tuned(folder: Path, pretraining: Path, scores, task="rte", seed=1
         "checkpoint": str(pretraining / "checkpoint_last.pt"),
         "objective": "replaced_token_detection",
         "updates": 200,
-        "weights": str(pretraining)[-16:],
+        # As a checkpoint does, the record holds times.
+        "weights": fingerprint_of(pretraining.glob("pretraining.json")),
     }
     record = {
         "task": task,
