@@ -18,7 +18,7 @@ const told = make("p", { class: "told" });
 const grid = make("div", { class: "grid", role: "group", "aria-label": "Layers and heads" });
 const words = make("div", { class: "words", role: "group", "aria-label": "Words", dir: "ltr" });
 const legend = make("p", { class: "hint" });
-const reading = make("p", { class: "told", "aria-live": "polite" });
+const reading = make("p", { class: "told reading", "aria-live": "polite" });
 const places = make("div", { class: "places" });
 
 function field(name, label, options) {
@@ -67,7 +67,7 @@ function tellHead() {
     ? "Its kernel: centre " + signed(at(taps.centre), 2) + ", entropy " +
       at(taps.entropy).toFixed(2) + " of at most " + Math.log(model().taps).toFixed(2) +
       " nats, " + Math.max(0, at(taps.token_information)).toFixed(3) + " told by the token."
-    : "Kernels: " + model().without + "."));
+    : "No kernels: " + model().without + "."));
 }
 
 function drawGrid() {
@@ -223,7 +223,7 @@ words.addEventListener("keydown", (event) => {
   event.preventDefault();
   choose({ layer: Math.max(0, chosen.layer + step) });
 });
-choose({ text: 0 });
+choose({ text: 0, word: size() >> 1 });
 drawPlaces();
 let width = place.clientWidth;
 addEventListener("resize", () => {

@@ -29,6 +29,8 @@ PLACE = "heads"
 # Tokens of the maps that stand there where no script runs, two pictures of which are on the page.
 MOST_PICTURED = 40
 SCRIPTS, STYLE = ("head_maps.js", "head_explorer.js"), "head_explorer.css"
+# Why a model has no kernels to show, by --conv-type.
+WITHOUT = {"none": "no convolution", "conv": "an ordinary convolution, the same at every place"}
 HEAD_MEASURES = ("centre", "centre_deviation", "entropy", "token_information")
 # Kinds of places of a search, and what they are called.
 FOUND = {"sharpest": "sharpest", "most_unlike_the_mean": "most unlike its mean"}
@@ -87,7 +89,8 @@ def _models_table(models: Sequence[MeasuredModel]) -> Table:
 
 
 def _without(model: MeasuredModel) -> str:
-    return f"none that depend on the place (--conv-type {model.conv_type})"
+    words = WITHOUT[model.conv_type]
+    return f"{words} (--conv-type {model.conv_type})"
 
 
 def _look(models: Sequence[MeasuredModel], shown: Sequence[ShownText]) -> Section:
