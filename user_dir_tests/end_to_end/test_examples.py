@@ -23,6 +23,11 @@ pytestmark = [
 TINY = ["--encoder-layers", "1", "--encoder-embed-dim", "32", "--encoder-ffn-embed-dim", "32"]
 
 
+def words_of(page):
+    """A page, without the places where its long words may break."""
+    return page.read_text().replace("<wbr>", "")
+
+
 @pytest.fixture(scope="module")
 def run(forked, tmp_path_factory):
     """Run bash, where hydra may leave its log; what it prints."""
@@ -158,7 +163,7 @@ def test_the_script_over_tasks_and_seeds(run, small, glue_folders, tmp_path):
     printed = fine_tune("--tasks", "cola", "--seeds", "1", "--random-weights", *overrides)
     assert "random weights" in printed
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "3 updates of replaced_token_detection" in (tmp_path / "out" / "report.html").read_text()
+    assert "3 updates of replaced_token_detection" in words_of(tmp_path / "out" / "report.html")
     # Random weights, and both seeds of cola: the one that was begun again was finished.
     assert [group["task"] for group in report["groups"]] == ["cola", "cola", "sst-2"]
     assert "finished, with 2 of 2 updates" in (left / "train.log").read_text()
@@ -211,7 +216,7 @@ def test_the_script_over_seeds_of_squad(run, small, squad_files, tmp_path):
     assert scores["f1"]["seeds"] == [1, 2]
     assert [one["updates"] for one in scores["best_f1"]["per_seed"]] == [6, 6]
     assert [one["seed"] for one in group["answers"][0]["thresholds"]] == [1, 1, 2, 2]
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = words_of(tmp_path / "out" / "report.html")
     assert "3 updates of replaced_token_detection" in page
     assert "thresholds</h2>" in page
     (tmp_path / "out" / "run" / "squad" / "seed2" / "done").unlink()
