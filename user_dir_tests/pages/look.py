@@ -166,7 +166,7 @@ def look(page: Path, tab: Browser, folder: Path | None = None) -> list[str]:
 
 def keep(folder: Path, page: Path, view: View, tab: Browser) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    name = folder / f"{page.parent.name}_{page.stem}_{view.name.replace(' ', '_')}"
+    name = folder / f"{page.resolve().parent.name}_{page.stem}_{view.name.replace(' ', '_')}"
     if view.media == "print":
         name.with_suffix(".pdf").write_bytes(tab.printed())
     else:

@@ -1,5 +1,7 @@
 """What the kit finds on pages that were made bad on purpose, and nothing on a good one."""
 
+from pathlib import Path
+
 import pytest
 
 from user_dir_tests.pages import sight
@@ -164,8 +166,12 @@ def test_what_is_wrong_is_found(tab, tmp_path, case):
     assert [line for line in lines if line.startswith(told)], lines
 
 
-def test_a_good_page_has_nothing(tab, tmp_path):
-    file = tmp_path / "page.html"
+def test_a_good_page_has_nothing(tab, tmp_path, monkeypatch):
+    folder = tmp_path / "grid"
+    folder.mkdir()
+    # Pictures are named after the folder of a page, however the page is named.
+    monkeypatch.chdir(folder)
+    file = Path("page.html")
     file.write_text(
         page(
             "<h1>A page</h1><details><summary>more</summary><p>hidden</p></details>"
@@ -177,7 +183,8 @@ def test_a_good_page_has_nothing(tab, tmp_path):
     )
     assert look(file, tab, tmp_path / "seen") == []
     kept = {path.name: path.read_bytes()[:4] for path in (tmp_path / "seen").iterdir()}
-    assert len(kept) == 5
+    views = ("phone.png", "phone_dark.png", "print.pdf", "wide.png", "wide_dark.png")
+    assert sorted(kept) == [f"grid_page_{view}" for view in views]
     for name, start in kept.items():
         assert start == (b"%PDF" if name.endswith("pdf") else b"\x89PNG")
 
