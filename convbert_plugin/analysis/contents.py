@@ -152,9 +152,20 @@ class _Origins:
     def _folders(self, run: Run) -> Iterator[str]:
         checkpoint = os.path.realpath(os.path.dirname(run.start["checkpoint"]))
         yield checkpoint
-        # Where its pretraining is still at its place, it is none that lies elsewhere.
-        if not os.path.lexists(os.path.join(checkpoint, PRETRAINING_FILE)):
-            yield from map(str, Path(os.path.realpath(run.folder)).parents)
+        above = map(str, Path(os.path.realpath(run.folder)).parents)
+        # Where its pretraining is still at its place, one that lies elsewhere is it if copied.
+        if os.path.lexists(os.path.join(checkpoint, PRETRAINING_FILE)):
+            above = (folder for folder in above if _same_record(folder, checkpoint))
+        yield from above
+
+
+def _same_record(folder: str, other: str) -> bool:
+    """Whether both hold the record of one pretraining; no two take the same time to the bit."""
+    try:
+        first, second = (Path(each, PRETRAINING_FILE).read_bytes() for each in (folder, other))
+    except OSError:
+        return False
+    return first == second
 
 
 def _mid(run: Run, pretraining: PretrainingRun) -> Optional[int]:

@@ -64,13 +64,22 @@ def test_folders_that_were_moved_are_told_by_what_lies_above(tmp_path):
 def test_copies_belong_to_the_copied_pretraining(tmp_path):
     write_rows(tmp_path / "out")
     shutil.copytree(tmp_path / "out", tmp_path / "copy")
-    # The names of the originals' checkpoints, which are still there and not reported.
-    contents = read_contents([tmp_path / "copy"])
-    origins = {run.origin for group in contents.fine_tuning.groups for run in group.runs}
-    assert origins == {None}
-    shutil.rmtree(tmp_path / "out")
-    groups = read_contents([tmp_path / "copy"]).fine_tuning.groups
-    assert [group.label for group in groups] == list(ROWS)
+    for _ in range(2):
+        # The originals, of which the copies tell the names, are there; then they are gone.
+        groups = read_contents([tmp_path / "copy"]).fine_tuning.groups
+        assert [group.label for group in groups] == list(ROWS)
+        origins = {run.origin.folder for group in groups for run in group.runs}
+        assert all(folder.startswith(str(tmp_path / "copy")) for folder in origins)
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_what_lies_below_another_pretraining_is_none_of_it(tmp_path):
+    """While that from which it began is still at its place, and not in the report."""
+    elsewhere = write_pretraining(tmp_path / "elsewhere", (0.5, 0.3))
+    above = write_pretraining(tmp_path / "above", (0.5, 0.2))
+    write_fine_tuned(above / "rte", elsewhere, {"accuracy": 0.6})
+    (group,) = read_contents([above]).fine_tuning.groups
+    assert [run.origin for run in group.runs] == [None]
 
 
 def test_what_did_not_begin_from_a_pretraining_is_told_by_its_start(tmp_path):

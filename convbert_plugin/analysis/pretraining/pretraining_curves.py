@@ -197,7 +197,7 @@ def _legend(panels: Sequence[CurvePanel], styles: Styles) -> list[Entry]:
 
 def _table(groups: Sequence[PretrainingGroup]) -> Table:
     rows = [
-        [group.label, str(len(group.runs)), *(_last(group, metric) for metric in METRICS)]
+        [group.label, str(len(_scored(group))), *(_last(group, metric) for metric in METRICS)]
         for group in groups
     ]
     # What no group has is left out.
@@ -211,8 +211,13 @@ def _table(groups: Sequence[PretrainingGroup]) -> Table:
     return Table(header, cells, set(header[1:]), {HEADER[0]}, "The last of held-out text")
 
 
+def _scored(group: PretrainingGroup) -> list[PretrainingRun]:
+    """Those with a score of held-out text: that have ended, or as far as they are if none has."""
+    return [run for run in group.finished or group.runs if run.last()]
+
+
 def _last(group: PretrainingGroup, metric: str) -> str:
-    values = [run.last()[metric] for run in group.runs if metric in run.last()]
+    values = [run.last()[metric] for run in _scored(group) if metric in run.last()]
     return spread_of(values).words(lambda value: f"{value:.3f}") if values else ABSENT
 
 

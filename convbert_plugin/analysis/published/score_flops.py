@@ -104,7 +104,7 @@ def _glue_panel(contents: Contents, published: Published) -> ScorePanel:
     for group in groups:
         if set(tasks) <= set(by_row[group.label]):
             values = glue_average(contents, group, tasks) if tasks else {}
-            points += _own_point(group, list(values.values()), _task_means(contents, group, tasks))
+            points += _own_point(group, values, _task_means(contents, group, tasks))
         elif by_row[group.label]:
             missing = ", ".join(sorted(set(tasks) - set(by_row[group.label])))
             notes.append(f"{group.label}: not in the average, for it has no score of {missing}")
@@ -131,12 +131,14 @@ def _task_means(
 
 
 def _own_point(
-    group: PretrainingGroup, values: Sequence[float], scores: Mapping[str, float]
+    group: PretrainingGroup, values: Mapping[int, float], scores: Mapping[str, float]
 ) -> Iterator[ScorePoint]:
+    """``values``: by seed, of which alone the FLOPs are told."""
     if values:
         cost = group_cost(group).cost
+        scored = group._replace(runs=[run for run in group.finished if run.seed in values])
         yield ScorePoint(
-            group.label, group.label, OWN, DEV, mean_flops(group), spread_of(values),
+            group.label, group.label, OWN, DEV, mean_flops(scored), spread_of([*values.values()]),
             cost and cost.encoder, scores=scores,
         )  # fmt: skip
 
@@ -173,7 +175,7 @@ def _squad_panel(contents: Contents, published: Published, version: str) -> Scor
         measure = measures.get(f"{SQUAD} {SQUAD_METRIC}")
         has_impossible = f"{SQUAD} {OF_IMPOSSIBLE}" in measures
         if measure and has_impossible == (version == VERSIONS[1]):
-            points += _own_point(group, list(measure.values.values()), {})
+            points += _own_point(group, measure.values, {})
     for row in published.answers:
         if row.version == version:
             model = published.model(row.model)

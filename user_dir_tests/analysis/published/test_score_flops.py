@@ -112,6 +112,23 @@ def test_an_own_point_is_the_mean_over_tasks_and_seeds_at_its_flops(tmp_path):
     }  # fmt: skip
 
 
+def test_the_flops_of_an_own_point_are_those_of_the_runs_that_were_scored(tmp_path):
+    write_row(tmp_path / "a", {"rte": [0.5, 0.6]})
+    (alone,) = score_panels(read_contents([tmp_path]), read_published())
+    # One that is not yet fine-tuned, and one that has not ended, both shorter.
+    for seed, ended in ((3, "stop_time_hours"), (4, None)):
+        record = json.loads((tmp_path / "a" / "seed1" / "pretraining.json").read_text())
+        shorter = [point for point in record["points"] if point["updates"] <= 100]
+        record.update(seed=seed, ended=ended, points=shorter, validations=[])
+        (tmp_path / "a" / f"seed{seed}").mkdir()
+        (tmp_path / "a" / f"seed{seed}" / "pretraining.json").write_text(json.dumps(record))
+    contents = read_contents([tmp_path])
+    assert [len(group.runs) for group in contents.pretraining] == [4]
+    (beside,) = score_panels(contents, read_published())
+    assert beside.own[0].flops == alone.own[0].flops
+    assert beside.own[0].flops.low == beside.own[0].flops.high
+
+
 def test_a_row_that_lacks_a_task_of_the_others_is_left_out_and_said(tmp_path):
     for name, taps in (("a", 3), ("b", 5)):
         write_row(tmp_path / name, {"rte": [0.5], "mrpc": [0.7]}, [1], conv_kernel_size=taps)
