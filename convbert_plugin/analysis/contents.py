@@ -152,11 +152,11 @@ class _Origins:
     def _folders(self, run: Run) -> Iterator[str]:
         checkpoint = os.path.realpath(os.path.dirname(run.start["checkpoint"]))
         yield checkpoint
-        above = map(str, Path(os.path.realpath(run.folder)).parents)
         # Where its pretraining is still at its place, one that lies elsewhere is it if copied.
-        if os.path.lexists(os.path.join(checkpoint, PRETRAINING_FILE)):
-            above = (folder for folder in above if _same_record(folder, checkpoint))
-        yield from above
+        is_there = os.path.lexists(os.path.join(checkpoint, PRETRAINING_FILE))
+        for folder in map(str, Path(os.path.realpath(run.folder)).parents):
+            if not is_there or _same_record(folder, checkpoint):
+                yield folder
 
 
 def _same_record(folder: str, other: str) -> bool:

@@ -55,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens-per-sample", type=at_least(3), metavar="N", help="cut longer texts to so many"
     )
+    parser.add_argument(
+        "--json", action="store_true", help="print every number as JSON, in place of the tables"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
@@ -111,7 +114,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.places,
         bar_of_batches("attention"),
     )
-    contents = [indented(values_of_models(models, arguments.text))]
+    numbers = indented(values_of_models(models, arguments.text))
+    contents = [numbers]
     if len(outputs) > 1:
         from convbert_plugin.analysis.heads.head_page import attention_page, maps_png
 
@@ -119,6 +123,9 @@ def run(arguments: argparse.Namespace) -> None:
     with whole_files(outputs) as files:
         for file, content in zip(files, contents, strict=True):
             file.write(content)
+    if arguments.json:
+        print(numbers.decode(), end="")
+        return
     for model in models:
         print(f"{model.name}:\n" * (len(models) > 1) + heads_text(model.found), end="")
     found = models[0].found

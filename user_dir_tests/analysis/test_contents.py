@@ -1,5 +1,6 @@
 """What is read of pretraining runs, grids, and what was fine-tuned from them."""
 
+import itertools
 import json
 import shutil
 
@@ -116,6 +117,19 @@ def test_without_a_grid_runs_are_grouped_by_all_but_the_seed_and_named_by_what_d
         "convbert_small, lr 0.0005": [1, 2],
         "convbert_small, lr 0.001": [1, 2],
     }
+
+
+def test_a_name_holds_what_tells_the_most_runs_apart(tmp_path):
+    both = [{"a": 1, "b": 1, "c": 1, "d": 1}, {"a": 2, "b": 2, "c": 2, "d": 2}]
+    kinds = ("none", "light", "dynamic")
+    for place, (sizes, kind) in enumerate(itertools.product(both, kinds)):
+        model = {"arch": "convbert_small", **sizes, "kind": kind}
+        write_pretraining(tmp_path / str(place), (0.5,), model=model)
+    assert list(labels(read_contents([tmp_path]))) == [
+        f"convbert_small, a {size}, b {size}, c {size}, kind {kind}"
+        for size in (1, 2)
+        for kind in sorted(kinds)
+    ]
 
 
 def test_a_row_that_two_grids_share_is_one_group(tmp_path):
@@ -342,12 +356,15 @@ def test_what_was_fine_tuned_from_a_run_that_goes_on_is_no_measure_yet(tmp_path)
     assert measures_of(contents, group)["rte accuracy"].values == {1: pytest.approx(60.0)}
 
 
-def test_a_name_holds_the_first_that_differs_and_else_the_folder(tmp_path):
-    for number in (1, 2, 3):
-        settings = dict.fromkeys("abcd", number // 3) | {"e": number}
-        write_pretraining(tmp_path / f"run{number}", (0.5, 0.3), settings=settings)
+def test_a_name_holds_few_that_differ_and_else_the_folder(tmp_path):
+    for one in "abcde-":
+        settings = {name: int(name == one) for name in "abcde"}
+        write_pretraining(tmp_path / one, (0.5, 0.3), settings=settings)
     assert list(labels(read_contents([tmp_path]))) == [
-        f"convbert_small, a 0, b 0, c 0, d 0 ({tmp_path / 'run1'})",
-        f"convbert_small, a 0, b 0, c 0, d 0 ({tmp_path / 'run2'})",
-        "convbert_small, a 1, b 1, c 1, d 1",
+        f"convbert_small, a 0, b 0, c 0, d 0 ({tmp_path / '-'})",
+        f"convbert_small, a 0, b 0, c 0, d 0 ({tmp_path / 'e'})",
+        "convbert_small, a 0, b 0, c 0, d 1",
+        "convbert_small, a 0, b 0, c 1, d 0",
+        "convbert_small, a 0, b 1, c 0, d 0",
+        "convbert_small, a 1, b 0, c 0, d 0",
     ]

@@ -80,11 +80,13 @@ def test_texts_are_cut_where_that_is_asked_for(pretrained, text, tmp_path):
     assert "search" not in found
 
 
-def test_a_page_a_picture_and_the_same_numbers(pretrained, text, tmp_path):
+def test_a_page_a_picture_and_the_same_numbers(pretrained, text, tmp_path, capsys):
     page, alone = tmp_path / "new" / "heads.html", tmp_path / "heads.json"
     attention("--path", pretrained.folder, "--head", "0.1", text, page)
-    attention("--path", pretrained.folder, "--head", "0.1", text, alone)
+    capsys.readouterr()
+    attention("--path", pretrained.folder, "--head", "0.1", text, alone, "--json")
     assert page.with_suffix(".json").read_bytes() == alone.read_bytes()
+    assert capsys.readouterr().out == alone.read_text()
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert "All texts can be looked at here" in page.read_text()
     assert len(list(page.parent.iterdir())) == 3

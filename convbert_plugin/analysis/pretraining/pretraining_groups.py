@@ -70,8 +70,23 @@ def _first(labelled: tuple[str, list[PretrainingRun]]) -> str:
 def _labels(groups: Sequence[Sequence[PretrainingRun]]) -> list[str]:
     """The model of each, and what differs beside it."""
     facts = [group[0].facts() for group in groups]
-    shown = [name for name in differing(facts) if name != "arch"][:MOST_NAMED]
+    names = [name for name in differing(facts) if name != "arch"]
+    telling = _telling(facts, names)
+    shown = [name for name in names if name in telling]
     return [", ".join([str(told.get("arch") or "a model"), *_words(told, shown)]) for told in facts]
+
+
+def _telling(facts: Sequence[Mapping[str, object]], names: Sequence[str]) -> list[str]:
+    """Of what differs, so much as a name may hold: what tells the most groups apart comes first."""
+    chosen: list[str] = []
+
+    def told_apart(name: str) -> int:
+        return len({tuple(_words(told, ["arch", *chosen, name])) for told in facts})
+
+    while len(chosen) < min(MOST_NAMED, len(names)):
+        # Of equals the first.
+        chosen.append(max((name for name in names if name not in chosen), key=told_apart))
+    return chosen
 
 
 def _words(told: Mapping[str, object], shown: Sequence[str]) -> Iterator[str]:

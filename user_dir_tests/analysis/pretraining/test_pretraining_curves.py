@@ -95,6 +95,15 @@ def test_held_out_numbers_are_of_runs_validated_after_the_same_updates():
     assert told(curve.held_out) == [(10, 5, 4, 6), (20, 3, 3, 3), (25, 1, 1, 1)]
 
 
+def test_the_table_of_held_out_text_is_of_runs_that_have_ended():
+    ended = [made_run(seed, validations=[validation(20, generator_loss=seed)]) for seed in (3, 5)]
+    begun = made_run(7, [point(5)], [validation(10, generator_loss=9.0)], ended=None)
+    groups = [made_group("row", *ended, begun), made_group("begun", begun)]
+    *_, section = curve_sections(groups, styles_of(["row", "begun"]))
+    told = [(row[0], row[1], row[2]) for row in section.table.rows]
+    assert told == [("row", "2", "4.000 (3.000 – 5.000)"), ("begun", "1", "9.000")]
+
+
 @pytest.mark.parametrize("number", [1, MOST_POINTS, MOST_POINTS + 1, 1003])
 def test_of_many_points_neighbours_are_drawn_as_their_means(number):
     values = np.random.default_rng(number).random(number)
