@@ -1,7 +1,7 @@
 """The report of runs: a page for people, text for the terminal, numbers, and a picture."""
 
 import json
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 from convbert_plugin.analysis.comparison_pictures import draw_rows
 from convbert_plugin.analysis.comparison_sections import (
@@ -15,7 +15,7 @@ from convbert_plugin.analysis.fine_tuning_comparisons import (
     panel_comparison_sections,
     panel_comparison_values,
 )
-from convbert_plugin.analysis.page import Section, html_page
+from convbert_plugin.analysis.page import Entry, Section, html_page
 from convbert_plugin.analysis.pretraining.curve_pictures import MOST_ROWS
 from convbert_plugin.analysis.pretraining.pretraining_costs import cost_sections, cost_values
 from convbert_plugin.analysis.pretraining.pretraining_curves import curve_sections
@@ -31,7 +31,12 @@ from convbert_plugin.analysis.published.published_report import (
     published_sections,
     published_values,
 )
-from convbert_plugin.analysis.row_sets import main_measures, row_sets
+from convbert_plugin.analysis.row_sets import (
+    ALONE_TITLE,
+    OTHERS_TITLE,
+    main_measures,
+    row_sets,
+)
 from convbert_plugin.analysis.score_report import (
     dots_png,
     overview_sections,
@@ -43,6 +48,7 @@ from convbert_plugin.analysis.score_report import (
     task_sections,
     unfinished_lines,
 )
+from convbert_plugin.analysis.short_labels import with_short_labels
 from convbert_plugin.analysis.words import printable
 
 FINE_TUNING_TITLE, TITLE = "Fine-tuning report", "Report of runs"
@@ -55,7 +61,9 @@ EXPLANATION = (
 
 def report_page(contents: Contents) -> str:
     """The page for people."""
-    sections = list(sections_of(contents, styles_in(contents)))
+    contents, told = with_short_labels(contents)
+    styles = styles_in(contents)
+    sections = [_with_legend(each, told, styles) for each in sections_of(contents, styles)]
     scores = score_explanation(contents.fine_tuning)
     if not contents.pretraining:
         # The first has no title, and stands even where there is no score yet.
@@ -63,6 +71,13 @@ def report_page(contents: Contents) -> str:
         return html_page(FINE_TUNING_TITLE, scores, shown)
     shown = [section for section in sections if not section.is_empty]
     return html_page(TITLE, f"{EXPLANATION} {scores}".rstrip(), shown)
+
+
+def _with_legend(section: Section, told: Mapping[str, str], styles: Styles) -> Section:
+    """What short labels stand for, where what has them is compared."""
+    if section.title not in (OTHERS_TITLE, ALONE_TITLE):
+        return section
+    return section._replace(legend=[Entry(styles[name], name, told[name]) for name in told])
 
 
 def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
@@ -111,8 +126,11 @@ def _curves(contents: Contents, styles: Styles) -> Iterator[Section]:
 
 def report_text(contents: Contents) -> str:
     """The tables, what was not counted, and notes, as plain text."""
+    contents, told = with_short_labels(contents)
     scores = contents.fine_tuning
     blocks = [comparison_lines(rows) for rows in row_sets(contents)]
+    if told:
+        blocks.append([printable(f"{name}: {label}") for name, label in told.items()])
     if scores.groups or not blocks:
         blocks.append(score_lines(scores))
     notes = [f"note: {note}" for note in (*contents.notes, *scores.notes)]
@@ -142,6 +160,7 @@ def values_of(contents: Contents) -> dict[str, Any]:
 
 def report_png(contents: Contents) -> bytes:
     """The scores of every task in one picture, or what was compared of pretraining alone."""
+    contents, _ = with_short_labels(contents)
     styles = styles_in(contents)
     sets = [rows for rows in row_sets(contents) if main_measures(rows)]
     if contents.fine_tuning.groups or not (sets and main_measures(sets[0])):

@@ -246,6 +246,31 @@ def test_every_measure_is_compared_in_the_order_of_the_rows(tmp_path):
     assert all([row.label for row in table.rows] == list(ROWS) for table in tables)
 
 
+def test_runs_of_no_grid_have_short_names_that_a_legend_explains(tmp_path):
+    write_rows(tmp_path / "out")
+    for kind in ("a_kind_of_convolution", "another_kind"):
+        for seed in (1, 2):
+            run = tmp_path / f"{kind}{seed}"
+            model = {"arch": "convbert_small", "kind": kind, "layers": 3}
+            write_pretraining(run, (0.5, 0.3 + seed / 9), seed, model=model)
+            write_fine_tuned(run / "rte", run, {"accuracy": 0.5 + seed / 9})
+    contents = read_contents([tmp_path])
+    lines = report_text(contents).splitlines()
+    long = [f"convbert_small, kind {kind}" for kind in ("a_kind_of_convolution", "another_kind")]
+    assert [line for line in lines if "convbert_small" in line] == [
+        f"A: {long[0]}",
+        f"B: {long[1]}",
+    ]
+    # Compared, and scored after the fine-tuning.
+    assert [line.split()[0] for line in lines if line.startswith(("A ", "B "))] == ["A", "B"]
+    assert [line.split()[1] for line in lines if line.startswith("rte ")][-2:] == ["A", "B"]
+    text = Page(report_page(contents)).text
+    assert all(text.count(label) == 1 for label in long)
+    assert "ELECTRA style" in text
+    names = [group["label"] for group in json.loads(report_json(contents))["pretraining"]["groups"]]
+    assert names == [*ROWS, *long]
+
+
 def test_a_grid_of_which_no_run_has_ended(tmp_path):
     """There is nothing to compare, and nothing to draw of it."""
     write_pretraining(tmp_path / "electra" / "seed1", (0.5, 0.4), ended=None)
