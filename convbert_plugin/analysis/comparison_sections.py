@@ -20,7 +20,7 @@ from convbert_plugin.analysis.row_sets import (
     measure_tables,
     notes_of,
 )
-from convbert_plugin.analysis.words import aligned, printable
+from convbert_plugin.analysis.words import ABSENT, aligned, in_full, printable
 
 HEADER = ("row", "mean", "std", "seeds", "difference", "95% interval", "pairs", "p", "p (Holm)")
 NUMBERS = set(HEADER) - {"row"}
@@ -67,7 +67,7 @@ def overview_table(rows: RowSet) -> Table:
     cells = [
         [
             row.name,
-            *([_whole(row.parameters)] if has_parameters else []),
+            *([in_full(row.parameters)] if has_parameters else []),
             _seeds(row.group),
             *(_summed_up(row, measure) for measure in measures),
         ]
@@ -84,18 +84,14 @@ def _short(names: Iterable[str]) -> list[str]:
     return [name if short.count(one) > 1 else one for name, one in zip(names, short, strict=True)]
 
 
-def _whole(number: Optional[int]) -> str:
-    return "–" if number is None else f"{number:,}"
-
-
 def _seeds(group: Optional[PretrainingGroup]) -> str:
     seeds = dict.fromkeys(run.seed for run in group.finished) if group else ()
-    return ", ".join(map(str, seeds)) or "–"
+    return ", ".join(map(str, seeds)) or ABSENT
 
 
 def _summed_up(row: ComparedGroup, measure: Measure) -> str:
     if measure.name not in row.measures:
-        return "–"
+        return ABSENT
     values = list(row.measures[measure.name].values.values())
     mean = measure.words(statistics.fmean(values))
     return f"{mean} ± {measure.words(statistics.stdev(values))}" if len(values) > 1 else mean
@@ -103,7 +99,7 @@ def _summed_up(row: ComparedGroup, measure: Measure) -> str:
 
 def _cells(measure: Measure, row: ComparedRow) -> list[str]:
     compared = row.comparison or Comparison([], None)
-    interval = "–"
+    interval = ABSENT
     if compared.interval:
         interval = " to ".join(measure.words(end, is_difference=True) for end in compared.interval)
     return [
@@ -113,7 +109,7 @@ def _cells(measure: Measure, row: ComparedRow) -> list[str]:
         str(len(row.values)),
         measure.words(compared.difference, is_difference=True),
         interval,
-        str(len(compared.seeds)) if row.comparison else "–",
+        str(len(compared.seeds)) if row.comparison else ABSENT,
         p_words(compared.p),
         p_words(compared.holm),
     ]
@@ -135,7 +131,7 @@ def _distance_table(rows: RowSet) -> Table:
 
 
 def _distance_words(distance: Optional[float]) -> str:
-    return "–" if distance is None else "0" if distance == 0 else f"{distance:.1e}"
+    return ABSENT if distance is None else "0" if distance == 0 else f"{distance:.1e}"
 
 
 def comparison_values(rows: RowSet) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from convbert_plugin.analysis.comparisons import LEVEL, Comparison
 from convbert_plugin.analysis.grouping import grouped
 from convbert_plugin.analysis.measures import Measure
 from convbert_plugin.analysis.row_sets import MeasureTable
+from convbert_plugin.analysis.words import ABSENT
 
 TOLD, TOLD_ALONE, NOT_TOLD = "told apart", "told apart alone", "not told apart"
 NO_SPREAD, ONE_SEED, NO_SEED = "no spread", "one seed", "no seed"
@@ -65,4 +66,4 @@ def _beside(p: Optional[float]) -> str:
 
 def p_words(p: Optional[float]) -> str:
     """A p-value with two significant digits; a dash for None."""
-    return "–" if p is None else f"{p:.2g}" if p >= 0.001 else "< 0.001"
+    return ABSENT if p is None else f"{p:.2g}" if p >= 0.001 else "< 0.001"

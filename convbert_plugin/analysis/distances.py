@@ -3,8 +3,9 @@
 from typing import Iterator, NamedTuple, Optional
 
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
-from convbert_plugin.analysis.pretraining.pretraining_runs import VALID, PretrainingRun
+from convbert_plugin.analysis.pretraining.pretraining_runs import PretrainingRun
 from convbert_plugin.analysis.row_sets import RowSet
+from convbert_plugin.data.splits import VALID
 
 LOSS = "loss"
 TRAINING, VALIDATION = "training loss", "last validation loss"

@@ -3,6 +3,8 @@
 import json
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence, TypeVar
 
+from convbert_plugin.analysis.words import ABSENT
+
 Value = TypeVar("Value")
 
 
@@ -41,7 +43,7 @@ class Differences(NamedTuple):
     def rows(self) -> Iterator[list[str]]:
         """The cells of a table, a group each."""
         for label, values in zip(self.labels, self.values, strict=True):
-            yield [label, *("–" if value is None else value_words(value) for value in values)]
+            yield [label, *(ABSENT if value is None else value_words(value) for value in values)]
 
 
 def differences_of(facts: Mapping[str, Mapping[str, Any]]) -> Differences:

@@ -15,7 +15,8 @@ from convbert_plugin.analysis.runs import (
     find_records,
     read_run,
 )
-from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS, VALID
+from convbert_plugin.data.glue.glue_tasks import SECOND_VALID, TASKS
+from convbert_plugin.data.splits import VALID
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.pretraining_records import PRETRAINING_FILE
 from convbert_plugin.files.records import RANDOM_WEIGHTS, RECORD_FILE

@@ -7,9 +7,11 @@ from convbert_plugin.analysis.contents import Contents
 from convbert_plugin.analysis.grouping import grouped
 from convbert_plugin.analysis.groups import Group, Row, rows_of
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
-from convbert_plugin.analysis.pretraining.pretraining_runs import PLACES, VALID
+from convbert_plugin.analysis.pretraining.pretraining_runs import PLACES
 from convbert_plugin.analysis.runs import Run
+from convbert_plugin.analysis.words import ABSENT
 from convbert_plugin.data.glue.glue_tasks import TASKS
+from convbert_plugin.data.splits import VALID
 from convbert_plugin.files.pretraining_records import TIMES
 
 # The average of the paper is of eight tasks, by these metrics and the first ones of the others.
@@ -42,7 +44,7 @@ class Measure(NamedTuple):
 def number_words(value: Optional[float], decimals: int, is_difference: bool = False) -> str:
     """A number with so many decimals, of a difference with its sign; a dash for None."""
     sign = "+" if is_difference else ""
-    return "–" if value is None else f"{value:{sign}z.{decimals}f}"
+    return ABSENT if value is None else f"{value:{sign}z.{decimals}f}"
 
 
 def measures_of(contents: Contents, group: PretrainingGroup) -> dict[str, Measure]:

@@ -100,7 +100,7 @@ def sections_of(contents: Contents, styles: Styles) -> Iterator[Section]:
         yield from (overview._replace(title=SCORES_TITLE), *others)
     yield from task_sections(scores, styles)
     yield from published_sections(contents, styles)
-    yield from cost_sections(groups, styles)
+    yield from cost_sections(groups)
     yield from text_sections(groups)
     yield from difference_sections(groups)
     yield from setting_sections(groups)
@@ -163,7 +163,7 @@ def report_png(contents: Contents) -> bytes:
     contents, _ = with_short_labels(contents)
     styles = styles_in(contents)
     sets = [rows for rows in row_sets(contents) if main_measures(rows)]
-    if contents.fine_tuning.groups or not (sets and main_measures(sets[0])):
+    if contents.fine_tuning.groups or not sets:
         return dots_png(contents.fine_tuning, styles)
     return draw_rows(sets[0], styles, WIDE, "png")
 

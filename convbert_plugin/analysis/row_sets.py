@@ -8,7 +8,7 @@ from convbert_plugin.analysis.contents import Contents, GridRuns
 from convbert_plugin.analysis.grouping import differing, grouped
 from convbert_plugin.analysis.measures import Measure, measures_of
 from convbert_plugin.analysis.pretraining.pretraining_groups import SHOWN_LETTERS, PretrainingGroup
-from convbert_plugin.analysis.pretraining.pretraining_runs import VALID
+from convbert_plugin.data.splits import VALID
 from convbert_plugin.files.pretraining_records import DIVERGED
 
 OTHERS_TITLE, ALONE_TITLE = "Pretraining runs of no grid", "Pretraining compared"

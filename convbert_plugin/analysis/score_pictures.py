@@ -24,7 +24,7 @@ from convbert_plugin.analysis.drawing import (
 )
 from convbert_plugin.analysis.groups import Panel, Row
 from convbert_plugin.analysis.naming import Names
-from convbert_plugin.analysis.words import wrap
+from convbert_plugin.analysis.words import ABSENT, wrap
 
 MAJORITY: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
 SEED = KeyEntry(
@@ -40,7 +40,6 @@ BASELINE = KeyEntry("majority class", MAJORITY)
 LANE, GAP, TICKS, SPACE, MEDIANS = 0.24, 0.16, 0.3, 0.15, 0.5
 CURVE, CURVE_FRAME, CURVE_LEFT = 1.45, 0.62, 0.42
 HALF_SPREAD = 0.06
-ABSENT = "–"
 TITLE_WIDTH, EXPLANATION_WIDTH = 40, 95
 # Curves of so many points have a marker at each.
 MARKED_POINTS = 12

@@ -11,13 +11,12 @@ from convbert_plugin.analysis.naming import Names, is_in_few_words, legend_of, s
 from convbert_plugin.analysis.page import Section, Table
 from convbert_plugin.analysis.runs import Run
 from convbert_plugin.analysis.score_pictures import (
-    ABSENT,
     draw_curves,
     draw_dots,
     score_words,
     with_curves,
 )
-from convbert_plugin.analysis.words import aligned
+from convbert_plugin.analysis.words import ABSENT, aligned
 from convbert_plugin.files.records import CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD, START
 
 HEADER = (

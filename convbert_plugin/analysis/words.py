@@ -1,9 +1,16 @@
 """Words for people: on a page, in a picture, on a terminal."""
 
 import re
-from typing import Collection, Iterable, Sequence
+from typing import Collection, Iterable, Optional, Sequence
 
 LONGEST_LABEL = 130
+# Where a table has nothing to tell.
+ABSENT = "–"
+
+
+def in_full(number: Optional[int]) -> str:
+    """A count to its last digit; a dash for None."""
+    return ABSENT if number is None else f"{number:,}"
 
 
 def printable(text: str) -> str:

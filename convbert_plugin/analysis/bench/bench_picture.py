@@ -24,11 +24,12 @@ from convbert_plugin.analysis.drawing import (
     styles_of,
     text_at,
 )
+from convbert_plugin.analysis.quantities import GIBIBYTE
 
 # Inches: a bar, what stands around a panel, and what stands beside the bars on the right.
 BAR, HEADING, TICKS, BETWEEN, NUMBERS = 0.26, 0.28, 0.3, 0.2, 1.75
 CURVE, CURVE_LEFT = 2.2, 0.5
-MICRO, GIBI = 1e-6, 1 << 30
+MICRO = 1e-6
 
 Rows = dict[str, Row]
 Number = Callable[[Row], Optional[float]]
@@ -145,4 +146,4 @@ def _microseconds_a_token(row: Row) -> Optional[float]:
 
 
 def _gibibytes(row: Row) -> Optional[float]:
-    return None if row.peak is None else row.peak / GIBI
+    return None if row.peak is None else row.peak / GIBIBYTE

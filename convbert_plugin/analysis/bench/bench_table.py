@@ -7,10 +7,10 @@ from convbert_plugin.analysis.bench.costs import FORMULAS
 from convbert_plugin.analysis.bench.machine import Machine
 from convbert_plugin.analysis.bench.timing import Spread, spread, times_as_fast
 from convbert_plugin.analysis.profiling.recipes import RECIPES
+from convbert_plugin.analysis.quantities import MEBIBYTE
+from convbert_plugin.analysis.words import ABSENT
 
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
-ABSENT = "–"
-MEBIBYTE = 1 << 20
 
 
 class Row(NamedTuple):

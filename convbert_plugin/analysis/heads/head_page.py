@@ -22,7 +22,7 @@ from convbert_plugin.analysis.heads.shown_texts import (
 )
 from convbert_plugin.analysis.page import Section, Table, html_page
 from convbert_plugin.analysis.theme import LIGHT, variables
-from convbert_plugin.analysis.words import printable
+from convbert_plugin.analysis.words import ABSENT, printable
 from convbert_plugin.errors import counted
 
 PLACE = "heads"
@@ -219,7 +219,7 @@ def _window(window: Sequence[Sequence[Any]]) -> str:
     middle = len(window) // 2
     words = []
     for tap, (word, weight) in enumerate(window):
-        name = "–" if word is None else word
+        name = ABSENT if word is None else word
         named = f"[{name}]" if tap == middle else name
         # What rounds to nothing is left out.
         words.append(f"{named} {weight:.0%}" if weight >= 0.005 else named)

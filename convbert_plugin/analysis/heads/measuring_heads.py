@@ -5,6 +5,7 @@ from typing import Any, Callable, Iterable, Optional, Sequence
 from convbert_plugin.analysis.heads.corpus_batches import CorpusText, corpus_batches
 from convbert_plugin.analysis.heads.head_totals import HeadTotals
 from convbert_plugin.analysis.heads.kernel_search import Head, KernelSearch
+from convbert_plugin.analysis.words import aligned
 from convbert_plugin.errors import UserError
 from convbert_plugin.models.hub_interface import ConvBertHubInterface
 
@@ -82,9 +83,8 @@ def layer_table(found: dict[str, Any]) -> list[list[str]]:
 
 def heads_text(found: dict[str, Any]) -> str:
     """The table for a terminal."""
-    rows = layer_table(found)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join("  ".join(map(str.rjust, row, widths)).rstrip() + "\n" for row in rows)
+    header, *rows = layer_table(found)
+    return "".join(f"{line}\n" for line in aligned(header, rows, header))
 
 
 def _mean(numbers: Sequence[float]) -> float:

@@ -25,11 +25,10 @@ from convbert_plugin.analysis.quantities import (
     spread_of,
     three_digits,
 )
-from convbert_plugin.analysis.theme import Styles
+from convbert_plugin.analysis.words import ABSENT
 from convbert_plugin.errors import UserError
 from convbert_plugin.files.records import RANDOM_WEIGHTS
 
-ABSENT = "–"
 # Of a processor's name, what only says which of its makers' parts it is.
 FAMILY = re.compile(r" \([^)]*family[^)]*\)")
 TITLE = "Cost"
@@ -99,7 +98,7 @@ def run_flops(run: PretrainingRun, cost: Optional[Cost], convention: str) -> Opt
     return None if cost is None or slots is None else cost.flops(slots, convention)
 
 
-def cost_sections(groups: Sequence[PretrainingGroup], styles: Styles) -> Iterator[Section]:
+def cost_sections(groups: Sequence[PretrainingGroup]) -> Iterator[Section]:
     """A table, a row a group, and what could not be counted."""
     if not groups:
         return

@@ -15,7 +15,6 @@ from convbert_plugin.analysis.pretraining.curve_pictures import (
     shown_rows,
 )
 from convbert_plugin.analysis.pretraining.pretraining_costs import (
-    ABSENT,
     FLOPS,
     GroupCost,
     group_cost,
@@ -27,12 +26,13 @@ from convbert_plugin.analysis.pretraining.pretraining_runs import (
     SLOTS,
     TOKENS,
     UPDATES,
-    VALID,
     PretrainingRun,
 )
 from convbert_plugin.analysis.profiling.profiles import AUTHORS
 from convbert_plugin.analysis.quantities import spread_of
 from convbert_plugin.analysis.theme import Styles
+from convbert_plugin.analysis.words import ABSENT
+from convbert_plugin.data.splits import VALID
 
 TITLE = "Curves of pretraining"
 METRICS = {
@@ -167,8 +167,8 @@ def mean_curve(
             if np.isfinite(heights[number])
         ]
         if there:
-            places, values = zip(*there, strict=True)
-            points.append(CurvePoint(float(np.mean(places)), spread_of(values)))
+            at, values = zip(*there, strict=True)
+            points.append(CurvePoint(float(np.mean(at)), spread_of(values)))
     return points
 
 

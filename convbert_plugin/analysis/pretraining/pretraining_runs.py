@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from convbert_plugin.data.splits import VALID
 from convbert_plugin.files.pretraining_records import read_pretraining_record
 from convbert_plugin.files.records import start_in_words
 
 UPDATES, TOKENS, SLOTS, SECONDS = "updates", "tokens", "slots", "seconds"
 # What tells where in a run a number was taken.
 PLACES = (UPDATES, TOKENS, SLOTS, SECONDS)
-VALID = "valid"
 
 
 class PretrainingRun(NamedTuple):

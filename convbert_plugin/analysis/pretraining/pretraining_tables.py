@@ -8,6 +8,7 @@ from convbert_plugin.analysis.page import Section, Table
 from convbert_plugin.analysis.pretraining.pretraining_groups import SHOWN_LETTERS, PretrainingGroup
 from convbert_plugin.analysis.pretraining.pretraining_runs import PretrainingRun
 from convbert_plugin.analysis.quantities import duration
+from convbert_plugin.analysis.words import ABSENT, in_full
 
 TIME = "time"
 """The column of a table whose cells differ between runs that are equal."""
@@ -35,17 +36,13 @@ def _text_cells(group: PretrainingGroup) -> list[str]:
     seen = max(run.tokens for run in group.runs)
     used = tokens * share if tokens and share else 0
     return [
-        _whole(tokens),
-        "–" if share is None else f"{share:.1%}",
-        _whole(data.get("train_examples")),
-        _whole(seen),
-        f"{seen / used:.1f}" if used else "–",
-        _whole(data.get("vocabulary_size")),
+        in_full(tokens),
+        ABSENT if share is None else f"{share:.1%}",
+        in_full(data.get("train_examples")),
+        in_full(seen),
+        f"{seen / used:.1f}" if used else ABSENT,
+        in_full(data.get("vocabulary_size")),
     ]
-
-
-def _whole(number: Any) -> str:
-    return "–" if number is None else f"{number:,}"
 
 
 def difference_sections(groups: Sequence[PretrainingGroup]) -> Iterator[Section]:
@@ -86,7 +83,7 @@ def environment_sections(runs: dict[str, Sequence[dict]]) -> Iterator[Section]:
 
 def _told(name: str, value: Any) -> str:
     if value is None:
-        return "–"
+        return ABSENT
     words = value_words(value)
     if name != "commit":
         return words

@@ -4,13 +4,13 @@ from typing import Any, Callable, Iterator, Sequence
 
 from convbert_plugin.analysis.profiling.operations import PARTS
 from convbert_plugin.analysis.profiling.profiles import CONVENTIONS, ENCODER, GENERATOR, MEMORY
+from convbert_plugin.analysis.quantities import MEBIBYTE
+from convbert_plugin.analysis.words import ABSENT
 
 Profile = dict[str, Any]
 Row = tuple[str, Callable[[Profile], Any], Callable[[Any], str]]
 """Its heading, the number of a profile (None: there is none), and its words."""
 
-ABSENT = "–"
-MEBIBYTE = 1 << 20
 OPTIONS = (
     *("objective", "batch_size", "tokens_per_sample", "max_update"),
     *("device", "autocast_dtype"),

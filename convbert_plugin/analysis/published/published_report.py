@@ -17,6 +17,7 @@ from convbert_plugin.analysis.published.score_flops import (
 )
 from convbert_plugin.analysis.quantities import Spread, in_powers, in_thousands
 from convbert_plugin.analysis.theme import Styles
+from convbert_plugin.analysis.words import ABSENT
 
 TITLE = "Score against FLOPs, beside published numbers"
 LEAD = (
@@ -68,7 +69,7 @@ def _sources(published: Published, panels: Sequence[ScorePanel]) -> Iterator[str
 
 def table_of(panel: ScorePanel) -> Table:
     """All points of a panel, folded away."""
-    tasks = [task for task in panel.tasks if panel.tasks != [SQUAD] and len(panel.tasks) > 1]
+    tasks = panel.tasks if len(panel.tasks) > 1 else []
     score = "F1" if panel.tasks == [SQUAD] else "score"
     header = ["model", "set", score, "FLOPs", "parameters", *tasks, "source"]
     rows = [
@@ -77,7 +78,7 @@ def table_of(panel: ScorePanel) -> Table:
             point.set,
             _score_words(point),
             _flops_words(point),
-            "–" if point.parameters is None else in_thousands(point.parameters),
+            ABSENT if point.parameters is None else in_thousands(point.parameters),
             *(_number(point.scores.get(task)) for task in tasks),
             _source_words(point),
         ]
@@ -92,12 +93,12 @@ def _score_words(point: ScorePoint) -> str:
 
 
 def _number(value: Optional[float]) -> str:
-    return "–" if value is None else f"{value:.1f}"
+    return ABSENT if value is None else f"{value:.1f}"
 
 
 def _flops_words(point: ScorePoint) -> str:
     if point.flops is None:
-        return "–"
+        return ABSENT
     return f"{'≥ ' if point.at_least else ''}{point.flops.words(in_powers)}"
 
 

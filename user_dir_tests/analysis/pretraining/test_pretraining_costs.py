@@ -14,7 +14,6 @@ from convbert_plugin.analysis.pretraining.pretraining_costs import (
 )
 from convbert_plugin.analysis.profiling.profiles import profile_of
 from convbert_plugin.analysis.profiling.subjects import subject_of
-from convbert_plugin.analysis.theme import styles_of
 from user_dir_tests.analysis.pretraining.made_runs import (
     PROFILED,
     made_group,
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.experiments
 
 
 def section_of(*groups):
-    (section,) = cost_sections(groups, styles_of(group.label for group in groups))
+    (section,) = cost_sections(groups)
     return section
 
 
@@ -154,4 +153,4 @@ def test_times_stand_under_their_names_alone():
 
 
 def test_without_pretraining_there_is_no_cost():
-    assert list(cost_sections([], {})) == []
+    assert list(cost_sections([])) == []
