@@ -1,6 +1,6 @@
 """Pictures of answers to SQuAD: scores of kinds of questions, and over the threshold."""
 
-from typing import Any, Mapping, Sequence
+from typing import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,32 +8,29 @@ from matplotlib.figure import Figure
 
 from convbert_plugin.analysis.answer_scores import Curve, GroupParts, RunCurves
 from convbert_plugin.analysis.drawing import (
-    GRID,
     LINE,
-    MUTED,
-    PAPER,
+    REFERENCE,
     WIDE,
     KeyEntry,
-    Style,
-    Styles,
     axes_in,
     draw_key,
     image_of,
     inches,
     key_height,
     plain,
+    series_entry,
     text_at,
 )
 from convbert_plugin.analysis.naming import Names
+from convbert_plugin.analysis.theme import GRID, MUTED, PAPER, Style, Styles
 from convbert_plugin.metrics.squad_scores import SCORES
 
-FIXED: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
 MEANS = (
     KeyEntry("mean", {"color": MUTED, "marker": "o", "markersize": 5, "linestyle": ""}),
     KeyEntry("a seed", {"color": MUTED, "marker": "|", "markersize": 6}),
 )
 THRESHOLDS = (
-    KeyEntry("threshold in force", {**FIXED, "marker": "D", "markersize": 5}),
+    KeyEntry("threshold in force", {**REFERENCE, "marker": "D", "markersize": 5}),
     KeyEntry("best", {"color": MUTED, "marker": "o", "markersize": 7, "linestyle": ""}),
 )
 # Inches.
@@ -91,14 +88,7 @@ def draw_parts(
 
 
 def _group_entries(labels: Sequence[str], styles: Styles, names: Names) -> list[KeyEntry]:
-    looks = {label: styles[label] for label in labels}
-    return [
-        KeyEntry(
-            names[label],
-            {"color": color, "linestyle": line, "marker": marker, "markersize": 5},
-        )
-        for label, (color, line, marker) in looks.items()
-    ]
+    return [series_entry(names[label], styles[label], 5) for label in dict.fromkeys(labels)]
 
 
 def _draw_lanes(
@@ -176,7 +166,7 @@ def _draw_curve(
         drawstyle="steps-post",
     )  # fmt: skip
     if np.isfinite(threshold):
-        axes.axvline(threshold, **FIXED)
+        axes.axvline(threshold, **REFERENCE)
         axes.plot([threshold], [curve.score], "D", color=style.color, markersize=5, zorder=4)
     axes.plot([best], [curve.best], "o", color=style.color, markersize=7, markeredgecolor=PAPER)
 

@@ -14,7 +14,7 @@ from convbert_plugin.analysis.answer_scores import (
     group_parts,
     run_curves,
 )
-from convbert_plugin.analysis.drawing import Styles, pictures
+from convbert_plugin.analysis.drawing import pictures
 from convbert_plugin.analysis.groups import GroupAnswers
 from convbert_plugin.analysis.naming import Names, short_names
 from convbert_plugin.analysis.page import (
@@ -26,6 +26,7 @@ from convbert_plugin.analysis.page import (
     Section,
     Table,
 )
+from convbert_plugin.analysis.theme import Styles
 from convbert_plugin.metrics.squad_scores import SCORES
 
 PARTS_HEADER = ("by", "kind", "questions", "runs", *SCORES)

@@ -1,7 +1,7 @@
 """A picture of rows that are compared: a dot for each seed, side by side for every main measure."""
 
 import statistics
-from typing import Any, Mapping, Sequence
+from typing import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,21 +9,22 @@ from matplotlib.ticker import MaxNLocator
 
 from convbert_plugin.analysis.drawing import (
     LINE,
-    MUTED,
-    PAPER,
+    REFERENCE,
     WIDE,
     KeyEntry,
-    Styles,
     axes_in,
     draw_key,
+    draw_seeds,
     image_of,
     inches,
     key_height,
     plain,
+    seed_entries,
     text_at,
 )
 from convbert_plugin.analysis.measures import Measure
 from convbert_plugin.analysis.row_sets import ComparedGroup, RowSet, main_measures
+from convbert_plugin.analysis.theme import Styles
 from convbert_plugin.analysis.words import wrap
 
 # Inches: of a row, below a panel, between panels, and the narrowest that a panel is.
@@ -31,15 +32,7 @@ LANE, BELOW, BESIDE, NARROWEST = 0.26, 0.42, 0.35, 1.5
 LABEL_WIDTH = {True: 26, False: 20}
 """Letters of a row's name in one line, on wide pictures and on narrow ones."""
 HALF_SPREAD = 0.16
-REFERENCE: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
-KEY = (
-    KeyEntry("a seed", {"color": MUTED, "markerfacecolor": PAPER, "marker": "o", "linestyle": ""}),
-    KeyEntry(
-        "mean",
-        {"color": MUTED, "marker": "|", "markersize": 12, "markeredgewidth": 2.5, "linestyle": ""},
-    ),
-    KeyEntry("mean of the reference", REFERENCE),
-)
+KEY = (*seed_entries("mean"), KeyEntry("mean of the reference", REFERENCE))
 
 
 def draw_rows(rows: RowSet, styles: Styles, width: float, image_format: str) -> bytes:
@@ -91,14 +84,7 @@ def _draw_panel(
             continue
         style = styles[row.group.label]
         values = list(row.measures[measure.name].values.values())
-        # Seeds of the same value stand beside each other.
-        step = 2 * HALF_SPREAD / max(1, len(values) - 1)
-        first = lane - HALF_SPREAD if len(values) > 1 else lane
-        heights = [first + step * place for place in range(len(values))]
-        axes.plot(
-            values, heights, style.marker, color=style.color, markerfacecolor=PAPER, markersize=5,
-            zorder=3,
-        )  # fmt: skip
+        draw_seeds(axes, values, lane, HALF_SPREAD, style)
         if values:
             mean = statistics.fmean(values)
             axes.plot([mean] * 2, [lane - 0.36, lane + 0.36], color=style.color, linewidth=2.5)

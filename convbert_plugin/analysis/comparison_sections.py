@@ -8,7 +8,7 @@ from convbert_plugin.analysis.comparison_pictures import draw_rows
 from convbert_plugin.analysis.comparison_words import p_words, words_of
 from convbert_plugin.analysis.comparisons import TEST, ComparedRow, Comparison
 from convbert_plugin.analysis.distances import FARTHEST, distances
-from convbert_plugin.analysis.drawing import Styles, pictures
+from convbert_plugin.analysis.drawing import pictures
 from convbert_plugin.analysis.measures import Measure
 from convbert_plugin.analysis.page import Section, Table
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
@@ -20,6 +20,7 @@ from convbert_plugin.analysis.row_sets import (
     measure_tables,
     notes_of,
 )
+from convbert_plugin.analysis.theme import Styles
 from convbert_plugin.analysis.words import ABSENT, aligned, in_full, printable
 
 HEADER = ("row", "mean", "std", "seeds", "difference", "95% interval", "pairs", "p", "p (Holm)")

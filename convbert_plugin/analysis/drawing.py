@@ -12,40 +12,18 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from convbert_plugin.analysis.page import Picture
-from convbert_plugin.analysis.theme import COLORS, GRID, INK, MUTED, PAPER, Style, Styles, styles_of
+from convbert_plugin.analysis.theme import GRID, INK, MUTED, PAPER, Style
 
-__all__ = [
-    "COLORS",
-    "GRID",
-    "INK",
-    "LINE",
-    "MUTED",
-    "NARROW",
-    "PAPER",
-    "WIDE",
-    "WIDTH",
-    "KeyEntry",
-    "Style",
-    "Styles",
-    "axes_in",
-    "draw_key",
-    "image_of",
-    "inches",
-    "key_height",
-    "pictures",
-    "plain",
-    "styles_of",
-    "text_at",
-]
 # Inches: the width of a picture, for narrow screens too, and the height of a line of text.
 WIDE, NARROW, LINE = 7.5, 3.4, 0.19
-WIDTH = WIDE
 # Points. At its own size, of 96 pixels an inch, letters have 12.7 pixels.
 LETTERS = 9.5
 # What a letter of the widest usual font takes of its size.
 EM = 0.6
 # Inches: a line of a key, and the sample of a line in it.
 KEY_LINE, SAMPLE = 0.24, 0.32
+# How a number is drawn with which others are compared.
+REFERENCE: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
 # A PNG of the wide picture has 1,404 pixels: dots an inch, and inches around it.
 DOTS, MARGIN = 180, 0.15
 
@@ -133,6 +111,40 @@ class KeyEntry(NamedTuple):
 
     words: str
     look: Mapping[str, Any]
+
+
+def series_entry(words: str, series: Style, marker_size: float) -> KeyEntry:
+    """Of a series, by the dashes of its line and its marker."""
+    color, line, marker = series
+    look = {"color": color, "linestyle": line, "marker": marker, "markersize": marker_size}
+    return KeyEntry(words, look)
+
+
+def seed_entries(average: str) -> list[KeyEntry]:
+    """Of what ``draw_seeds`` draws, and of the bar at its ``average``."""
+    bar = {"marker": "|", "markersize": 12, "markeredgewidth": 2.5}
+    return [
+        KeyEntry(
+            "a seed", {"color": MUTED, "markerfacecolor": PAPER, "marker": "o", "linestyle": ""}
+        ),
+        KeyEntry(average, {"color": MUTED, **bar, "linestyle": ""}),
+    ]
+
+
+def draw_seeds(
+    axes: Axes, values: Sequence[float], middle: float, reach: float, series: Style
+) -> None:
+    """A hollow mark for each value, up to ``reach`` from the ``middle`` of a lane: equal ones show.
+
+    Both are heights in the units of the axes.
+    """
+    step = 2 * reach / max(1, len(values) - 1)
+    first = middle - reach if len(values) > 1 else middle
+    heights = [first + step * place for place in range(len(values))]
+    axes.plot(
+        values, heights, series.marker, color=series.color, markerfacecolor=PAPER, markersize=5,
+        zorder=3,
+    )  # fmt: skip
 
 
 def key_height(entries: Sequence[KeyEntry], width: float) -> float:

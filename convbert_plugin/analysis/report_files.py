@@ -10,7 +10,7 @@ from convbert_plugin.analysis.comparison_sections import (
     comparison_values,
 )
 from convbert_plugin.analysis.contents import Contents
-from convbert_plugin.analysis.drawing import WIDE, Styles, styles_of
+from convbert_plugin.analysis.drawing import WIDE
 from convbert_plugin.analysis.fine_tuning_comparisons import (
     panel_comparison_sections,
     panel_comparison_values,
@@ -49,6 +49,7 @@ from convbert_plugin.analysis.score_report import (
     unfinished_lines,
 )
 from convbert_plugin.analysis.short_labels import with_short_labels
+from convbert_plugin.analysis.theme import Styles, styles_of
 from convbert_plugin.analysis.words import printable
 
 FINE_TUNING_TITLE, TITLE = "Fine-tuning report", "Report of runs"

@@ -1,7 +1,7 @@
 """Pictures of scores: all tasks on one scale, a dot for each seed, and a curve for each run."""
 
 import math
-from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import Iterator, NamedTuple, Optional, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,32 +9,27 @@ from matplotlib.ticker import MaxNLocator
 
 from convbert_plugin.analysis.drawing import (
     LINE,
-    MUTED,
-    PAPER,
+    REFERENCE,
     WIDE,
     KeyEntry,
-    Styles,
     axes_in,
     draw_key,
+    draw_seeds,
     image_of,
     inches,
     key_height,
     plain,
+    seed_entries,
+    series_entry,
     text_at,
 )
 from convbert_plugin.analysis.groups import Panel, Row
 from convbert_plugin.analysis.naming import Names
+from convbert_plugin.analysis.theme import MUTED, Styles
 from convbert_plugin.analysis.words import ABSENT, wrap
 
-MAJORITY: Mapping[str, Any] = {"color": MUTED, "linestyle": "--", "linewidth": 1.2, "zorder": 1}
-SEED = KeyEntry(
-    "a seed", {"color": MUTED, "markerfacecolor": PAPER, "marker": "o", "linestyle": ""}
-)
-MEDIAN = KeyEntry(
-    "median",
-    {"color": MUTED, "marker": "|", "markersize": 12, "markeredgewidth": 2.5, "linestyle": ""},
-)
-BASELINE = KeyEntry("majority class", MAJORITY)
+SEED, MEDIAN = seed_entries("median")
+BASELINE = KeyEntry("majority class", REFERENCE)
 
 # Inches.
 LANE, GAP, TICKS, SPACE, MEDIANS = 0.24, 0.16, 0.3, 0.15, 0.5
@@ -155,19 +150,16 @@ def _draw_panel(
 
 
 def _draw_lane(axes: Axes, row: Row, middle: float, styles: Styles) -> None:
-    color, _, marker = styles[row.group.label]
-    scores = list(map(row.percent, row.values))
-    # Seeds of the same score stand beside each other.
-    step = 2 * HALF_SPREAD / max(1, len(scores) - 1)
-    first = middle - HALF_SPREAD if len(scores) > 1 else middle
-    heights = [first + step * place for place in range(len(scores))]
-    axes.plot(scores, heights, marker, color=color, markerfacecolor=PAPER, markersize=5, zorder=3)
+    style = styles[row.group.label]
+    draw_seeds(axes, list(map(row.percent, row.values)), middle, HALF_SPREAD, style)
     median = row.percent(row.median)
     half = 0.38 * LANE
-    axes.plot([median] * 2, [middle - half, middle + half], color=color, linewidth=2.2, zorder=4)
+    axes.plot(
+        [median] * 2, [middle - half, middle + half], color=style.color, linewidth=2.2, zorder=4
+    )
     if row.majority is not None:
         half = LANE / 2
-        axes.plot([row.percent(row.majority)] * 2, [middle - half, middle + half], **MAJORITY)
+        axes.plot([row.percent(row.majority)] * 2, [middle - half, middle + half], **REFERENCE)
 
 
 def _explained(names: Names) -> list[str]:
@@ -211,9 +203,7 @@ def draw_curves(
 
 def _curve_entries(panels: Sequence[Panel], styles: Styles, names: Names) -> Iterator[KeyEntry]:
     for label in dict.fromkeys(row.group.label for rows in panels for row in rows):
-        color, line, marker = styles[label]
-        look = {"color": color, "linestyle": line, "marker": marker, "markersize": 4}
-        yield KeyEntry(names[label], look)
+        yield series_entry(names[label], styles[label], 4)
     if any(row.majority is not None for rows in panels for row in rows):
         yield BASELINE
 
@@ -231,7 +221,7 @@ def _draw_runs(axes: Axes, rows: Panel, styles: Styles) -> None:
                 markersize=3.5, markevery=every,
             )  # fmt: skip
     for majority in {row.percent(row.majority) for row in rows if row.majority is not None}:
-        axes.axhline(majority, **MAJORITY)
+        axes.axhline(majority, **REFERENCE)
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")

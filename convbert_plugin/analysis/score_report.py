@@ -4,7 +4,7 @@ from functools import partial
 from typing import Iterator, Sequence
 
 from convbert_plugin.analysis.answer_report import answer_sections, answer_values
-from convbert_plugin.analysis.drawing import WIDE, Styles, pictures
+from convbert_plugin.analysis.drawing import WIDE, pictures
 from convbert_plugin.analysis.grouping import differences_of, grouped
 from convbert_plugin.analysis.groups import Group, Row, Summary, rows_of
 from convbert_plugin.analysis.naming import Names, is_in_few_words, legend_of, short_names
@@ -16,6 +16,7 @@ from convbert_plugin.analysis.score_pictures import (
     score_words,
     with_curves,
 )
+from convbert_plugin.analysis.theme import Styles
 from convbert_plugin.analysis.words import ABSENT, aligned
 from convbert_plugin.files.records import CLASSIFICATION_HEAD, QUESTION_ANSWERING_HEAD, START
 

@@ -18,12 +18,13 @@ from convbert_plugin.analysis.answer_scores import (
     question_word,
     run_curves,
 )
-from convbert_plugin.analysis.drawing import NARROW, WIDE, styles_of
+from convbert_plugin.analysis.drawing import NARROW, WIDE
 from convbert_plugin.analysis.groups import summarize
 from convbert_plugin.analysis.naming import short_names
 from convbert_plugin.analysis.page import FIRST, SECOND
 from convbert_plugin.analysis.report_files import report_json, report_page, report_text
 from convbert_plugin.analysis.score_pictures import draw_dots
+from convbert_plugin.analysis.theme import styles_of
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError
 from user_dir_tests.analysis.test_report import TRAINED, Page, alone, lines_of, texts_of, write_run

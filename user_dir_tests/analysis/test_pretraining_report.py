@@ -7,10 +7,10 @@ import pytest
 
 from convbert_plugin.analysis.contents import read_contents
 from convbert_plugin.analysis.distances import distances
-from convbert_plugin.analysis.drawing import styles_of
 from convbert_plugin.analysis.pretraining.pretraining_tables import TIME
 from convbert_plugin.analysis.report_files import report_json, report_page, report_text, sections_of
 from convbert_plugin.analysis.row_sets import measure_tables, row_sets
+from convbert_plugin.analysis.theme import styles_of
 from convbert_plugin.cli import main
 from convbert_plugin.files.grids import write_grid
 from user_dir_tests.analysis.recorded_runs import (

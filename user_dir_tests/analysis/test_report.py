@@ -17,12 +17,13 @@ from matplotlib import image
 from convbert_plugin import cli
 from convbert_plugin.analysis import score_pictures
 from convbert_plugin.analysis.contents import Contents
-from convbert_plugin.analysis.drawing import NARROW, WIDE, styles_of
+from convbert_plugin.analysis.drawing import NARROW, WIDE
 from convbert_plugin.analysis.groups import rows_of, summarize
 from convbert_plugin.analysis.naming import short_names
 from convbert_plugin.analysis.report_files import report_json, report_page, report_text
 from convbert_plugin.analysis.score_pictures import draw_curves, draw_dots, with_curves
 from convbert_plugin.analysis.score_report import score_difference_sections
+from convbert_plugin.analysis.theme import styles_of
 from convbert_plugin.analysis.words import LONGEST_LABEL, wrap
 from convbert_plugin.cli import main
 from convbert_plugin.errors import UserError

@@ -11,20 +11,19 @@ from convbert_plugin.analysis.bench.length_part import PART as LENGTH
 from convbert_plugin.analysis.bench.machine import Machine
 from convbert_plugin.analysis.drawing import (
     LINE,
-    MUTED,
     WIDE,
     KeyEntry,
-    Styles,
     axes_in,
     draw_key,
     image_of,
     inches,
     key_height,
     plain,
-    styles_of,
+    series_entry,
     text_at,
 )
 from convbert_plugin.analysis.quantities import GIBIBYTE
+from convbert_plugin.analysis.theme import MUTED, Styles, styles_of
 
 # Inches: a bar, what stands around a panel, and what stands beside the bars on the right.
 BAR, HEADING, TICKS, BETWEEN, NUMBERS = 0.26, 0.28, 0.3, 0.2, 1.75
@@ -90,11 +89,7 @@ def _draw_bars(figure: Figure, top: float, result: Result, rows: Rows, styles: S
 
 def _key(lengths: dict[int, Rows], styles: Styles) -> list[KeyEntry]:
     names = dict.fromkeys(name for rows in lengths.values() for name in rows)
-    looks = {name: styles[name] for name in names}
-    return [
-        KeyEntry(name, {"color": color, "linestyle": line, "marker": marker, "markersize": 4})
-        for name, (color, line, marker) in looks.items()
-    ]
+    return [series_entry(name, styles[name], 4) for name in names]
 
 
 def _draw_growth(

@@ -10,18 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from convbert_plugin.analysis.drawing import (
-    COLORS,
-    GRID,
-    INK,
-    LINE,
-    MUTED,
-    axes_in,
-    image_of,
-    plain,
-    styles_of,
-)
+from convbert_plugin.analysis.drawing import LINE, axes_in, image_of, plain
 from convbert_plugin.analysis.heads.measured_models import MeasuredModel
+from convbert_plugin.analysis.theme import COLORS, GRID, INK, MUTED, styles_of
 from convbert_plugin.analysis.words import printable, wrap
 from convbert_plugin.modules.mixed_attention import AttentionMaps
 

@@ -8,15 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from convbert_plugin.analysis.drawing import (
-    LETTERS,
-    LINE,
-    NARROW,
-    axes_in,
-    image_of,
-    inches,
-    plain,
-)
+from convbert_plugin.analysis.drawing import LETTERS, LINE, NARROW, axes_in, image_of, inches, plain
 from convbert_plugin.analysis.grouping import grouped
 from convbert_plugin.analysis.published.broken_axes import (
     flops_axis,
