@@ -1,12 +1,18 @@
 """What a report tells of rows that are compared: tables, words and values."""
 
-import statistics
 from functools import partial
 from typing import Any, Iterable, Iterator, Optional
 
 from convbert_plugin.analysis.comparison_pictures import draw_rows
 from convbert_plugin.analysis.comparison_words import p_words, words_of
-from convbert_plugin.analysis.comparisons import TEST, ComparedRow, Comparison
+from convbert_plugin.analysis.comparisons import (
+    TEST,
+    ComparedRow,
+    Comparison,
+    deviation_of,
+    mean_of,
+    seed_values,
+)
 from convbert_plugin.analysis.distances import FARTHEST, distances
 from convbert_plugin.analysis.drawing import pictures
 from convbert_plugin.analysis.measures import Measure
@@ -93,9 +99,9 @@ def _seeds(group: Optional[PretrainingGroup]) -> str:
 def _summed_up(row: ComparedGroup, measure: Measure) -> str:
     if measure.name not in row.measures:
         return ABSENT
-    values = list(row.measures[measure.name].values.values())
-    mean = measure.words(statistics.fmean(values))
-    return f"{mean} ± {measure.words(statistics.stdev(values))}" if len(values) > 1 else mean
+    values = row.measures[measure.name].values
+    mean, deviation = measure.words(mean_of(values)), deviation_of(values)
+    return mean if deviation is None else f"{mean} ± {measure.words(deviation)}"
 
 
 def _cells(measure: Measure, row: ComparedRow) -> list[str]:
@@ -172,9 +178,7 @@ def _row_values(row: ComparedRow) -> dict[str, Any]:
     compared = row.comparison
     return {
         "name": row.label,
-        "mean": row.mean,
-        "std": row.deviation,
-        "by_seed": {str(seed): value for seed, value in row.values.items()},
+        **seed_values(row.values),
         "comparison": compared._asdict() if compared else None,
     }
 

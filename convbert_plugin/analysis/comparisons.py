@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from typing import Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Mapping, NamedTuple, Optional, Sequence
 
 TEST = "two-sided paired t-test over the seeds (scipy.stats.ttest_rel)"
 # Both of the interval and of what counts as told apart.
@@ -25,6 +25,25 @@ class Comparison(NamedTuple):
     holm: Optional[float] = None
 
 
+def mean_of(values: Mapping[int, float]) -> Optional[float]:
+    """Of numbers by seed; None where there are none."""
+    return statistics.fmean(values.values()) if values else None
+
+
+def deviation_of(values: Mapping[int, float]) -> Optional[float]:
+    """That of the sample, None of a single seed."""
+    return statistics.stdev(values.values()) if len(values) > 1 else None
+
+
+def seed_values(values: Mapping[int, float]) -> dict[str, Any]:
+    """What a JSON file holds of numbers by seed, in full precision."""
+    return {
+        "mean": mean_of(values),
+        "std": deviation_of(values),
+        "by_seed": {str(seed): value for seed, value in values.items()},
+    }
+
+
 class ComparedRow(NamedTuple):
     """The numbers of a row by seed; ``comparison``: None of the reference row itself."""
 
@@ -34,12 +53,11 @@ class ComparedRow(NamedTuple):
 
     @property
     def mean(self) -> Optional[float]:
-        return statistics.fmean(self.values.values()) if self.values else None
+        return mean_of(self.values)
 
     @property
     def deviation(self) -> Optional[float]:
-        """That of the sample."""
-        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+        return deviation_of(self.values)
 
 
 def compare(rows: Mapping[str, Mapping[int, float]], reference: str) -> list[ComparedRow]:

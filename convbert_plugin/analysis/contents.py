@@ -8,6 +8,7 @@ from convbert_plugin.analysis.groups import Group, Summary, summarize
 from convbert_plugin.analysis.pretraining.pretraining_groups import (
     PretrainingGroup,
     group_pretraining,
+    row_folder,
 )
 from convbert_plugin.analysis.pretraining.pretraining_runs import (
     PretrainingRun,
@@ -90,7 +91,7 @@ def _read_grids(places: Sequence[Path]) -> tuple[list[tuple[str, Grid]], list[st
     return grids, notes
 
 
-def _row_folder(folder: str, name: str) -> str:
+def _real_folder(folder: str, name: str) -> str:
     return os.path.join(os.path.realpath(folder), name)
 
 
@@ -102,7 +103,7 @@ def _row_labels(grids: Sequence[tuple[str, Grid]]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for folder, grid in grids:
         for row in grid.rows:
-            place = _row_folder(folder, row.folder)
+            place = _real_folder(folder, row.folder)
             names = (row.name, f"{grid.name}: {row.name}", os.path.join(folder, row.folder))
             free = (name for name in names if name not in labels.values())
             labels.setdefault(place, next(free, place))
@@ -115,14 +116,14 @@ def _with_runs(
     grids: Sequence[tuple[str, Grid]],
     groups: Sequence[PretrainingGroup],
 ) -> GridRuns:
-    by_folder = {os.path.dirname(os.path.realpath(group.runs[0].folder)): group for group in groups}
+    by_folder = {row_folder(group.runs[0]): group for group in groups}
     is_alone = [other.name for _, other in grids].count(grid.name) == 1
     title = f"{grid.name}: {grid.title}"
     return GridRuns(
         grid=grid,
         folder=folder,
         title=title if is_alone else f"{title} ({folder})",
-        groups=[by_folder.get(_row_folder(folder, row.folder)) for row in grid.rows],
+        groups=[by_folder.get(_real_folder(folder, row.folder)) for row in grid.rows],
     )
 
 
@@ -144,10 +145,17 @@ class _Origins:
         if run.start["kind"] != TRAINED_HERE:
             return None
         known = (self.runs[folder] for folder in self._folders(run) if folder in self.runs)
-        for place, label, pretraining in known:
-            at = pretraining.folder, pretraining.seed, _mid(run, pretraining)
-            return Origin(label, place, *at)
-        return None
+        return next((self._origin(run, *found) for found in known), None)
+
+    def _origin(self, run: Run, place: int, label: str, pretraining: PretrainingRun) -> Origin:
+        updates = run.start["updates"]
+        return Origin(
+            label=label,
+            place=place,
+            folder=pretraining.folder,
+            seed=pretraining.seed,
+            updates=None if updates >= pretraining.updates else updates,
+        )
 
     def _folders(self, run: Run) -> Iterator[str]:
         checkpoint = os.path.realpath(os.path.dirname(run.start["checkpoint"]))
@@ -166,8 +174,3 @@ def _same_record(folder: str, other: str) -> bool:
     except OSError:
         return False
     return first == second
-
-
-def _mid(run: Run, pretraining: PretrainingRun) -> Optional[int]:
-    updates = run.start["updates"]
-    return None if updates >= pretraining.updates else updates

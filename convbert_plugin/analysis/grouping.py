@@ -4,6 +4,7 @@ import json
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence, TypeVar
 
 from convbert_plugin.analysis.words import ABSENT
+from convbert_plugin.data.splits import VALID
 
 Value = TypeVar("Value")
 
@@ -24,6 +25,21 @@ def differing(facts: Sequence[Mapping[str, Any]]) -> list[str]:
         for name in names
         if len({json.dumps(told.get(name), sort_keys=True) for told in facts}) > 1
     ]
+
+
+def ends_in_words(ends: Iterable[tuple[int, int]]) -> str:
+    """The seeds that ended after the same updates together; ``ends``: pairs of the two."""
+    reached = grouped(ends, lambda end: end[1])
+    return "; ".join(
+        f"seed {', '.join(str(seed) for seed, _ in reached[updates])} after {updates:,}"
+        for updates in sorted(reached)
+    )
+
+
+def subsets_of(validations: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The sets of some validations, the usual one first."""
+    names = {entry["subset"] for entry in validations}
+    return sorted(names, key=lambda name: (name != VALID, name))
 
 
 def value_words(value: Any) -> str:

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from convbert_plugin.analysis.answer_files import AnswerFile, read_answers
-from convbert_plugin.analysis.grouping import differing, grouped, value_words
+from convbert_plugin.analysis.grouping import (
+    differing,
+    ends_in_words,
+    grouped,
+    subsets_of,
+    value_words,
+)
 from convbert_plugin.analysis.runs import (
     RECORDED,
     Origin,
@@ -49,8 +55,7 @@ class Group(NamedTuple):
     @property
     def subsets(self) -> list[str]:
         """The sets that its runs were scored on, the usual one first."""
-        names = {entry["subset"] for run in self.runs for entry in run.validations}
-        return sorted(names, key=lambda name: (name != VALID, name))
+        return subsets_of(entry for run in self.runs for entry in run.validations)
 
     def name(self, subset: str) -> str:
         """The task, and the set where it is not the usual one."""
@@ -298,14 +303,11 @@ def _notes(group: Group) -> Iterator[str]:
                 f"{group.title}: seed {seed} was run more than once ({folders}): each counts as a "
                 "run of its own"
             )
-    ends = grouped(group.runs, lambda run: run.updates)
+    ends = {run.updates for run in group.runs}
     limit = group.runs[0].settings.get("max_update") or 0
     # Where nothing ends them early, their label says it.
     if (early_ends := group.runs[0].early_ends) and (len(ends) > 1 or min(ends) < limit):
-        listed = "; ".join(
-            f"seed {', '.join(str(run.seed) for run in same)} after {updates:,}"
-            for updates, same in sorted(ends.items())
-        )
+        listed = ends_in_words((run.seed, run.updates) for run in group.runs)
         of_limit = f" of {limit:,} updates" if limit else ""
         settings = ", ".join(f"{name} {value:g}" for name, value in early_ends.items())
         yield (

@@ -1,11 +1,11 @@
 """The numbers of pretraining runs that a report holds beside its comparisons."""
 
-import statistics
 from typing import Any
 
+from convbert_plugin.analysis.comparisons import seed_values
 from convbert_plugin.analysis.contents import Contents
 from convbert_plugin.analysis.grouping import differences_of
-from convbert_plugin.analysis.measures import Measure, measures_of
+from convbert_plugin.analysis.measures import measures_of
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
 from convbert_plugin.analysis.pretraining.pretraining_runs import PretrainingRun
 
@@ -31,18 +31,10 @@ def _group_values(contents: Contents, group: PretrainingGroup) -> dict[str, Any]
         "data": group.data,
         "budget_minutes": group.runs[0].budget_minutes,
         "measures": {
-            name: _measure_values(measure) for name, measure in measures_of(contents, group).items()
+            name: seed_values(measure.values)
+            for name, measure in measures_of(contents, group).items()
         },
         "runs": [_run_values(run) for run in group.runs],
-    }
-
-
-def _measure_values(measure: Measure) -> dict[str, Any]:
-    values = list(measure.values.values())
-    return {
-        "mean": statistics.fmean(values) if values else None,
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "by_seed": {str(seed): value for seed, value in measure.values.items()},
     }
 
 

@@ -5,7 +5,7 @@ from typing import Iterator, NamedTuple, Optional
 
 from convbert_plugin.analysis.comparisons import ComparedRow, compare
 from convbert_plugin.analysis.contents import Contents, GridRuns
-from convbert_plugin.analysis.grouping import differing, grouped
+from convbert_plugin.analysis.grouping import differing, ends_in_words, grouped
 from convbert_plugin.analysis.measures import Measure, measures_of
 from convbert_plugin.analysis.pretraining.pretraining_groups import SHOWN_LETTERS, PretrainingGroup
 from convbert_plugin.data.splits import VALID
@@ -142,13 +142,9 @@ def _group_notes(name: str, group: PretrainingGroup) -> Iterator[str]:
             yield f"{after.format('diverged')}: its last validation counts ({run.folder})"
         elif not run.validations:
             yield f"{after.format('ended')} and was never validated ({run.folder})"
-    reached = grouped(group.finished, lambda run: run.updates)
-    if len(reached) > 1 and not group.runs[0].budget_minutes:
-        listed = "; ".join(
-            f"seed {', '.join(str(run.seed) for run in same)} after {updates:,}"
-            for updates, same in sorted(reached.items())
-        )
-        yield f"{name}: its runs ended at different updates ({listed})"
+    ends = [(run.seed, run.updates) for run in group.finished]
+    if len({updates for _, updates in ends}) > 1 and not group.runs[0].budget_minutes:
+        yield f"{name}: its runs ended at different updates ({ends_in_words(ends)})"
     times = Counter(run.seed for run in group.runs)
     for seed, runs in times.items():
         if runs > 1:

@@ -49,7 +49,7 @@ def group_pretraining(
     ``row_names``: the label for each folder of a row in which runs lie, in the order of the
     rows, which come first.
     """
-    by_row = grouped(runs, lambda run: _row_folder(run) if _row_folder(run) in row_names else None)
+    by_row = grouped(runs, lambda run: row_folder(run) if row_folder(run) in row_names else None)
     others = list(grouped(by_row.pop(None, []), lambda run: run.making).values())
     named = [(row_names[folder], by_row[folder]) for folder in row_names if folder in by_row]
     labels = _unique(_labels(others), others, {label for label, _ in named})
@@ -59,7 +59,8 @@ def group_pretraining(
     ]
 
 
-def _row_folder(run: PretrainingRun) -> str:
+def row_folder(run: PretrainingRun) -> str:
+    """Where the runs of a row lie, one a seed: wherever links lead."""
     return str(Path(os.path.realpath(run.folder)).parent)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from convbert_plugin.analysis.grouping import subsets_of
 from convbert_plugin.data.splits import VALID
 from convbert_plugin.files.pretraining_records import read_pretraining_record
 from convbert_plugin.files.records import start_in_words
@@ -77,8 +78,7 @@ class PretrainingRun(NamedTuple):
     @property
     def subsets(self) -> list[str]:
         """The sets that it was validated on, the usual one first."""
-        names = {entry["subset"] for entry in self.validations}
-        return sorted(names, key=lambda name: (name != VALID, name))
+        return subsets_of(self.validations)
 
     def last(self, subset: str = VALID) -> dict:
         """The last validation on a set; nothing where there was none."""
