@@ -169,14 +169,8 @@ def summarize(
             f"{', '.join(map(str, places))}: no {RECORD_FILE} there or below: name folders of "
             f"runs of fine-tuning, or of pretraining, which leave a {PRETRAINING_FILE}"
         )
-    runs, unreadable = [], []
-    for path in paths:
-        try:
-            run = read_run(path)
-        except UserError as error:
-            unreadable.append(error)
-        else:
-            runs.append(run._replace(origin=origin_of(run)))
+    read, unreadable = _read_runs(paths)
+    runs = [run._replace(origin=origin_of(run)) for run in read]
     if not runs and not with_others:
         raise unreadable[0]
     groups = group_runs([run for run in runs if run.validations])
@@ -197,6 +191,17 @@ def summarize(
             *(note for group in groups for note in _notes(group)),
         ],
     )
+
+
+def _read_runs(paths: Sequence[Path]) -> tuple[list[Run], list[UserError]]:
+    """The runs, and what is wrong with records that cannot be read."""
+    runs, errors = [], []
+    for path in paths:
+        try:
+            runs.append(read_run(path))
+        except UserError as error:
+            errors.append(error)
+    return runs, errors
 
 
 def _answers(groups: Sequence[Group]) -> tuple[list[GroupAnswers], list[UserError]]:

@@ -77,26 +77,33 @@ def write_grid(folder: PathLike, grids: Sequence[Grid]) -> None:
 
 
 def check_grids(grids: Sequence[Grid], source: object) -> None:
-    """Raise UserError, which names ``source``, where one name stands for two things."""
+    """Raise UserError, which names ``source``: one name for two things, or one of nothing."""
     for problem in _clashes(grids):
-        raise UserError(f"{source}: {problem}: give each a name of its own")
+        raise UserError(f"{source}: {problem}")
 
 
 def _clashes(grids: Sequence[Grid]) -> Iterator[str]:
-    names = [grid.name for grid in grids]
-    yield from (f"two grids are called {shown(name)}" for name in _twice(names))
+    """What is wrong with the names, and what to do."""
+    own = "give each a name of its own"
+    for name in _twice([grid.name for grid in grids]):
+        yield f"two grids are called {shown(name)}: {own}"
     for grid in grids:
         rows = [row.name for row in grid.rows]
-        folders = [row.folder for row in grid.rows]
-        yield from (f"grid {grid.name}: two rows are called {shown(name)}" for name in _twice(rows))
-        yield from (
-            f"grid {grid.name}: two rows have the folder {shown(name)}" for name in _twice(folders)
-        )
+        for name in _twice(rows):
+            yield f"grid {grid.name}: two rows are called {shown(name)}: {own}"
+        for folder in _twice([row.folder for row in grid.rows]):
+            yield f"grid {grid.name}: two rows have the folder {shown(folder)}: {own}"
         if grid.reference not in rows:
-            yield f"grid {grid.name}: no row is called {shown(grid.reference)}, its reference"
+            yield (
+                f"grid {grid.name}: no row is called {shown(grid.reference)}, its reference: name "
+                "one of its rows"
+            )
         for row in grid.rows:
             if row.folder in ("", "..") or Path(row.folder).name != row.folder:
-                yield f"grid {grid.name}: {shown(row.folder)} is no name of a folder"
+                yield (
+                    f"grid {grid.name}: {shown(row.folder)} is no name of a folder: name one that "
+                    f"lies beside {GRID_FILE}"
+                )
 
 
 def _twice(names: Sequence[str]) -> list[str]:

@@ -235,22 +235,28 @@ class ReplacedTokenDetectionTask(RecordedTask):
             ),
         )
         total = int(sizes.sum() - len(sizes))
-        lost = 1 - dataset.text_tokens / total
-        logger.info(
-            f"{path}: {len(dataset):,} examples from {document_count(sizes):,} documents of "
-            f"{total:,} tokens; {1 - lost:.0%} of the tokens fit into the examples"
-        )
-        if lost > MUCH_LOST:
-            logger.warning(
-                f"{path}: {lost:.0%} OF THE TEXT NEVER REACHES THE MODEL: of a line, what exceeds "
-                f"--tokens-per-sample {cfg.tokens_per_sample} is dropped: add --full-blocks, which "
-                "cuts documents instead, or put one sentence a line"
-            )
+        self._tell_text(path, dataset, document_count(sizes), total)
         self.datasets[split] = dataset
         if split == cfg.train_subset:
             self.text[(epoch - 1) % len(shards)] = [total, dataset.text_tokens, len(dataset)]
             if self.record:
                 self.record.count_text(self.text)
+
+    def _tell_text(
+        self, path: Path, dataset: PretrainingDataset, documents: int, total: int
+    ) -> None:
+        """Log how much of the text is in examples; ``total``: its tokens."""
+        lost = 1 - dataset.text_tokens / total
+        logger.info(
+            f"{path}: {len(dataset):,} examples from {documents:,} documents of "
+            f"{total:,} tokens; {1 - lost:.0%} of the tokens fit into the examples"
+        )
+        if lost > MUCH_LOST:
+            logger.warning(
+                f"{path}: {lost:.0%} OF THE TEXT NEVER REACHES THE MODEL: of a line, what exceeds "
+                f"--tokens-per-sample {self.cfg.tokens_per_sample} is dropped: add --full-blocks, "
+                "which cuts documents instead, or put one sentence a line"
+            )
 
     def open_record(self, updates: int, counted_from: int) -> Optional[PretrainingRecord]:
         run = self.cfg._get_root()

@@ -26,15 +26,21 @@ def test_what_is_written_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("grids", "words"),
     [
-        ([GRID, GRID], "two grids are called 'a'"),
+        ([GRID, GRID], "two grids are called 'a': give each a name of its own"),
         ([GRID._replace(rows=ROWS[:1] * 2)], "two rows are called 'ELECTRA style'"),
         (
             [GRID._replace(rows=(ROWS[0], ROWS[1]._replace(folder="electra_style")))],
             "two rows have the folder 'electra_style'",
         ),
-        ([GRID._replace(reference="none")], "no row is called 'none', its reference"),
+        (
+            [GRID._replace(reference="none")],
+            "no row is called 'none', its reference: name one of its rows",
+        ),
         ([GRID._replace(rows=(ROWS[0]._replace(folder="a/b"),))], "'a/b' is no name of a folder"),
-        ([GRID._replace(rows=(ROWS[0]._replace(folder=".."),))], "'..' is no name of a folder"),
+        (
+            [GRID._replace(rows=(ROWS[0]._replace(folder=".."),))],
+            "'..' is no name of a folder: name one that lies beside",
+        ),
         ([GRID._replace(rows=(ROWS[0]._replace(folder=""),))], "'' is no name of a folder"),
     ],
 )
