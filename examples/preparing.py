@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Mapping, Sequence
 
-from convbert_plugin.data.glue.glue_tasks import TRAIN, official_task
+from convbert_plugin.data.glue.glue_tasks import official_task
+from convbert_plugin.data.splits import TRAIN, VALID
 from convbert_plugin.errors import UserError, mistakes_end_the_program
 from convbert_plugin.tokenization.tokenizer_files import DICTIONARY_FILE
 
@@ -82,7 +83,7 @@ def prepared_text(named: Mapping[str, Path], encoded: Path, data: Path) -> Path:
     *texts, (tokenizer_name, tokenizer) = named.items()
     pieces = [
         prepared(encoded / split, ["encode"], {name: text}, tokenizer, tokenizer_name)
-        for split, (name, text) in zip(("train", "valid"), texts, strict=True)
+        for split, (name, text) in zip((TRAIN, VALID), texts, strict=True)
     ]
     # It is written last.
     mark = data / "valid.idx"

@@ -19,6 +19,7 @@ from typing import Callable, NamedTuple, Optional, Sequence
 
 from convbert_plugin.cli.quiet import quiet
 from convbert_plugin.errors import UserError
+from convbert_plugin.files.grids import SEED_FOLDER
 from convbert_plugin.files.pretraining_records import PRETRAINING_FILE
 from convbert_plugin.files.records import RECORD_FILE
 from convbert_plugin.files.whole_output import whole_file
@@ -106,7 +107,9 @@ def runs_of(tasks: Sequence[str], arguments: argparse.Namespace) -> list[Run]:
     """A run for each task and seed, its folder named after the start, the task and the seed."""
     start = start_folder(arguments)
     return [
-        Run(task, seed, start / task / f"seed{seed}") for task in tasks for seed in arguments.seeds
+        Run(task, seed, start / task / SEED_FOLDER.format(seed=seed))
+        for task in tasks
+        for seed in arguments.seeds
     ]
 
 

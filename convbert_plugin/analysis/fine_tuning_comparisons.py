@@ -2,7 +2,7 @@
 
 from typing import Any, Iterator, Optional
 
-from convbert_plugin.analysis.comparison_sections import METHOD, table_section, table_values
+from convbert_plugin.analysis.comparison_report import METHOD, table_section, table_values
 from convbert_plugin.analysis.comparisons import compare
 from convbert_plugin.analysis.groups import Panel, Row, Summary
 from convbert_plugin.analysis.measures import SCORE_DECIMALS, Measure, by_seed

@@ -4,7 +4,7 @@ import json
 from typing import Any, Iterator, Mapping
 
 from convbert_plugin.analysis.comparison_pictures import draw_rows
-from convbert_plugin.analysis.comparison_sections import (
+from convbert_plugin.analysis.comparison_report import (
     comparison_lines,
     comparison_sections,
     comparison_values,

@@ -91,13 +91,13 @@ def run(arguments: argparse.Namespace) -> None:
         from convbert_plugin.analysis.heads.measured_models import (
             ReadTexts,
             measured_models,
-            short_names,
+            model_names,
             values_of_models,
         )
         from convbert_plugin.analysis.heads.measuring_heads import heads_text
         from convbert_plugin.files.json_files import indented
 
-    names = short_names(checkpoints)
+    names = model_names(checkpoints)
     check_device(arguments.device)
     read = []
     for checkpoint in checkpoints:

@@ -9,7 +9,7 @@ from convbert_plugin.files.text_files import PathLike
 
 GRID_FILE = "grid.json"
 FORMAT = 1
-# Where the runs of a row lie: OUT/<row's folder>/seed<N>, each with what was fine-tuned from it.
+# Of each run of a row, in the row's folder: what was fine-tuned from it lies below.
 SEED_FOLDER = "seed{seed}"
 
 

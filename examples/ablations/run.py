@@ -79,7 +79,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Raise UserError: unknown names, numbers that leave nothing to do, overrides that clash."""
+    """Give the tasks the names that the data have, and see that everything can be done.
+
+    Raises:
+        UserError: unknown names, numbers that leave nothing to do, overrides that clash.
+    """
     for name in arguments.grids:
         if name not in COMPARISONS:
             raise UserError(f"--grids {shown(name)}: choose from {', '.join(COMPARISONS)}")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from convbert_plugin.analysis.contents import read_contents
-from convbert_plugin.analysis.distances import distances
+from convbert_plugin.analysis.loss_distances import distances
 from convbert_plugin.analysis.pretraining.pretraining_tables import TIME
 from convbert_plugin.analysis.report_files import report_json, report_page, report_text, sections_of
 from convbert_plugin.analysis.row_sets import measure_tables, row_sets

@@ -108,7 +108,7 @@ def _check_same_tokens(read: Sequence[ReadTexts], text_path: PathLike) -> None:
             )
 
 
-def short_names(checkpoints: Sequence[Path]) -> list[str]:
+def model_names(checkpoints: Sequence[Path]) -> list[str]:
     """What tells checkpoints apart: the parts of their paths that differ.
 
     Raises:

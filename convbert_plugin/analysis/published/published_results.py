@@ -12,7 +12,7 @@ from convbert_plugin.files.json_files import read_json_object, typed
 RESULTS_FILE = Path(__file__).with_name("results.json")
 FORMAT = 1
 TEST, DEV = "test", "dev"
-PAPER = "paper"
+FROM_PAPER = "paper"
 
 
 class Source(NamedTuple):

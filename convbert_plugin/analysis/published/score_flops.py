@@ -15,7 +15,7 @@ from convbert_plugin.analysis.pretraining.pretraining_costs import group_cost, m
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
 from convbert_plugin.analysis.published.published_results import (
     DEV,
-    PAPER,
+    FROM_PAPER,
     TEST,
     Model,
     Published,
@@ -147,7 +147,7 @@ def published_glue(published: Published, tasks: Sequence[str]) -> Iterator[Score
     for row in published.scores:
         if tasks:
             mean = statistics.fmean(row.scores[task] for task in tasks)
-            is_rerun = row.source != PAPER and row.set == TEST
+            is_rerun = row.source != FROM_PAPER and row.set == TEST
             point = _published_point(published.model(row.model), row.set, mean, row.source)
             chosen = {task: row.scores[task] for task in tasks}
             yield point._replace(scores=chosen, is_rerun=is_rerun)
@@ -180,5 +180,7 @@ def _squad_panel(contents: Contents, published: Published, version: str) -> Scor
         if row.version == version:
             model = published.model(row.model)
             point = _published_point(model, row.set, row.f1, row.source)
-            points.append(point._replace(is_rerun=SQUAD_METRIC in row.rerun or row.source != PAPER))
+            points.append(
+                point._replace(is_rerun=SQUAD_METRIC in row.rerun or row.source != FROM_PAPER)
+            )
     return ScorePanel(f"SQuAD {version}, F1", [SQUAD], points, [])

@@ -19,7 +19,7 @@ from convbert_plugin.analysis.heads.measured_models import (
     MeasuredModel,
     ReadTexts,
     measured_models,
-    short_names,
+    model_names,
     values_of_models,
 )
 from convbert_plugin.analysis.heads.shown_texts import ShownText, coded, maps_of, texts_to_show
@@ -241,9 +241,9 @@ def test_models_that_cannot_be_compared(other, line, tmp_path):
 
 
 def test_names_are_what_differs(tmp_path):
-    names = short_names([tmp_path / "a" / "x" / "last.pt", tmp_path / "b" / "x" / "last.pt"])
+    names = model_names([tmp_path / "a" / "x" / "last.pt", tmp_path / "b" / "x" / "last.pt"])
     assert names == ["a/x", "b/x"]
-    assert short_names([tmp_path / "a" / "1.pt", tmp_path / "a" / "2.pt"]) == ["1.pt", "2.pt"]
-    assert short_names([tmp_path / "a" / "last.pt"]) == ["a"]
+    assert model_names([tmp_path / "a" / "1.pt", tmp_path / "a" / "2.pt"]) == ["1.pt", "2.pt"]
+    assert model_names([tmp_path / "a" / "last.pt"]) == ["a"]
     with pytest.raises(UserError, match=r"a/1\.pt: given twice"):
-        short_names([tmp_path / "a" / "1.pt", tmp_path / "b" / ".." / "a" / "1.pt"])
+        model_names([tmp_path / "a" / "1.pt", tmp_path / "b" / ".." / "a" / "1.pt"])

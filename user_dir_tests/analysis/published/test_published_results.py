@@ -11,7 +11,7 @@ from convbert_plugin.analysis.profiling.profiles import profile_of
 from convbert_plugin.analysis.profiling.subjects import subject_of
 from convbert_plugin.analysis.published.published_results import (
     DEV,
-    PAPER,
+    FROM_PAPER,
     RESULTS_FILE,
     TEST,
     read_published,
@@ -40,12 +40,14 @@ def test_a_few_numbers_as_they_were_printed():
     (base,) = (
         row
         for row in published.scores
-        if row.model == "ConvBERT-base, 4M updates" and row.source == PAPER
+        if row.model == "ConvBERT-base, 4M updates" and row.source == FROM_PAPER
     )
     assert (base.set, base.average, base.scores["cola"], base.scores["mnli"]) == (
         *(TEST, 86.4, 67.8, 88.3),
     )
-    answers = {(row.model, row.version): row for row in published.answers if row.source == PAPER}
+    answers = {
+        (row.model, row.version): row for row in published.answers if row.source == FROM_PAPER
+    }
     # Ten models on two versions, and DistilBERT and the two of the distilled.
     assert len(answers) == 24
     assert all(row.set == DEV for row in answers.values())
@@ -65,7 +67,7 @@ def test_scores_are_in_the_metrics_of_the_tasks_here():
 
 def test_the_leaderboard_has_the_scores_of_the_table():
     published = read_published()
-    tables = {row.model: row.scores for row in published.scores if row.source == PAPER}
+    tables = {row.model: row.scores for row in published.scores if row.source == FROM_PAPER}
     for entry in published.leaderboard:
         for task, metric in published.metrics.items():
             assert entry.scores[f"{task} {metric}"] == tables[entry.model][task]

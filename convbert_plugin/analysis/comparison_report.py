@@ -13,8 +13,8 @@ from convbert_plugin.analysis.comparisons import (
     mean_of,
     seed_values,
 )
-from convbert_plugin.analysis.distances import FARTHEST, distances
 from convbert_plugin.analysis.drawing import pictures
+from convbert_plugin.analysis.loss_distances import FARTHEST, distances
 from convbert_plugin.analysis.measures import Measure
 from convbert_plugin.analysis.page import Section, Table
 from convbert_plugin.analysis.pretraining.pretraining_groups import PretrainingGroup
