@@ -184,10 +184,11 @@ def _row_values(row: ComparedRow) -> dict[str, Any]:
 
 
 def comparison_lines(rows: RowSet) -> list[str]:
-    """The table of all rows and the words for its measures, as plain text."""
+    """The table of all rows, the words for its measures and what to know, as plain text."""
     table = overview_table(rows)
     lines = aligned(table.header, table.rows, table.numbers)
     words = [words_of(one) for one in measure_tables(rows) if one.measure.is_main]
     apart = _distance_table(rows)
     distances_told = aligned(apart.header, apart.rows, apart.numbers) if rows.same_results else []
-    return [printable(rows.title), *lines, *map(printable, words), *distances_told]
+    notes = (f"note: {note}" for note in notes_of(rows))
+    return [printable(rows.title), *lines, *map(printable, [*words, *notes]), *distances_told]

@@ -120,6 +120,9 @@ def notes_of(rows: RowSet) -> Iterator[str]:
     missing = [row.name for row in rows.rows if row.group is None]
     if missing:
         yield f"no run was found of {' and '.join(missing)}"
+    for name, group in rows.with_runs:
+        if name != group.label:
+            yield f"{name}: outside of this table, its runs are called {group.label}"
     for name, words in DATA_WORDS.items():
         digests = [(row, str(group.data.get(name))) for row, group in rows.with_runs]
         same = grouped(digests, lambda pair: pair[1])

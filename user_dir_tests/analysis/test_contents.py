@@ -147,7 +147,12 @@ def test_a_row_that_two_grids_share_is_one_group(tmp_path):
     ]
     rows = row_sets(contents)[1]
     assert [row.name for row in rows.rows] == ["static", "span", "to come"]
-    assert list(notes_of(rows)) == ["one note", "no run was found of to come"]
+    assert list(notes_of(rows)) == [
+        "one note",
+        "no run was found of to come",
+        "static: outside of this table, its runs are called ELECTRA style",
+        "span: outside of this table, its runs are called + span convolution",
+    ]
 
 
 def test_grids_of_one_name_are_told_by_their_folders(tmp_path):

@@ -168,6 +168,10 @@ def test_runs_that_were_never_validated_make_a_report(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1:] == [
         "row             seeds",
         "convbert_small  1",
+        "note: convbert_small: seed 1 ended after 100 updates and was never validated "
+        f"({tmp_path / 'a'})",
+        "note: convbert_small: seed 2 has not ended after 0 updates: not compared "
+        f"({tmp_path / 'b'})",
     ]
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert "seed 2 has not ended after 0 updates: not compared" in page.text
