@@ -209,15 +209,20 @@ def draw_maps(
                 axes = axes_in(figure, left, top + side + GAP, side, band - GAP)
                 _draw_square(axes, maps.kernels[layer, head].T, KERNELS)
                 if column == 0:
-                    middle = model.taps // 2
-                    ends = sorted({0, middle, model.taps - 1})
-                    offsets = [f"{end - middle:+d}" if end != middle else "0" for end in ends]
-                    axes.set_yticks(ends, offsets, fontsize=SMALL_LETTERS)
+                    _name_taps(axes, model.taps)
             if place + columns >= number:
                 axes.set_xticks(
                     range(0, size, step), words[::step], fontsize=SMALL_LETTERS, rotation=90
                 )
         return image_of(figure, image_format)
+
+
+def _name_taps(axes: Axes, taps: int) -> None:
+    """The first, the middle and the last one, by how far they are from the token."""
+    middle = taps // 2
+    ends = sorted({0, middle, taps - 1})
+    offsets = [f"{end - middle:+d}" if end != middle else "0" for end in ends]
+    axes.set_yticks(ends, offsets, fontsize=SMALL_LETTERS)
 
 
 def _draw_square(axes: Axes, strengths: Tensor, colors: Colormap) -> None:

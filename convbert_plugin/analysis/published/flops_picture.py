@@ -56,6 +56,9 @@ WORDS = {
 }
 HIGHLIGHTED = "ConvBERT"
 
+KeyPart = tuple[Optional[tuple[str, str]], str]
+"""Of the key below: the kind and the set that a mark stands for, or None, and words."""
+
 
 def draw_score_flops(
     panels: Sequence[ScorePanel], styles: Styles, width: float, image_format: str
@@ -159,16 +162,14 @@ class PanelDrawing:
         sets = [point.set for point in points]
         return [point for point in points if point.set == max(sets, key=sets.count)]
 
-    def _key_lines(self) -> Iterator[list[tuple[Optional[tuple[str, str]], str]]]:
+    def _key_lines(self) -> Iterator[list[KeyPart]]:
         """Lines of entries below: what marks mean, and names where numbers stand for them."""
         marks = [(point.kind, point.set) for point in self.points]
-        entries: list[tuple[Optional[tuple[str, str]], str]] = [
-            (mark, words) for mark, words in WORDS.items() if mark in marks
-        ]
+        entries: list[KeyPart] = [(mark, words) for mark, words in WORDS.items() if mark in marks]
         entries += [
             (None, f"{text}  {series}") for series, text in self.names.items() if series != text
         ]
-        line: list[tuple[Optional[tuple[str, str]], str]] = []
+        line: list[KeyPart] = []
         for entry in entries:
             if line and self._key_width([*line, entry]) > self.width:
                 yield line
@@ -177,7 +178,7 @@ class PanelDrawing:
         if line:
             yield line
 
-    def _key_width(self, entries: Sequence[tuple[Optional[tuple[str, str]], str]]) -> float:
+    def _key_width(self, entries: Sequence[KeyPart]) -> float:
         return sum(inches([words]) + (0.45 if mark else 0.2) for mark, words in entries)
 
     def draw(self, figure: Figure, free: Axes, top: float) -> None:
