@@ -41,6 +41,11 @@ class Contents(NamedTuple):
     grids: list[GridRuns]
     notes: list[str]
 
+    @property
+    def labels_in_grids(self) -> set[str]:
+        """Of the groups that are rows of a grid."""
+        return {group.label for grid in self.grids for group in grid.groups if group}
+
     def fine_tuned(self, group: PretrainingGroup) -> list[Group]:
         """What was fine-tuned from the last checkpoints of a group's runs."""
         return [

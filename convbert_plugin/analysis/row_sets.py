@@ -62,7 +62,7 @@ class MeasureTable(NamedTuple):
 def row_sets(contents: Contents) -> list[RowSet]:
     """Those of each grid, and one of what stands in none."""
     sets = [_of_grid(contents, grid) for grid in contents.grids]
-    in_grids = {group.label for grid in contents.grids for group in grid.groups if group}
+    in_grids = contents.labels_in_grids
     others = [group for group in contents.pretraining if group.label not in in_grids]
     if others:
         title = OTHERS_TITLE if in_grids else ALONE_TITLE

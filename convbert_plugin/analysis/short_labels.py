@@ -17,7 +17,7 @@ class ShortLabels(NamedTuple):
 
 def with_short_labels(contents: Contents) -> ShortLabels:
     """Shorten the labels of what stands in no grid, and of what was fine-tuned from it."""
-    in_grids = {group.label for grid in contents.grids for group in grid.groups if group}
+    in_grids = contents.labels_in_grids
     names = short_names(
         group.label for group in contents.pretraining if group.label not in in_grids
     )
