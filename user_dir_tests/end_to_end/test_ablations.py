@@ -130,7 +130,7 @@ def test_rows_that_are_equal_share_a_folder(comparisons):
     settings = {settled.row.folder: settled.settings for settled in rows}
     everything = [tuple(sorted(each.items())) for each in settings.values()]
     assert len(set(everything)) == len(everything) == len(rows)
-    assert sum(map(len, folders.values())) == len(rows) + 5
+    assert sum(map(len, folders.values())) == len(rows) + 4
 
 
 # In place of a training: it leaves what it was told, or does what a line of the file says.
