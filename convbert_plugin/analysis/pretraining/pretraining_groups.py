@@ -72,12 +72,12 @@ def _labels(groups: Sequence[Sequence[PretrainingRun]]) -> list[str]:
     """The model of each, and what differs beside it."""
     facts = [group[0].facts() for group in groups]
     names = [name for name in differing(facts) if name != "arch"]
-    telling = _telling(facts, names)
+    telling = _most_telling(facts, names)
     shown = [name for name in names if name in telling]
     return [", ".join([str(told.get("arch") or "a model"), *_words(told, shown)]) for told in facts]
 
 
-def _telling(facts: Sequence[Mapping[str, object]], names: Sequence[str]) -> list[str]:
+def _most_telling(facts: Sequence[Mapping[str, object]], names: Sequence[str]) -> list[str]:
     """Of what differs, so much as a name may hold: what tells the most groups apart comes first."""
     chosen: list[str] = []
 
