@@ -28,18 +28,29 @@ def numbers_of_texts(cu_seqlens: Tensor, batch: int, length: int) -> Tensor:
     return texts + positions // length
 
 
+def rounded_up(number: int, block: int) -> int:
+    """The first multiple of the block that is no less."""
+    return -(-number // block) * block
+
+
 class Gaps:
     """Puts texts of several rows into one, with zeros between them, and takes them out of it.
 
-    Shapes: [B, T, ...] -> [1, B * T + gap * (N + B), ...]. What reaches no further than ``gap`` to
-    each side then reaches no other text, and memory of no other text enters a product.
+    Shapes: [B, T, ...] -> [1, positions, ...]. Texts begin at multiples of ``block``. What reaches
+    no further than ``gap`` to each side of its block then reaches no other text, and memory of no
+    other text enters a product.
     """
 
-    def __init__(self, cu_seqlens: Tensor, batch: int, length: int, gap: int):
+    def __init__(self, cu_seqlens: Tensor, batch: int, length: int, gap: int, block: int = 1):
         texts = numbers_of_texts(cu_seqlens, batch, length)
+        most = cu_seqlens.numel() - 1 + batch
+        begins = torch.searchsorted(texts, torch.arange(most + 1, device=texts.device))
+        gap = rounded_up(gap, block)
+        rooms = (begins.diff() + block - 1) // block * block + gap
+        moves = rooms.cumsum(0) - rooms - begins[:-1]
         self.shape = (batch, length)
-        self.places = torch.arange(batch * length, device=texts.device) + gap * texts
-        self.rows = batch * length + gap * (cu_seqlens.numel() - 1 + batch)
+        self.places = torch.arange(batch * length, device=texts.device) + moves[texts]
+        self.rows = batch * length + (gap + block - 1) * most
 
     def spread(self, states: Tensor) -> Tensor:
         spread = states.new_zeros(self.rows, *states.shape[2:])
