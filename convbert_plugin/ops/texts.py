@@ -43,7 +43,7 @@ class Gaps:
 
     def __init__(self, cu_seqlens: Tensor, batch: int, length: int, gap: int, block: int = 1):
         texts = numbers_of_texts(cu_seqlens, batch, length)
-        most = cu_seqlens.numel() - 1 + batch
+        most = cu_seqlens.numel() + batch
         begins = torch.searchsorted(texts, torch.arange(most + 1, device=texts.device))
         gap = rounded_up(gap, block)
         rooms = (begins.diff() + block - 1) // block * block + gap

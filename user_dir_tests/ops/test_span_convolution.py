@@ -87,6 +87,39 @@ def test_heads_of_any_size(backend, head_size):
     assert_equal(results, expected_of(*case), TOLERANCES[torch.float32]["operation"])
 
 
+@pytest.mark.parametrize(("taps", "lengths"), [(1, [7, 8]), (17, [7, 8, 9, 16, 23]), (1023, [5])])
+@pytest.mark.parametrize("backend", FAST)
+def test_lengths_about_the_blocks_of_a_product(backend, taps, lengths):
+    for length in lengths:
+        case = random_case(length, taps, 2)
+        leaves = [leaf(each, "contiguous") for each in case]
+        results = results_of(*leaves[:2], leaves[2].detach(), backend=backend)
+        assert_equal(results, expected_of(*case), TOLERANCES[torch.float64]["operation"], length)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_autocast_leaves_the_sums_in_the_precision_of_the_inputs(backend):
+    case = random_case(17, 9, 2)
+    leaves = [leaf(each, "contiguous", torch.float32) for each in case]
+    with torch.autocast("cpu", torch.bfloat16):
+        results = results_of(*leaves[:2], leaves[2].detach(), backend=backend)
+    assert_equal(results, expected_of(*case), TOLERANCES[torch.float32]["operation"])
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_what_is_not_finite_stays_in_its_row(backend):
+    case = random_case(17, 9, 2)
+    clean, spoiled = ([leaf(each, "contiguous") for each in case] for _ in range(2))
+    for each in spoiled:
+        each.data[0] = torch.nan
+    expected, results = (
+        results_of(*each[:2], each[2].detach(), backend=backend) for each in (clean, spoiled)
+    )
+    for result, unspoiled in zip(results, expected, strict=True):
+        assert result[0].isnan().all()
+        assert torch.equal(result[1], unspoiled[1])
+
+
 def test_the_reference_equals_the_loops():
     case = random_case(6, 5, 3)
     leaves = [leaf(each, "contiguous") for each in case]
@@ -135,6 +168,7 @@ PACKED = {
     "rows": (2, 12, [0, 5, 12, 13, 24]),
     "row ends unnamed": (2, 12, [0, 5, 17, 24]),
     "whole rows": (2, 12, [0, 12, 24]),
+    "blocks of a product": (2, 25, [0, 1, 8, 16, 25, 41, 50]),
 }
 
 
