@@ -109,15 +109,16 @@ def test_autocast_leaves_the_sums_in_the_precision_of_the_inputs(backend):
 @pytest.mark.parametrize("backend", HERE)
 def test_what_is_not_finite_stays_in_its_row(backend):
     case = random_case(17, 9, 2)
-    clean, spoiled = ([leaf(each, "contiguous") for each in case] for _ in range(2))
-    for each in spoiled:
-        each.data[0] = torch.nan
-    expected, results = (
-        results_of(*each[:2], each[2].detach(), backend=backend) for each in (clean, spoiled)
-    )
-    for result, unspoiled in zip(results, expected, strict=True):
-        assert result[0].isnan().all()
-        assert torch.equal(result[1], unspoiled[1])
+    for poisoned in range(BATCH):
+        clean, spoiled = ([leaf(each, "contiguous") for each in case] for _ in range(2))
+        for each in spoiled:
+            each.data[poisoned] = torch.nan
+        expected, results = (
+            results_of(*each[:2], each[2].detach(), backend=backend) for each in (clean, spoiled)
+        )
+        for result, unspoiled in zip(results, expected, strict=True):
+            assert result[poisoned].isnan().all()
+            assert torch.equal(result[1 - poisoned], unspoiled[1 - poisoned])
 
 
 def test_the_reference_equals_the_loops():
