@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convbert_plugin.ops.precision import at_least_fp32
 from convbert_plugin.ops.texts import rounded_up
 
 # Positions of a product. Measured on a CPU against 16, 32 and 64: the fastest with 9 taps, and
@@ -27,21 +28,24 @@ class BandedConvolution:
         reach, self.taps = taps // 2, taps
         self.rows = (batch, rounded_up(self.length, BLOCK) + rounded_up(reach, BLOCK))
         positions = math.prod(self.rows)
-        memory = states.new_zeros(positions + 2 * reach, channels)
+        dtype = at_least_fp32(states.dtype)
+        memory = states.new_zeros(positions + 2 * reach, channels, dtype=dtype)
         self.states = memory[reach : reach + positions]
         self.blocks = self.states.unflatten(0, (positions // BLOCK, BLOCK))
         self.windows = memory.as_strided(
             (positions // BLOCK, BLOCK + 2 * reach, channels), (BLOCK * channels, channels, 1)
         )
         # Read in rows that are shorter by one, so that each kernel begins one place further right.
-        self.kernels = states.new_zeros(positions, taps + BLOCK)
+        self.kernels = memory.new_zeros(positions, taps + BLOCK)
         self.bands = (
             self.kernels.view(positions // BLOCK, BLOCK * (taps + BLOCK))[:, :-BLOCK]
         ).unflatten(1, (BLOCK, taps + BLOCK - 1))
-        self.sums, self.all_products = states.new_empty(0), states.new_empty(0)
+        self.sums, self.all_products = memory.new_empty(0), memory.new_empty(0)
 
     def see(self, states: Tensor) -> None:
-        self._in_rows(self.states).copy_(states)
+        # What is contiguous is widened several times as fast.
+        is_wide = states.dtype == self.states.dtype
+        self._in_rows(self.states).copy_(states if is_wide else states.contiguous())
 
     def convolved(self, kernel: Tensor) -> Tensor:
         """With kernels [B, K, T] -> [B, T, R]."""

@@ -17,7 +17,7 @@ POSITIONS = 128
 def span_convolution_forward(value: Tensor, logits: Tensor, cu_seqlens: Optional[Tensor]) -> Tensor:
     gaps = _gaps(value, logits.size(3), cu_seqlens, BLOCK)
     states = _of_heads(gaps, value, logits)
-    kernel = _kernel(gaps, logits, states.dtype)
+    kernel = _kernel(gaps, logits, at_least_fp32(value.dtype))
     output = value.new_empty(states.shape)
     banded = BandedConvolution(states, logits.size(3))
     for head in range(states.size(2)):
@@ -31,7 +31,7 @@ def span_convolution_backward(
 ) -> tuple[Tensor, Tensor]:
     gaps = _gaps(value, logits.size(3), cu_seqlens, BLOCK)
     states, grads = (_of_heads(gaps, each, logits) for each in (value, grad))
-    kernel = _kernel(gaps, logits, states.dtype)
+    kernel = _kernel(gaps, logits, at_least_fp32(value.dtype))
     turned = turned_over(kernel)
     grad_states, grad_kernel = value.new_empty(states.shape), torch.empty_like(kernel)
     of_states, of_grads = (BandedConvolution(states, logits.size(3)) for _ in range(2))
@@ -113,7 +113,8 @@ def _padded(states: Tensor, taps: int) -> Tensor:
 
 
 def _of_heads(gaps: Optional[Gaps], states: Tensor, logits: Tensor) -> Tensor:
-    return _widened(gaps, states).unflatten(2, (logits.size(2), -1))
+    spread = states if gaps is None else gaps.spread(states)
+    return spread.unflatten(2, (logits.size(2), -1))
 
 
 def _kernel(gaps: Optional[Gaps], logits: Tensor, dtype: torch.dtype) -> Tensor:
