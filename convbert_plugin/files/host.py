@@ -12,13 +12,22 @@ GIT_SECONDS = 10
 
 def processor_name() -> str:
     """As the system calls it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    named = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    words = {key.strip(): value.strip() for key, value in named.items()}
+    words = _said_of_processor()
     name = words.get("model name", platform.processor() or platform.machine())
     family = ", ".join(f"{key} {words[key]}" for key in ("cpu family", "model") if key in words)
     return f"{name} ({family}), {os.cpu_count()} CPUs" if family else name
+
+
+def processor_maker() -> str:
+    """As the processor itself calls it, such as GenuineIntel; empty where the system hides it."""
+    return _said_of_processor().get("vendor_id", "")
+
+
+def _said_of_processor() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    named = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    return {key.strip(): value.strip() for key, value in named.items()}
 
 
 @functools.cache

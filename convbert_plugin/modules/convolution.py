@@ -15,6 +15,11 @@ from convbert_plugin.modules.initialization import linear, truncated_normal_
 from convbert_plugin.ops.convolution_backends import CHOICES
 from convbert_plugin.ops.depthwise_convolution import depthwise_convolution
 from convbert_plugin.ops.precision import as_products, at_least_fp32
+from convbert_plugin.ops.span_based_convolution import (
+    SpanWeights,
+    goes_in_one,
+    span_based_convolution,
+)
 from convbert_plugin.ops.span_convolution import span_convolution
 
 # `fairseq`: its own DynamicConv1dTBC, and torch's own Conv1d beside it.
@@ -118,6 +123,9 @@ class SpanDynamicBranch(nn.Module):
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
     def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
+        if self.conv.backend != "fairseq" and goes_in_one(hidden):
+            weights = self._weights()
+            return span_based_convolution(hidden, query, value, weights, self.conv.backend)
         return self.conv.batch_first(value, self._kernel_query(query, hidden))
 
     def kernels(self, query: Tensor, hidden: Tensor) -> Tensor:
@@ -125,6 +133,11 @@ class SpanDynamicBranch(nn.Module):
 
     def _kernel_query(self, query: Tensor, hidden: Tensor) -> Tensor:
         return self.span_key(hidden) * query
+
+    def _weights(self) -> SpanWeights:
+        key, kernel = self.span_key, self.conv.weight_linear
+        of_key = key.depthwise.weight, key.pointwise.weight, key.pointwise.bias
+        return SpanWeights(*of_key, kernel.weight, kernel.bias)
 
 
 class DynamicBranch(nn.Module):

@@ -1,11 +1,11 @@
 """A linear layer over groups of channels (paper section 3.3)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convbert_plugin.modules.initialization import linear, truncated_normal_
 from convbert_plugin.ops.grouped_product import grouped_linear, grouped_product
+from convbert_plugin.ops.products import product
 
 
 class GroupedLinear(nn.Module):
@@ -29,7 +29,7 @@ def without_bias(layer: nn.Module, x: Tensor) -> Tensor:
     """The product of a dense or grouped layer, for whoever adds its bias in passing."""
     if isinstance(layer, GroupedLinear):
         return grouped_product(x, layer.weight)
-    return F.linear(x, layer.get_parameter("weight"))
+    return product(x, layer.get_parameter("weight"))
 
 
 def feed_forward_linear(in_features: int, out_features: int, groups: int) -> nn.Module:

@@ -4,16 +4,15 @@ import math
 from typing import NamedTuple, Optional, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.convolution import CONV_BRANCHES, ConvBranch
-from convbert_plugin.modules.grouped_linear import without_bias
 from convbert_plugin.modules.initialization import linear
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.ops.attention import attention
 from convbert_plugin.ops.precision import at_least_fp32
+from convbert_plugin.ops.products import product
 
 
 class AttentionMaps(NamedTuple):
@@ -69,7 +68,7 @@ class MixedAttention(nn.Module):
             value = self._hide_pads(conv_value[0], padding)
             convolved = self.conv_branch(value, query, self._hide_pads(hidden, padding))
             context = torch.cat([context, convolved], dim=-1)
-        return self.output(context) if is_biased else without_bias(self.output, context)
+        return product(context, self.output.weight, self.output.bias if is_biased else None)
 
     def maps(self, hidden: Tensor, padding: Optional[Tensor]) -> AttentionMaps:
         """The probabilities and kernels that :meth:`forward` weighs its values with.
@@ -98,7 +97,7 @@ class MixedAttention(nn.Module):
             return [layer(hidden) for layer in layers]
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers])
-        return F.linear(hidden, weight, bias).chunk(len(layers), dim=-1)
+        return product(hidden, weight, bias).chunk(len(layers), dim=-1)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, padding: Optional[Tensor]

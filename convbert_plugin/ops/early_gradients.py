@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-POSITIONS_AT_ONCE = {"cpu": 1024}
+POSITIONS_AT_ONCE = {"cpu": 2048}
 """So many positions of a batch go through a network before the next ones do, by devices.
 
 On a GPU, whose memory is large and whose launches are dear, all do at once.

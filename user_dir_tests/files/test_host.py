@@ -2,10 +2,11 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from convbert_plugin.files.host import commit_of, processor_name
+from convbert_plugin.files.host import commit_of, processor_maker, processor_name
 
 pytestmark = pytest.mark.experiments
 
@@ -52,3 +53,9 @@ def test_what_is_no_checkout_has_no_commit(checkout, monkeypatch):
 
 def test_the_processor_has_a_name():
     assert str(os.cpu_count()) in processor_name()
+
+
+def test_the_maker_of_the_processor_is_the_system_s():
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    said = [line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")]
+    assert processor_maker() == (said[0] if said else "")

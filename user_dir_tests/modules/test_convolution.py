@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from convbert_plugin.errors import UserError
+from convbert_plugin.modules import convolution
 from convbert_plugin.modules.convolution import (
     CONV_BACKENDS,
     CONV_BRANCHES,
@@ -242,6 +244,42 @@ def test_every_branch_equals_the_loops(kind, branch_inputs):
     branch, weights = branch_with_random_weights(kind)
     result = branch(*map(torch.tensor, branch_inputs))
     assert relative_error(result, BRANCHES_BY_LOOPS[kind](*branch_inputs, weights)) <= ROUNDING
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+@pytest.mark.parametrize("in_one", [True, False], ids=["in one", "step by step"])
+def test_the_span_dynamic_branch_in_one_and_step_by_step(
+    in_one, backend, branch_inputs, monkeypatch
+):
+    """Its output against the loops, its gradients against differences of its output."""
+    if not in_one:
+        monkeypatch.setattr(convolution, "goes_in_one", lambda hidden: False)
+    branch, weights = branch_with_random_weights("span_dynamic", backend)
+    inputs = [torch.tensor(each, requires_grad=True) for each in branch_inputs]
+    output = branch(*inputs)
+    assert relative_error(output, span_dynamic_by_loops(*branch_inputs, weights)) <= ROUNDING
+    is_one_node = "_InOne" in type(output.grad_fn).__name__
+    assert is_one_node == in_one
+    parameters = dict(branch.named_parameters())
+
+    def of_all(*tensors):
+        named = dict(zip(parameters, tensors[3:], strict=True))
+        return torch.func.functional_call(branch, named, tensors[:3])
+
+    assert torch.autograd.gradcheck(of_all, (*inputs, *parameters.values()), fast_mode=True)
+
+
+@pytest.mark.parametrize("around", ["autocast", "counter"])
+def test_who_watches_or_chooses_precisions_sees_the_steps(around, branch_inputs):
+    branch, _ = branch_with_random_weights("span_dynamic")
+    inputs = [torch.tensor(each).float() for each in branch_inputs]
+    contexts = {
+        "autocast": torch.autocast("cpu", torch.bfloat16),
+        "counter": FlopCounterMode(display=False),
+    }
+    with contexts[around]:
+        output = branch.float()(*inputs)
+    assert "_InOne" not in type(output.grad_fn).__name__
 
 
 def test_the_branches_are_those_that_are_tested():
