@@ -139,8 +139,10 @@ def forked(tmp_path_factory):
 @pytest.fixture
 def by_torch_alone(monkeypatch):
     """A CPU that stands for a GPU: it has no code of its own here, but torch's operations."""
+    from convbert_plugin.modules import convolution
     from convbert_plugin.ops import convolution_backends, cpu_library, cpu_rows
 
+    monkeypatch.setattr(convolution, "goes_in_one", lambda hidden: False)
     for module in (convolution_backends, cpu_rows):
         monkeypatch.setattr(module, "library", lambda: cpu_library.Library(None, "left out"))
 

@@ -17,7 +17,7 @@ MOMENTS = 2 * FLOAT32
 DROPOUT_BITS = {"cpu": 2, "cuda": 1}
 # Positions that go through the discriminator at once, and logits that are made at once: as in
 # ops/early_gradients.py and ops/vocabulary_loss.py, which import torch.
-POSITIONS_AT_ONCE = {"cpu": 1024}
+POSITIONS_AT_ONCE = {"cpu": 2048}
 LOGITS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 25}
 
 

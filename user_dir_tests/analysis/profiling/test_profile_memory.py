@@ -136,18 +136,18 @@ def peak_of_a_step(model, batch) -> int:
 @pytest.mark.parametrize(
     ("changes", "batch", "length"),
     [
-        ({}, 10, 128),
+        ({}, 20, 128),
         ({}, 4, 128),
         ({"conv_type": "none", "head_ratio": 1, **dict.fromkeys(DROPPED, 0.0)}, 3, 256),
-        ({"autocast_dtype": "bfloat16"}, 10, 128),
-        ({"checkpoint_activations": True}, 10, 128),
+        ({"autocast_dtype": "bfloat16"}, 20, 128),
+        ({"checkpoint_activations": True}, 20, 128),
         ({"objective": "masked_lm"}, 4, 128),
         ({"objective": "fine_tuning"}, 4, 128),
     ],
     ids=lambda value: words(value) if isinstance(value, dict) else value,
 )
 def test_the_peak_of_a_step(changes, batch, length):
-    """Three layers of the small model's widths; beyond 1,024 tokens, in pieces."""
+    """Three layers of the small model's widths; beyond 2,048 tokens, in pieces."""
     needs_compiler()
     options = {**DROPPED, "encoder_layers": 3, "vocabulary": 7000, **changes}
     model = built("convbert_small", options)
