@@ -123,7 +123,7 @@ class SpanDynamicBranch(nn.Module):
         self.conv = SpanDynamicConv(channels, kernel_size, heads, backend)
 
     def forward(self, value: Tensor, query: Tensor, hidden: Tensor) -> Tensor:
-        if self.conv.backend != "fairseq" and goes_in_one(hidden):
+        if self._goes_in_one(hidden):
             weights = self._weights()
             return span_based_convolution(hidden, query, value, weights, self.conv.backend)
         return self.conv.batch_first(value, self._kernel_query(query, hidden))
@@ -133,6 +133,17 @@ class SpanDynamicBranch(nn.Module):
 
     def _kernel_query(self, query: Tensor, hidden: Tensor) -> Tensor:
         return self.span_key(hidden) * query
+
+    def _goes_in_one(self, hidden: Tensor) -> bool:
+        """Not past layers that were replaced, as by quantized ones, or that have hooks."""
+        key, kernel = self.span_key, self.conv.weight_linear
+        layers = {key: SpanKey, key.depthwise: nn.Conv1d, key.pointwise: nn.Linear}
+        layers |= {self.conv: SpanDynamicConv, kernel: nn.Linear}
+        are_plain = all(
+            type(layer) is kind and not (layer._forward_hooks or layer._forward_pre_hooks)
+            for layer, kind in layers.items()
+        )
+        return are_plain and self.conv.backend != "fairseq" and goes_in_one(hidden)
 
     def _weights(self) -> SpanWeights:
         key, kernel = self.span_key, self.conv.weight_linear

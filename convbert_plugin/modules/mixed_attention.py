@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from convbert_plugin.errors import UserError
 from convbert_plugin.modules.convolution import CONV_BRANCHES, ConvBranch
+from convbert_plugin.modules.grouped_linear import without_bias
 from convbert_plugin.modules.initialization import linear
 from convbert_plugin.modules.shape import StackShape
 from convbert_plugin.ops.attention import attention
@@ -68,7 +69,7 @@ class MixedAttention(nn.Module):
             value = self._hide_pads(conv_value[0], padding)
             convolved = self.conv_branch(value, query, self._hide_pads(hidden, padding))
             context = torch.cat([context, convolved], dim=-1)
-        return product(context, self.output.weight, self.output.bias if is_biased else None)
+        return self.output(context) if is_biased else without_bias(self.output, context)
 
     def maps(self, hidden: Tensor, padding: Optional[Tensor]) -> AttentionMaps:
         """The probabilities and kernels that :meth:`forward` weighs its values with.

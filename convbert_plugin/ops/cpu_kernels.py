@@ -62,7 +62,8 @@ def depthwise_forward(hidden: Tensor, weight: Tensor, cu_seqlens: Optional[Tenso
 def depthwise_backward(
     grad: Tensor, hidden: Tensor, weight: Tensor, cu_seqlens: Optional[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    grad, hidden = _channels_contiguous(grad), _channels_contiguous(hidden)
+    grad = _channels_contiguous(grad.to(hidden.dtype))
+    hidden = _channels_contiguous(hidden)
     weights = _taps_first(weight, hidden)
     grad_hidden, grad_weights = hidden.new_empty(hidden.shape), torch.empty_like(weights)
     _call(

@@ -71,13 +71,18 @@ def _by_onednn(states: Tensor, weight: Tensor) -> bool:
         and states.device.type == "cpu"
         and states.numel() * weight.size(0) >= WORTH_A_CALL
         and _is_faster_by_onednn()
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
     )
 
 
-@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
 def _flops(states: Any, weight: Any, *inputs: Any, **others: Any) -> int:
     count = 1
     for size in states:
         count *= size
     return 2 * count * weight[0]
+
+
+# Not every torch has it.
+if torch.backends.mkldnn.is_available():
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_flops)

@@ -35,6 +35,7 @@ def goes_in_one(hidden: Tensor) -> bool:
         hidden.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and not is_in_torch_dispatch_mode()
     )
 
@@ -69,6 +70,12 @@ class _InOne(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        # A backward pass within autocast computes in the precision of the forward pass.
+        with torch.autocast("cpu", enabled=False):
+            return _InOne._gradients(ctx, grad)
+
+    @staticmethod
+    def _gradients(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         hidden, query, value, spans, key, weighed, logits, *tensors = ctx.saved_tensors
         weights, kernels = SpanWeights(*tensors), ctx.kernels
         grad_value, grad_logits = kernels.span_convolution_backward(grad, value, logits, None)

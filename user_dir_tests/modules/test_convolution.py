@@ -282,6 +282,36 @@ def test_who_watches_or_chooses_precisions_sees_the_steps(around, branch_inputs)
     assert "_InOne" not in type(output.grad_fn).__name__
 
 
+def test_a_backward_pass_within_autocast(branch_inputs):
+    branch, _ = branch_with_random_weights("span_dynamic")
+    inputs = [torch.tensor(each) for each in branch_inputs]
+    expected = torch.autograd.grad(branch(*inputs).sum(), list(branch.parameters()))
+    loss = branch.float()(*(each.float() for each in inputs)).sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        gradients = torch.autograd.grad(loss, list(branch.parameters()))
+    for result, wanted in zip(gradients, expected, strict=True):
+        assert relative_error(result, wanted) <= TOLERANCES[torch.float32]["model"]
+
+
+def test_layers_that_were_changed_are_called(branch_inputs):
+    branch, _ = branch_with_random_weights("span_dynamic")
+    inputs = [torch.tensor(each) for each in branch_inputs]
+    called = []
+    branch.span_key.pointwise.register_forward_hook(lambda *given: called.append("pointwise"))
+    branch(*inputs)
+    assert called == ["pointwise"]
+
+    class Adapted(torch.nn.Linear):
+        def forward(self, states):
+            called.append("adapted")
+            return super().forward(states)
+
+    layer = branch.conv.weight_linear
+    branch.conv.weight_linear = Adapted(layer.in_features, layer.out_features).double()
+    branch(*inputs)
+    assert called == ["pointwise", "pointwise", "adapted"]
+
+
 def test_the_branches_are_those_that_are_tested():
     assert set(CONV_BRANCHES) == {*BRANCHES_BY_LOOPS, "none"}
 
