@@ -1,5 +1,8 @@
 """Rounds in turn, and honest statistics of them."""
 
+from collections import Counter
+from itertools import pairwise, permutations
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from convbert_plugin.analysis.bench.timing import (
     FEWEST_ROUNDS,
     Pace,
     interleaved,
+    order_of_round,
     spread,
     times_as_fast,
 )
@@ -32,14 +36,23 @@ def recorded(names, pace):
     return calls[len(names) :], seconds
 
 
-def test_every_round_has_all_variants_and_another_first():
+def test_every_round_has_all_variants_in_another_order():
     order, seconds = recorded("abc", Pace(rounds=4))
-    assert "".join(order) == "abcbcacababc"
+    assert "".join(order) == "abccbabcaacb"
     assert {name: len(each) for name, each in seconds.items()} == dict.fromkeys("abc", 4)
     # Each has the seconds of its own calls, by their places among all.
     places = {name: [place for place, each in enumerate(order) if each == name] for name in "abc"}
     first = LONG + 3 + 1
     assert seconds == {name: [first + place for place in of] for name, of in places.items()}
+
+
+@pytest.mark.parametrize("names", ["ab", "abc", "abcd", "abcde", "abcdef", "abcdefgh"])
+def test_each_variant_follows_every_other_twice(names):
+    orders = [order_of_round(names, number) for number in range(2 * len(names))]
+    assert {"".join(sorted(order)) for order in orders} == {names}
+    follows = Counter(pair for order in orders for pair in pairwise(order))
+    assert follows == dict.fromkeys(permutations(names, 2), 2)
+    assert Counter(order[0] for order in orders) == dict.fromkeys(names, 2)
 
 
 def test_short_calls_are_timed_many_at_once():
