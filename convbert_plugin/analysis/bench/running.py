@@ -17,6 +17,7 @@ from convbert_plugin.analysis.bench.bench_table import (
 from convbert_plugin.analysis.bench.comparing import Comparison, Result, measure
 from convbert_plugin.analysis.bench.costs import FORMULAS
 from convbert_plugin.analysis.bench.encoder_part import encoder_comparisons
+from convbert_plugin.analysis.bench.kept_memory import keep_freed_memory
 from convbert_plugin.analysis.bench.length_part import length_comparisons
 from convbert_plugin.analysis.bench.machine import Machine, at_best, probe_machine
 from convbert_plugin.analysis.bench.op_part import backends_of, op_comparisons
@@ -104,6 +105,7 @@ def run_bench(wishes: Wishes, tell: Callable[[str], None]) -> None:
         UserError: at the end, variants that were not timed, and why.
     """
     start = time.perf_counter()
+    keep_freed_memory()
     pace = TOY_PACE if wishes.is_quick else Pace(rounds=wishes.repeats or ROUNDS)
     end = None if wishes.budget is None else start + wishes.budget
     with tempfile.TemporaryDirectory() as folder:

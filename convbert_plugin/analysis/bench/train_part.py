@@ -13,6 +13,7 @@ import torch
 import convbert_plugin
 from convbert_plugin.analysis.bench.comparing import Comparison, Work, Workload
 from convbert_plugin.analysis.bench.encoder_part import in_mode
+from convbert_plugin.analysis.bench.kept_memory import ENVIRONMENT
 from convbert_plugin.analysis.bench.own_models import OwnTraining, training_options
 from convbert_plugin.analysis.bench.plan import Plan, Setting
 from convbert_plugin.analysis.bench.step_part import step_work
@@ -56,7 +57,11 @@ class TrainerRun(Workload):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            env={
+                **os.environ,
+                **ENVIRONMENT,
+                "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            },
             # Its workers stop and end with it.
             process_group=0,
         )
