@@ -81,6 +81,8 @@ def opened(setting: Setting) -> Opened:
     sample = examples.collater([examples[index] for index in range(setting.batch)])
     sample = utils.move_to_cuda(sample) if setting.device == "cuda" else sample
     inputs = sample["net_input"]
+    # All that is counted of a model is counted for such a batch.
+    assert inputs["src_tokens"].shape == (setting.batch, setting.length)
     return Opened(cfg, task, Batch(sample, inputs["src_tokens"], inputs["segments"]))
 
 

@@ -164,7 +164,7 @@ def write_data(folder: PathLike, plan: Plan) -> None:
     path, size = Path(folder), plan.sizes.vocabulary
     words = [*SPECIALS, *(f"w{number}" for number in range(size - len(SPECIALS)))]
     pieces = path / "pieces" / "vocab.txt"
-    pieces.parent.mkdir()
+    pieces.parent.mkdir(parents=True)
     pieces.write_text("".join(f"{word}\n" for word in words))
     Vocabulary.load(pieces).save(path / "dict.txt")
     ranks = np.arange(1, size - len(SPECIALS) + 1, dtype=float)

@@ -16,13 +16,14 @@ from convbert_plugin.analysis.bench.comparing import (
     measure,
 )
 from convbert_plugin.analysis.bench.machine import Machine
-from convbert_plugin.analysis.bench.plan import TOY, Plan, write_data
+from convbert_plugin.analysis.bench.plan import SPECIALS, TOY, Plan, write_data
 from convbert_plugin.analysis.bench.running import COMPARISONS, find_variant
 from convbert_plugin.analysis.bench.timing import Pace, wall_clock
 
 pytestmark = pytest.mark.speed
 
 MACHINE = Machine("a processor", "cpu", 2, {"torch": "2.13"}, {"fp32": 1e11}, 1e10, {})
+PAD = SPECIALS.index("[PAD]")
 ONCE = Pace(rounds=1, sample=0.0)
 
 
@@ -50,6 +51,16 @@ def test_the_process_that_measures_memory_finds_each_variant(part, plan):
         for name in comparison.build:
             build = find_variant(plan, part, comparison.title, name)
             assert reprs(build) == reprs(comparison.build[name])
+
+
+@pytest.mark.parametrize("part", ["encoder", "length"])
+def test_a_batch_is_as_large_as_its_title_says(part, plan):
+    for comparison in COMPARISONS[part](plan):
+        words = comparison.title.split(", ")[2].split(" x ")
+        tokens = comparison.build["ConvBERT here"]().encoder.batch.tokens
+        assert [*map(str, tokens.shape)] == words
+        assert tokens.ne(PAD).all()
+        assert comparison.work.tokens == tokens.numel()
 
 
 def reprs(build):
