@@ -139,10 +139,9 @@ def test_losses_are_those_of_torch_and_fairseq(corpus, expected, tmp_path, case)
     assert (wanted[-20:].mean(0) < 0.95 * wanted[:20].mean(0)).all()
 
 
-@pytest.mark.parametrize("name", ["all", "one node", "pieces", "oneDNN"])
-def test_a_resumed_run_is_the_uninterrupted_one(corpus, fairseq_train, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_resumed_run_is_the_uninterrupted_one(corpus, fairseq_train, tmp_path, monkeypatch, case):
     """Bit for bit, with dropout."""
-    case = CASES[name]
     for each, turn in FAST.items():
         turn(monkeypatch, each in case.fast)
     usual = ("--dropout", "0.1", "--total-num-update", "30", "--conv-backend", case.backend)

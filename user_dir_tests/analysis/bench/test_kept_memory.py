@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from convbert_plugin.analysis.bench import kept_memory
 from convbert_plugin.analysis.bench.kept_memory import ENVIRONMENT
 
 pytestmark = pytest.mark.speed
@@ -45,7 +46,5 @@ def test_it_is_kept():
 
 
 def test_another_library_than_glibc(monkeypatch):
-    from convbert_plugin.analysis.bench import kept_memory
-
     monkeypatch.setattr(kept_memory.ctypes, "CDLL", lambda name: object())
     kept_memory.keep_freed_memory()
